@@ -1,0 +1,54 @@
+"""rhat: find the refusal direction of a chat model, intervene on it, and measure what changed, with intervals."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name → where it lives. Nothing is imported before it is asked for, so that `import rhat` is cheap.
+_HOMES = {
+    "load": "rhat.model",
+    "ChatModel": "rhat.model",
+    "find": "rhat.selection",
+    "Direction": "rhat.directions",
+    "Site": "rhat.sites",
+    "Intervention": "rhat.interventions",
+    "set_projection": "rhat.interventions",
+    "add": "rhat.interventions",
+    "subtract": "rhat.interventions",
+    "ablate": "rhat.interventions",
+    "RhatError": "rhat.errors",
+}
+_MODULES = (
+    "artifacts", "capture", "directions", "errors", "generation", "guard", "heads", "interventions", "model", "prompts",
+    "report", "scoring", "selection", "sites", "statistics", "study",
+)
+
+if TYPE_CHECKING:
+    from rhat.directions import Direction as Direction
+    from rhat.errors import RhatError as RhatError
+    from rhat.interventions import Intervention as Intervention
+    from rhat.interventions import ablate as ablate
+    from rhat.interventions import add as add
+    from rhat.interventions import set_projection as set_projection
+    from rhat.interventions import subtract as subtract
+    from rhat.model import ChatModel as ChatModel
+    from rhat.model import load as load
+    from rhat.selection import find as find
+    from rhat.sites import Site as Site
+
+__all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"rhat.{name}")
+    raise AttributeError(f"module 'rhat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

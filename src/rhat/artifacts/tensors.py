@@ -1,0 +1,72 @@
+"""Directions as safetensors files: one tensor, and its meaning in the metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rhat.errors import DirectionError
+from rhat.sites import Site
+
+if TYPE_CHECKING:
+    from rhat.directions.direction import Direction
+
+FORMAT = "rhat-direction-1"
+
+
+def save_direction(direction: Direction, path: str | Path) -> Path:
+    """Write a direction in one step: the file appears whole or not at all.
+
+    Raises:
+        DirectionError: if it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    metadata = {
+        "format": FORMAT,
+        "rhat": json.dumps({
+            "site": str(direction.site),
+            "position": direction.position,
+            "norm": direction.norm,
+            "mean_harmful": direction.mean_harmful,
+            "mean_harmless": direction.mean_harmless,
+            "method": direction.method,
+            "model": dict(direction.model),
+            "prompts": direction.prompts,
+            "extra": dict(direction.extra),
+        }),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"direction": direction.unit.float().cpu().contiguous()}, temporary, metadata)
+        os.replace(temporary, path)
+    except Exception as error:
+        temporary.unlink(missing_ok=True)
+        raise DirectionError(f"{path}: cannot write the direction ({getattr(error, 'strerror', None) or error})") from error
+    return path
+
+
+def load_direction(path: str | Path) -> dict[str, Any]:
+    """The fields of a saved direction.
+
+    Raises:
+        DirectionError: if the file is missing or is not a direction of this format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise DirectionError(f"{path}: no such file; make one with `rhat find --out {path}`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise DirectionError(f"{path}: not a direction written by rhat (format {metadata.get('format')!r}); use `rhat find`")
+            known = json.loads(metadata["rhat"])
+            return {**known, "unit": file.get_tensor("direction"), "site": Site.parse(known["site"])}
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DirectionError(f"{path}: cannot be read as a direction ({error}); make it again with `rhat find`") from error

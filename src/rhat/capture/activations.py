@@ -1,0 +1,86 @@
+"""Reading activations at positions counted from the end of the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rhat.capture.moments import gather_positions
+from rhat.errors import SiteError
+from rhat.model.chat import ChatModel
+from rhat.model.forward import Plan, last_logits
+from rhat.model.positions import TokenContext
+from rhat.model.tap import Edits, Read, merge
+from rhat.sites import Site
+
+Batch = tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"], dict[Site, Float[Tensor, "rows k d"]]]
+
+
+def _columns(context: TokenContext, positions: Sequence[int]) -> Int[Tensor, "rows k"]:
+    """Where in this batch each row's prompt positions (from the end, −1 the last) stand."""
+    wanted = context.prompt_length[:, None] + torch.tensor(positions, device=context.positions.device)
+    found = (context.positions[:, None, :] == wanted[:, :, None]) & context.real[:, None, :]
+    if not bool(found.any(-1).all()):
+        raise SiteError(
+            f"positions {list(positions)}: some prompt is shorter than that; "
+            "take positions within the template tokens after the instruction"
+        )
+    return found.long().argmax(-1)
+
+
+def capture(
+    model: ChatModel,
+    plan: Plan,
+    sites: Sequence[Site],
+    positions: Sequence[int],
+    visit: Callable[[Int[Tensor, " rows"], Float[Tensor, "rows vocab"], dict[Site, Float[Tensor, "rows k d"]]], None],
+    edits: Edits | None = None,
+) -> None:
+    """Run prompts and hand each batch's activations on: `visit(rows, logits, {site: [rows, k, d]})`.
+
+    `positions` count from the end of the prompt (−1: its last token) and must lie within the template tokens after the
+    instruction. Edits come before readers at the same site, so that what is read is what the model goes on with.
+    Nothing is kept between batches; activations are in the model's dtype.
+
+    Raises:
+        SiteError: if a site or position is not there.
+    """
+    held: dict[Site, Tensor] = {}
+
+    def reader(site: Site) -> Read:
+        def keep(activation: Tensor, context: TokenContext) -> None:
+            if int(context.rows[0]) >= 0:  # not the shared prefix, which holds no template tokens
+                held[site] = gather_positions(activation, _columns(context, positions))
+
+        return Read(keep)
+
+    for rows, logits in last_logits(model, plan, merge(edits or {}, {site: reader(site) for site in sites})):
+        visit(rows, logits, dict(held))
+        held.clear()
+
+
+def capture_all_tokens(
+    model: ChatModel,
+    plan: Plan,
+    site: Site,
+    unit: Float[Tensor, " d"],
+    edits: Edits | None = None,
+) -> list[Float[Tensor, " seq"]]:
+    """Projection of every prompt token at a site on a unit vector, float64, one tensor a prompt, in order of position."""
+    found: dict[int, Tensor] = {}
+    prefix: list[Tensor] = []
+
+    def keep(activation: Tensor, context: TokenContext) -> None:
+        values = activation.double() @ unit.to(activation.device).double()
+        for row, real, value in zip(context.rows.tolist(), context.real, values, strict=True):
+            if row < 0:
+                prefix[:] = [value]
+            else:
+                found[row] = torch.cat([*prefix, value[real]])
+
+    for _ in last_logits(model, plan, merge(edits or {}, {site: Read(keep)})):
+        pass
+    return [found[i] for i in range(len(plan))]

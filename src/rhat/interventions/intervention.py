@@ -1,0 +1,232 @@
+"""Intervention: an operator bound to a direction, sites and a token scope."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rhat.directions.direction import Direction
+from rhat.errors import InterventionError
+from rhat.interventions.operators import OPERATORS, Operator
+from rhat.model.chat import ChatModel
+from rhat.model.positions import NEVER, Scope, TokenContext
+from rhat.model.tap import Edit, Edits, merge, tap
+from rhat.sites import Site
+
+Where = Literal["own layer", "all layers"]
+WRITES: tuple[str, ...] = ("resid_pre", "attn_out", "mlp_out")  # the embedding (block 0's input) and all that blocks add
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionEdit:
+    """An operator on one unit vector, within a scope: what `tap` calls."""
+
+    operator: Operator
+    unit: Float[Tensor, " d_model"]
+    value: float
+    scope: Scope
+
+    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
+        """The edited activation; None where the scope holds no token of it."""
+        if self.scope.name == "all" and not context.padded:
+            return self.operator(activation, self.unit, self.value)
+        inside = self.scope.mask(context)
+        if not bool(inside.any()):
+            return None
+        return torch.where(inside[..., None], self.operator(activation, self.unit, self.value), activation)
+
+    def first_position(self, prompt_length: int, template_start: int) -> int:
+        """The scope's first position."""
+        return self.scope.first_position(prompt_length, template_start)
+
+
+@dataclass(frozen=True, eq=False)
+class Dispatch:
+    """One edit for many requests in a batch: each row goes to the edit that its row id names, or to none."""
+
+    edits: Mapping[int, Edit]
+
+    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
+        """Rows with an edit edited, the others as they were; None if none has one."""
+        groups: dict[int, tuple[Edit, list[int]]] = {}
+        for index, row in enumerate(context.rows.tolist()):
+            edit = self.edits.get(row)
+            if edit is not None:
+                groups.setdefault(id(edit), (edit, []))[1].append(index)
+        changed = None
+        for edit, members in groups.values():
+            if len(members) == len(context.rows):
+                return edit(activation, context)
+            which = torch.tensor(members, device=activation.device)
+            part = TokenContext(
+                context.positions[which], context.real[which], context.prompt_length[which],
+                context.template_start[which], context.rows[which], context.padded,
+            )
+            result = edit(activation[which], part)
+            if result is not None:
+                changed = activation.clone() if changed is None else changed
+                changed[which] = result
+        return changed
+
+    def first_position(self, prompt_length: int, template_start: int) -> int:
+        """The earliest of all edits; 0 where any begins there."""
+        return min((e.first_position(prompt_length, template_start) for e in self.edits.values()), default=NEVER)
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """What is done to the residual stream, where, and to which tokens.
+
+    op     a name of OPERATORS
+    unit   the direction, float32, length 1
+    layer  the layer of "own layer"; the edit is at resid_pre there
+    value  target t of set_projection, or coefficient c of add and subtract, in residual-stream units; unused by ablate
+    where  "own layer", or "all layers": block inputs, attention outputs and MLP outputs (for ablation, so that nothing
+           writes r̂ again), block inputs only for the other operators
+    """
+
+    op: str
+    unit: Float[Tensor, " d_model"]
+    layer: int
+    value: float = 0.0
+    where: Where = "own layer"
+    scope: Scope = Scope("all")  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        if self.op not in OPERATORS:
+            raise InterventionError(f"operator {self.op!r}: expected one of {', '.join(OPERATORS)}")
+        if self.where not in ("own layer", "all layers"):
+            raise InterventionError(f"where {self.where!r}: expected 'own layer' or 'all layers'")
+        if not math.isfinite(self.value):
+            raise InterventionError(f"{self.op}: got {self.value}, expected a finite number of residual-stream units")
+        if self.layer < 0:
+            raise InterventionError(f"{self.op}: got layer {self.layer}; layers count from 0")
+
+    def sites(self, n_layers: int) -> list[Site]:
+        """Where it acts in a model of `n_layers` layers.
+
+        Raises:
+            SiteError: if its layer is out of range.
+        """
+        if self.where == "own layer":
+            return [Site("resid_pre", self.layer).within(n_layers)]
+        kinds = WRITES if self.op == "ablate" else ("resid_pre",)
+        return [Site(kind, layer) for layer in range(n_layers) for kind in kinds]  # type: ignore[arg-type]
+
+    def edits(self, model: ChatModel) -> dict[Site, Edit]:
+        """The edits that `tap` applies.
+
+        Raises:
+            InterventionError: if the direction's width is not the model's.
+        """
+        if len(self.unit) != model.d_model:
+            raise InterventionError(
+                f"{self.op}: got a direction of width {len(self.unit)}, {model.name} has {model.d_model}; "
+                "find r̂ on this model with `rhat find`"
+            )
+        edit = DirectionEdit(OPERATORS[self.op], self.unit.to(model.device), self.value, self.scope)
+        return dict.fromkeys(self.sites(model.n_layers), edit)
+
+    @contextmanager
+    def on(self, model: ChatModel) -> Iterator[ChatModel]:
+        """Apply it to every forward pass of `model` (and of `model.hf`) inside the `with`; leaving restores the model."""
+        with tap(model.hf, model.layout, self.edits(model), model.template_length):
+            yield model
+
+    def describe(self) -> dict[str, Any]:
+        """What results.json says of a condition."""
+        said: dict[str, Any] = {
+            "op": self.op,
+            "sites": f"resid_pre.{self.layer}" if self.where == "own layer" else "all layers",
+            "scope": str(self.scope),
+        }
+        if self.op == "set_projection":
+            said["target"] = self.value
+        elif self.op in ("add", "subtract"):
+            said["coefficient"] = self.value
+        return said
+
+
+@dataclass(frozen=True, eq=False)
+class Combined:
+    """Several interventions at once, in order."""
+
+    parts: tuple[Intervention, ...]
+
+    def edits(self, model: ChatModel) -> Edits:
+        """All their edits; those of the same site follow one another."""
+        return merge(*(part.edits(model) for part in self.parts))
+
+    @contextmanager
+    def on(self, model: ChatModel) -> Iterator[ChatModel]:
+        """Apply them inside the `with`."""
+        with tap(model.hf, model.layout, self.edits(model), model.template_length):
+            yield model
+
+
+def combine(parts: Sequence[Intervention]) -> Combined:
+    """Several interventions as one."""
+    return Combined(tuple(parts))
+
+
+def intervene(
+    op: str,
+    direction: Direction,
+    *,
+    value: float | None = None,
+    layer: int | None = None,
+    where: Where | None = None,
+    scope: str | Scope = "all",
+) -> Intervention:
+    """An intervention by operator name, with the paper's defaults.
+
+    value defaults to the direction's mean harmful projection; where to the own layer, and to all layers for ablate.
+    """
+    if op not in OPERATORS:
+        raise InterventionError(f"operator {op!r}: expected one of {', '.join(OPERATORS)}")
+    return Intervention(
+        op,
+        direction.unit,
+        direction.layer if layer is None else layer,
+        0.0 if op == "ablate" else (direction.mean_harmful if value is None else value),
+        where or ("all layers" if op == "ablate" else "own layer"),
+        Scope.parse(scope),
+    )
+
+
+def set_projection(
+    direction: Direction, target: float | None = None, *, scope: str | Scope = "all", layer: int | None = None,
+    where: Where = "own layer",
+) -> Intervention:
+    """Set the projection on r̂ to `target` (default: its mean over harmful training prompts) at r̂'s own layer."""
+    return intervene("set_projection", direction, value=target, layer=layer, where=where, scope=scope)
+
+
+def add(
+    direction: Direction, coefficient: float | None = None, *, scope: str | Scope = "all", layer: int | None = None,
+    where: Where = "own layer",
+) -> Intervention:
+    """Add `coefficient` · r̂ (default: the mean harmful projection; `direction.norm` is the raw difference) at its layer."""
+    return intervene("add", direction, value=coefficient, layer=layer, where=where, scope=scope)
+
+
+def subtract(
+    direction: Direction, coefficient: float | None = None, *, scope: str | Scope = "all", layer: int | None = None,
+    where: Where = "own layer",
+) -> Intervention:
+    """Subtract `coefficient` · r̂ (default: the mean harmful projection) at its layer."""
+    return intervene("subtract", direction, value=coefficient, layer=layer, where=where, scope=scope)
+
+
+def ablate(
+    direction: Direction, *, scope: str | Scope = "all", layer: int | None = None, where: Where = "all layers"
+) -> Intervention:
+    """Remove r̂ from all that is written to the residual stream, at every layer (or at one with where="own layer")."""
+    return intervene("ablate", direction, layer=layer, where=where, scope=scope)

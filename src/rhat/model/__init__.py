@@ -1,0 +1,13 @@
+"""Models: the only part of rhat that knows the insides of transformers."""
+
+from rhat.model.chat import ChatModel
+from rhat.model.forward import Plan, keep_base, last_logits, plan
+from rhat.model.layout import Layout
+from rhat.model.loading import load
+from rhat.model.positions import NEVER, Scope, TokenContext
+from rhat.model.tap import Chain, Edit, Edits, Read, declared, merge, tap
+
+__all__ = [
+    "NEVER", "Chain", "ChatModel", "Edit", "Edits", "Layout", "Plan", "Read", "Scope", "TokenContext",
+    "declared", "keep_base", "last_logits", "load", "merge", "plan", "tap",
+]

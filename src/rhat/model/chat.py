@@ -1,0 +1,169 @@
+"""ChatModel: a Hugging Face decoder with its tokenizer, template and proved layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rhat.errors import PromptError
+from rhat.model.forward import Plan, decoder_arguments, last_logits, plain_last_logits, plan
+from rhat.model.layout import Layout, text_config
+from rhat.model.template import Template
+
+if TYPE_CHECKING:
+    from rhat.generation import Completion
+
+
+@dataclass(eq=False)
+class ChatModel:
+    """A chat model that rhat can read, edit and let speak.
+
+    hf             the transformers model; code that calls it sees interventions that are on
+    identity       hub revision or SHA-256 of the weights
+    weight_format  how the weights were stored
+    """
+
+    hf: Any
+    tokenizer: Any
+    name: str
+    identity: str
+    weight_format: str
+    layout: Layout
+    template: Template
+
+    @cached_property
+    def text_config(self) -> Any:
+        """Configuration of the text decoder."""
+        return text_config(self.hf)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks; layers count from 0 to n_layers − 1."""
+        return self.layout.n_layers
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.layout.d_model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the residual stream."""
+        return self.hf.dtype
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where token ids go: the embedding's device."""
+        weight = self.hf.get_input_embeddings().weight
+        device = getattr(getattr(self.hf.get_input_embeddings(), "_hf_hook", None), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+        return torch.device("cpu") if weight.device.type == "meta" else weight.device
+
+    @property
+    def template_length(self) -> int:
+        """Template tokens after the instruction; positions −template_length … −1."""
+        return self.template.length
+
+    @cached_property
+    def pad_id(self) -> int:
+        """A token for padding; it is always masked."""
+        pad = self.tokenizer.pad_token_id
+        return pad if pad is not None else min(self.eos_ids, default=0)
+
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        found: set[int] = set()
+        for config in (getattr(self.hf, "generation_config", None), self.text_config):
+            value = getattr(config, "eos_token_id", None)
+            found |= set(value) if isinstance(value, (list, tuple)) else ({value} if value is not None else set())
+        if self.tokenizer.eos_token_id is not None:
+            found.add(self.tokenizer.eos_token_id)
+        return frozenset(found)
+
+    @cached_property
+    def decoder_arguments(self) -> frozenset[str] | None:
+        """The names that the decoder's forward takes; None if it takes any."""
+        return decoder_arguments(self.layout.base)
+
+    @cached_property
+    def fast(self) -> bool:
+        """Whether the fast path gives what the plain one gives on this model: tried once, on two prompts."""
+        texts = ["Name a river.", "Why is the sky blue at noon and red in the evening?"]
+        probe = self.plan(texts)
+        try:
+            quick = _gather(last_logits(_Trusted(self), probe), 2)  # type: ignore[arg-type]
+        except Exception:  # whatever a model does with masks and caches that it does not know
+            return False
+        plain = _gather(plain_last_logits(self, probe), 2)
+        error = (quick - plain).norm() / plain.norm().clamp_min(1e-12)
+        limit = {torch.float64: 1e-9, torch.float32: 1e-3}.get(self.dtype, 0.05)
+        return bool(error < limit)
+
+    def tokenize(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of chat prompts with these instructions, up to where the answer begins.
+
+        Raises:
+            PromptError: if there are no prompts.
+        """
+        if isinstance(prompts, str):
+            raise PromptError("expected a list of prompts, got one string; put it in a list")
+        if not prompts:
+            raise PromptError("expected at least one prompt, got none")
+        return [self.template.render(prompt) for prompt in prompts]
+
+    def plan(self, prompts: Sequence[str], **layout: Any) -> Plan:
+        """The prompts tokenised and laid out in batches for the fast path."""
+        return plan(self.tokenize(prompts), self.template_length, device=self.device, **layout)
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 128,
+        *,
+        until: Callable[[str], bool] | None = None,
+    ) -> list[Completion]:
+        """Greedy answers to chat prompts, in their order; interventions that are on apply.
+
+        `until(text)` stops a row as soon as it returns True of the text so far.
+        """
+        from rhat.generation import generate
+
+        return generate(self, prompts, max_new_tokens=max_new_tokens, until=until)
+
+    def describe(self) -> dict[str, Any]:
+        """What results.json says of the model."""
+        return {
+            "name": self.name,
+            "revision_or_sha256": self.identity,
+            "architecture": type(self.hf).__name__,
+            "n_layers": self.n_layers,
+            "d_model": self.d_model,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "weight_format": self.weight_format,
+        }
+
+
+class _Trusted:
+    """A model whose fast path is taken without asking: for the very check that decides it."""
+
+    fast = True
+
+    def __init__(self, model: ChatModel) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def _gather(batches: Any, n: int) -> torch.Tensor:
+    rows: list[torch.Tensor | None] = [None] * n
+    for which, logits in batches:
+        for row, values in zip(which.tolist(), logits.double(), strict=True):
+            rows[row] = values
+    return torch.stack([row for row in rows if row is not None])

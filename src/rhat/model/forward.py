@@ -1,0 +1,415 @@
+"""The fast path: shared-prefix cache, resuming from a layer, last-position logits, batching by length.
+
+A chat prompt is mostly template, so the tokens that all prompts start with are run once per intervention. Batches are
+padded on the right: causal attention then needs no padding mask, and every row keeps its own positions. Layers below the
+first edited one are not run again when their outputs were kept. Only the last position meets the vocabulary.
+
+`RHAT_SLOW=1` runs the plain path instead: full prompts, left padding, every position's logits, nothing shared.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from rhat.model.kv import KeyValue, attention_mask, prefix_cache, taken
+from rhat.model.positions import NEVER, TokenContext
+from rhat.model.tap import Edits, Read, declared, first_layer, tap, tapped
+from rhat.sites import Site
+
+if TYPE_CHECKING:
+    from rhat.model.chat import ChatModel
+
+TokenIds = Sequence[int]
+
+
+def slow() -> bool:
+    """Whether the user asked for the plain path (RHAT_SLOW=1)."""
+    return os.environ.get("RHAT_SLOW", "") not in ("", "0")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Prompts of about one length, without the prefix that all prompts of the plan share, padded on the right."""
+
+    ids: Int[Tensor, "rows seq"]
+    lengths: Int[Tensor, " rows"]  # real tokens of each row, the shared prefix not counted
+    context: TokenContext
+
+    @property
+    def rows(self) -> Int[Tensor, " rows"]:
+        """Which prompts of the plan these are."""
+        return self.context.rows
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a set of tokenised prompts is run: one shared prefix, then batches by length."""
+
+    prefix: Int[Tensor, "1 prefix"]
+    batches: tuple[Batch, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    template_length: int
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def prefix_length(self) -> int:
+        """Tokens that every prompt starts with and that are run once."""
+        return self.prefix.shape[1]
+
+    def prefix_context(self) -> TokenContext:
+        """Where the shared prefix stands: at the start of a prompt as long as the shortest one."""
+        shortest = min(len(p) for p in self.prompts)
+        n, device = self.prefix_length, self.prefix.device
+        return TokenContext(
+            positions=torch.arange(n, device=device)[None],
+            real=torch.ones(1, n, dtype=torch.bool, device=device),
+            prompt_length=torch.tensor([shortest], device=device),
+            template_start=torch.tensor([shortest - self.template_length], device=device),
+            rows=torch.tensor([-1], device=device),
+            padded=False,
+        )
+
+
+def common_prefix(prompts: Sequence[TokenIds]) -> int:
+    """How many tokens all prompts start with alike."""
+    first, last = min(prompts), max(prompts)
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
+def plan(
+    prompts: Sequence[TokenIds],
+    template_length: int,
+    *,
+    device: torch.device | str = "cpu",
+    max_tokens: int = 2048,
+    max_rows: int = 64,
+    share_prefix: bool = True,
+) -> Plan:
+    """Lay prompts out in batches of at most `max_rows` rows and `max_tokens` tokens, shortest first.
+
+    The shared prefix always leaves at least the template tokens after the instruction, and one token, to each row.
+    """
+    prompts = tuple(tuple(p) for p in prompts)
+    shortest = min(len(p) for p in prompts)
+    shared = max(0, min(common_prefix(prompts), shortest - max(template_length, 1))) if share_prefix else 0
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    groups: list[list[int]] = []
+    for i in order:
+        longest = len(prompts[i]) - shared
+        if groups and len(groups[-1]) < max_rows and (len(groups[-1]) + 1) * longest <= max_tokens:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    batches = tuple(_batch([prompts[i][shared:] for i in g], g, shared, template_length, device) for g in groups)
+    return Plan(torch.tensor([prompts[0][:shared]], dtype=torch.long, device=device), batches, prompts, template_length)
+
+
+def _batch(
+    suffixes: list[tuple[int, ...]], rows: list[int], shared: int, template_length: int, device: torch.device | str
+) -> Batch:
+    longest = max(len(s) for s in suffixes)
+    lengths = torch.tensor([len(s) for s in suffixes])
+    ids = torch.zeros(len(suffixes), longest, dtype=torch.long)
+    for i, suffix in enumerate(suffixes):
+        ids[i, : len(suffix)] = torch.tensor(suffix)
+    column = torch.arange(longest)
+    context = TokenContext(
+        positions=(shared + column).expand(len(suffixes), longest).contiguous(),
+        real=column[None] < lengths[:, None],
+        prompt_length=shared + lengths,
+        template_start=shared + lengths - template_length,
+        rows=torch.tensor(rows),
+        padded=bool((lengths < longest).any()),
+    ).to(torch.device(device))
+    return Batch(ids.to(device), lengths.to(device), context)
+
+
+@dataclass(eq=False)
+class Base:
+    """What the unedited model computed for a plan, kept so that edited runs can start where they first differ.
+
+    residuals[layer] holds resid_pre.layer of the prefix and of every batch. Bytes: layers · tokens · d_model · itemsize.
+    """
+
+    prefix_kv: list[KeyValue | None] | None
+    prefix_residuals: dict[int, Tensor] = field(default_factory=dict)
+    residuals: list[dict[int, Tensor]] = field(default_factory=list)
+    suffix_kv: list[list[KeyValue | None]] = field(default_factory=list)
+
+    def start(self, layer: int) -> int:
+        """The highest kept layer from which a run that first differs at `layer` can start; 0 if none."""
+        return max((kept for kept in self.prefix_residuals if kept <= layer), default=0)
+
+
+class _Headless(BaseModelOutputWithPast):
+    """A decoder's output of which only the last hidden state is known."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return None
+
+
+@contextmanager
+def _replaced(module: torch.nn.Module, forward: Any) -> Iterator[None]:
+    """Let `module` run `forward` instead of its own, hooks included, inside the `with`."""
+    had, own = "forward" in module.__dict__, module.__dict__.get("forward")
+    module.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if had:
+            module.forward = own  # type: ignore[method-assign]
+        else:
+            del module.__dict__["forward"]
+
+
+def head(model: ChatModel, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
+    """Logits of normalised last hidden states, by the model's own head (with its scale and soft cap).
+
+    The rows go through as one contiguous sequence of a batch of one: torch's CPU matmul copies the whole vocabulary
+    matrix once per batch row otherwise.
+    """
+    row = hidden.contiguous()[None]
+
+    def stub(*_args: Any, **_kwargs: Any) -> _Headless:
+        return _Headless(last_hidden_state=row)
+
+    with _replaced(model.layout.base, stub):
+        ids = torch.zeros(1, len(hidden), dtype=torch.long, device=model.device)
+        return model.hf(input_ids=ids, use_cache=False).logits[0]
+
+
+@contextmanager
+def _resumed(model: ChatModel, start: int, residual: Tensor | None) -> Iterator[None]:
+    """Skip the blocks below `start`; the last of them hands `residual` on."""
+    if start == 0 or residual is None:
+        yield
+        return
+    layout = model.layout
+    wrap = (lambda x: (x,)) if layout.tuple_output else (lambda x: x)
+
+    def hand_on(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+        return wrap(residual)
+
+    with _Many([_replaced(layout.parts[i].block, hand_on) for i in range(start)]):
+        yield
+
+
+class _Many:
+    """Several context managers as one."""
+
+    def __init__(self, managers: list[Any]) -> None:
+        self.managers = managers
+
+    def __enter__(self) -> None:
+        for manager in self.managers:
+            manager.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for manager in reversed(self.managers):
+            manager.__exit__(*error)
+
+
+def run_decoder(
+    model: ChatModel,
+    ids: Int[Tensor, "rows seq"],
+    positions: Int[Tensor, "rows seq"],
+    n_keys: int,
+    cache: Any,
+) -> Float[Tensor, "rows seq d_model"]:
+    """The decoder's normalised hidden states, with our own cache, positions and attention mask."""
+    config = model.text_config
+    same = positions[:1] if bool((positions == positions[:1]).all()) else positions
+    given = {
+        "input_ids": ids,
+        "attention_mask": attention_mask(same, n_keys, config, model.dtype),
+        "position_ids": same,
+        "past_key_values": cache,
+        "use_cache": True,
+    }
+    accepted = model.decoder_arguments
+    return model.layout.base(**{k: v for k, v in given.items() if accepted is None or k in accepted})[0]
+
+
+def decoder_arguments(base: torch.nn.Module) -> frozenset[str] | None:
+    """The names that the decoder's forward takes; None if it takes any."""
+    parameters = inspect.signature(base.forward).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return None
+    return frozenset(parameters)
+
+
+def _touches_prefix(edits: Edits, the_plan: Plan) -> bool:
+    shared = the_plan.prefix_length
+    return any(
+        edit.first_position(length, length - the_plan.template_length) < shared
+        for edit in edits.values()
+        for length in {len(p) for p in the_plan.prompts}
+    )
+
+
+def _run_prefix(
+    model: ChatModel, the_plan: Plan, edits: Edits, start: int = 0, base: Base | None = None
+) -> list[KeyValue | None]:
+    """Keys and values of the shared prefix under `edits`, running only the blocks from `start` on."""
+    cache = prefix_cache(None, 0, model.layout.n_layers)
+    context = the_plan.prefix_context()
+    residual = base.prefix_residuals.get(start) if base else None
+    with declared(context), _resumed(model, start, residual), tap(model.hf, model.layout, edits):
+        run_decoder(model, the_plan.prefix, context.positions, the_plan.prefix_length, cache)
+    new = taken(cache)
+    if base is not None and base.prefix_kv is not None:
+        new = [base.prefix_kv[i] if kv is None else kv for i, kv in enumerate(new)]
+    return new
+
+
+def keep_base(model: ChatModel, the_plan: Plan, layers: Sequence[int], *, keep_kv: bool = False) -> Base:
+    """Run the unedited model over a plan and keep resid_pre of `layers`, so that edits there need not run what is below."""
+    base = Base(None)
+    wanted = [Site("resid_pre", layer) for layer in layers]
+
+    def keeper(into: dict[int, Tensor]) -> Edits:
+        return {
+            site: Read(lambda x, _c, layer=site.layer: into.__setitem__(layer, x.clone())) for site in wanted
+        }
+
+    with torch.no_grad():
+        if the_plan.prefix_length:
+            base.prefix_kv = _run_prefix(model, the_plan, keeper(base.prefix_residuals))
+        else:
+            base.prefix_residuals = {layer: torch.empty(0) for layer in layers}
+        for batch in the_plan.batches:
+            kept: dict[int, Tensor] = {}
+            cache = prefix_cache(base.prefix_kv, the_plan.prefix_length, model.layout.n_layers)
+            with declared(batch.context), tap(model.hf, model.layout, keeper(kept)):
+                _run_batch(model, the_plan, batch, cache)
+            base.residuals.append(kept)
+            if keep_kv:
+                base.suffix_kv.append(taken(cache))
+    return base
+
+
+def _run_batch(model: ChatModel, the_plan: Plan, batch: Batch, cache: Any) -> Float[Tensor, "rows seq d_model"]:
+    n_keys = the_plan.prefix_length + batch.ids.shape[1]
+    return run_decoder(model, batch.ids, batch.context.positions, n_keys, cache)
+
+
+@dataclass(frozen=True, eq=False)
+class Prefilled:
+    """One batch after its forward pass: the last position's hidden states, and what a decoder needs to go on."""
+
+    index: int
+    batch: Batch
+    hidden: Float[Tensor, "rows d_model"]
+    prefix_kv: list[KeyValue | None] | None
+    new_kv: list[KeyValue | None]
+
+
+def prefill(
+    model: ChatModel, the_plan: Plan, edits: Edits | None = None, base: Base | None = None
+) -> Iterator[Prefilled]:
+    """Run every batch of a plan under `edits`, fast; yields batches as they are done.
+
+    With `base` the run starts at the highest kept layer that no edit precedes.
+    """
+    edits = edits or {}
+    n_layers = model.layout.n_layers
+    begin = min(first_layer(edits), n_layers - 1)
+    base = None if tapped(model.hf) else base  # an intervention is on: what the plain model computed does not hold
+    start = base.start(begin) if base is not None else 0
+    with torch.no_grad():
+        prefix_kv = None
+        if the_plan.prefix_length:
+            if base is not None and base.prefix_kv is not None and not _touches_prefix(edits, the_plan):
+                prefix_kv = base.prefix_kv
+                _read_prefix(model, the_plan, edits)
+            else:
+                prefix_kv = _run_prefix(model, the_plan, edits, start, base)
+        for index, batch in enumerate(the_plan.batches):
+            cache = prefix_cache(prefix_kv, the_plan.prefix_length, n_layers)
+            residual = base.residuals[index].get(start) if base is not None and start else None
+            with declared(batch.context), _resumed(model, start, residual), tap(model.hf, model.layout, edits):
+                hidden = _run_batch(model, the_plan, batch, cache)
+            last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths - 1]
+            new = taken(cache)
+            if base is not None and base.suffix_kv:
+                new = [base.suffix_kv[index][i] if kv is None else kv for i, kv in enumerate(new)]
+            yield Prefilled(index, batch, last, prefix_kv, new)
+
+
+def _read_prefix(model: ChatModel, the_plan: Plan, edits: Edits) -> None:
+    """Readers must see the prefix even when it need not be run for the edits' sake."""
+    if any(edit.first_position(NEVER, NEVER) == NEVER and isinstance(edit, Read) for edit in edits.values()):
+        _run_prefix(model, the_plan, edits)
+
+
+def last_logits(
+    model: ChatModel, the_plan: Plan, edits: Edits | None = None, base: Base | None = None
+) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
+    """Next-token logits after each prompt, batch by batch: (which prompts, their logits), in the model's dtype.
+
+    Equal to the plain path's to 1e-9 relative in float64. Falls back to the plain path where the model's attention cannot
+    take our masks (see `ChatModel.fast`) or RHAT_SLOW=1 asks for it.
+    """
+    if slow() or not model.fast:
+        yield from plain_last_logits(model, the_plan, edits)
+        return
+    for done in prefill(model, the_plan, edits, base):
+        with torch.no_grad():
+            yield done.batch.rows, head(model, done.hidden)
+
+
+def plain_last_logits(
+    model: ChatModel, the_plan: Plan, edits: Edits | None = None
+) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
+    """The same by the plain path: whole prompts, left padding with a mask, every position's logits."""
+    for batch in the_plan.batches:
+        yield batch.rows, plain_forward(model, [the_plan.prompts[i] for i in batch.rows.tolist()], batch.rows, edits)
+
+
+def left_padded(
+    model: ChatModel, prompts: Sequence[TokenIds], rows: Tensor, prompt_lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor, TokenContext]:
+    """Ids, mask and token context of prompts padded on the left, as transformers' generate wants them."""
+    longest = max(len(p) for p in prompts)
+    ids = torch.full((len(prompts), longest), model.pad_id, dtype=torch.long)
+    mask = torch.zeros(len(prompts), longest, dtype=torch.long)
+    for i, prompt in enumerate(prompts):
+        ids[i, longest - len(prompt) :] = torch.tensor(list(prompt))
+        mask[i, longest - len(prompt) :] = 1
+    lengths = mask.sum(-1) if prompt_lengths is None else prompt_lengths
+    context = TokenContext(
+        positions=(mask.cumsum(-1) - 1).clamp_min(0),
+        real=mask.bool(),
+        prompt_length=lengths,
+        template_start=lengths - model.template_length,
+        rows=rows.cpu(),
+        padded=True,
+    ).to(model.device)
+    return ids.to(model.device), mask.to(model.device), context
+
+
+def plain_forward(
+    model: ChatModel,
+    prompts: Sequence[TokenIds],
+    rows: Tensor,
+    edits: Edits | None = None,
+    prompt_lengths: Tensor | None = None,
+) -> Float[Tensor, "rows vocab"]:
+    """One plain forward pass of whole sequences; the logits after each one's last token."""
+    ids, mask, context = left_padded(model, prompts, rows, prompt_lengths)
+    with torch.no_grad(), declared(context), tap(model.hf, model.layout, edits or {}):
+        return model.hf(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, -1].clone()

@@ -1,0 +1,245 @@
+"""Where a decoder keeps its blocks, attention, MLP and output projections, found by structure and proved by a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rhat.errors import ModelError
+
+# Exceptions to what is found by structure: config attribute → what it scales. A new family that needs one is one row.
+RESIDUAL_SCALES = ("residual_multiplier",)  # Granite: a block adds this multiple of each part's output
+
+_ATTENTION = re.compile(r"(^|_)(self_)?(attn|attention)$|^(self_attention|attn|attention|self_attn|linear_attn|mixer)$")
+_ROUTED = re.compile(r"expert", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockParts:
+    """The modules of one block whose inputs or outputs are sites. None: this block has no such part."""
+
+    block: nn.Module
+    attention: nn.Module | None
+    attn_proj: nn.Module | None
+    attn_out: nn.Module | None
+    mlp_out: nn.Module | None
+    names: tuple[str, str, str]  # of attn_proj, attn_out, mlp_out inside the block; "" where absent
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The parts of a decoder that rhat reads and edits.
+
+    residual_error is the largest relative error, over blocks, of resid_pre + scale · (attn_out + mlp_out) = resid_post
+    in the probe run that proved the layout.
+    """
+
+    base: nn.Module
+    base_name: str
+    blocks_name: str
+    parts: tuple[BlockParts, ...]
+    n_layers: int
+    d_model: int
+    n_heads: int
+    head_dim: int
+    residual_scale: float
+    residual_error: float
+    tuple_output: bool  # whether a block returns a tuple with the hidden states first
+
+
+def first_tensor(output: object) -> Tensor:
+    """The hidden states of a module's output: itself, or the first element of a tuple."""
+    return output[0] if isinstance(output, (tuple, list)) else output  # type: ignore[return-value]
+
+
+def is_projection(module: nn.Module) -> bool:
+    """Whether `module` is linear-like: a leaf with a weight matrix (nn.Linear, Conv1D, a quantised linear)."""
+    weight = getattr(module, "weight", None)
+    if weight is None or isinstance(module, nn.Embedding) or next(module.children(), None) is not None:
+        return False
+    return "linear" in type(module).__name__.lower() or "conv1d" in type(module).__name__.lower()
+
+
+def text_config(hf: nn.Module):
+    """The configuration of the text decoder (of a multimodal model: its text part)."""
+    config = hf.config
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+
+
+def find_blocks(hf: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The one list of decoder blocks: a ModuleList as long as the layer count, outermost first, largest wins.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    n_layers = text_config(hf).num_hidden_layers
+    found = [
+        (name, module)
+        for name, module in hf.named_modules()
+        if isinstance(module, nn.ModuleList)
+        and len(module) == n_layers
+        and not re.search(r"vision|visual|audio|image|encoder", name.split(".layers")[0])
+        and not _ROUTED.search(name)
+    ]
+    if not found:
+        raise ModelError(
+            f"{type(hf).__name__}: no list of {n_layers} decoder blocks found; "
+            "rhat needs a decoder whose blocks stand in one ModuleList"
+        )
+    return max(found, key=lambda pair: sum(p.numel() for p in pair[1].parameters()))
+
+
+def _base_of(hf: nn.Module, blocks_name: str) -> tuple[str, nn.Module]:
+    """The module that owns the blocks and whose forward loops over them."""
+    name = blocks_name.rpartition(".")[0]
+    return name, hf.get_submodule(name)
+
+
+@contextmanager
+def _recording(blocks: nn.ModuleList) -> Iterator[list[list[tuple[str, Tensor, Tensor]]]]:
+    """Record, for every block, each submodule call as (name, input, output), in the order the calls end."""
+    records: list[list[tuple[str, Tensor, Tensor]]] = [[] for _ in blocks]
+    handles = []
+
+    def recorder(into: list[tuple[str, Tensor, Tensor]], name: str):
+        def hook(_module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+            given = args[0] if args else kwargs.get("hidden_states")
+            result = first_tensor(output)
+            if isinstance(given, Tensor) and isinstance(result, Tensor):
+                into.append((name, given.detach(), result.detach()))
+
+        return hook
+
+    try:
+        for block, into in zip(blocks, records, strict=True):
+            for name, module in block.named_modules():
+                if not _ROUTED.search(name):
+                    handles.append(module.register_forward_hook(recorder(into, name), with_kwargs=True))
+        yield records
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _sum_error(resid_pre: Tensor, resid_post: Tensor, parts: Tensor, precision: float) -> float:
+    """How far resid_pre + parts is from resid_post, relative to what was added, beyond what rounding explains."""
+    rounding = 2 * precision * (resid_pre.abs() + resid_post.abs() + parts.abs())
+    excess = ((resid_pre + parts - resid_post).abs() - rounding).clamp_min(0)
+    return float(excess.norm() / (resid_post - resid_pre).norm().clamp_min(1e-12))
+
+
+def _prove_block(
+    block: nn.Module, record: list[tuple[str, Tensor, Tensor]], d_model: int, scale: float, where: str
+) -> tuple[BlockParts, float]:
+    """Find the parts of one block whose outputs add up to what the block adds to the residual stream.
+
+    Every pair (A, M) of recorded outputs, A from the attention side and M from the rest, is tried, outermost first;
+    the pair whose sum comes closest to resid_post − resid_pre is taken.
+    """
+    by_name = {name: (given, result) for name, given, result in record}
+    if "" not in by_name:
+        raise ModelError(f"{where}: the block was not called with hidden states; this architecture is not supported")
+    resid_pre, resid_post = (x.double().reshape(-1, d_model) for x in by_name[""])
+    added = resid_post - resid_pre
+    precision = torch.finfo(by_name[""][1].dtype).eps
+
+    direct = [name for name, _ in block.named_children()]
+    attention_name = next((n for n in direct if _ATTENTION.search(n)), None)
+    attention = block.get_submodule(attention_name) if attention_name else None
+    proj_name = ""
+    if attention_name:
+        inside = [n for n, _, out in record if n.startswith(attention_name + ".") and out.shape[-1] == d_model
+                  and is_projection(block.get_submodule(n))]
+        proj_name = inside[-1] if inside else ""
+
+    order = {name: index for index, (name, _, _) in enumerate(record)}
+    attention_end = order.get(attention_name, -1) if attention_name else -1
+
+    def outputs(names: list[str]) -> list[tuple[str, Tensor]]:
+        return [(n, by_name[n][1].double().reshape(-1, d_model)) for n in names
+                if by_name[n][1].shape[-1] == d_model and by_name[n][1].numel() == resid_pre.numel()]
+
+    in_attention = [n for n in by_name if attention_name and (n == attention_name or n == proj_name)]
+    norms_after = [n for n in by_name if n in direct and order[n] > attention_end and "norm" in n.lower()]
+    others = [
+        n for n in by_name
+        if n and n not in in_attention and not (attention_name and n.startswith(attention_name + "."))
+    ]
+    in_attention.sort(key=len)
+    others.sort(key=lambda n: n.count("."))
+
+    best: tuple[float, str, str] = (float("inf"), "", "")
+    for a_name, a in [*outputs(in_attention), *outputs(norms_after), ("", torch.zeros_like(added))]:
+        for m_name, m in [*outputs(others), ("", torch.zeros_like(added))]:
+            if a_name == m_name:
+                continue
+            error = _sum_error(resid_pre, resid_post, scale * (a + m), precision)
+            if error < best[0] * 0.5 or (error < best[0] and best[0] > 0.03):
+                best = (error, a_name, m_name)
+    error, a_name, m_name = best
+    if error > 0.03:  # the parts do not account for the block: leave those sites out rather than mislabel them
+        a_name = m_name = ""
+    part = block.get_submodule
+    return (
+        BlockParts(
+            block=block,
+            attention=attention,
+            attn_proj=part(proj_name) if proj_name else None,
+            attn_out=part(a_name) if a_name else None,
+            mlp_out=part(m_name) if m_name else None,
+            names=(proj_name, a_name, m_name),
+        ),
+        error,
+    )
+
+
+def discover(hf: nn.Module) -> Layout:
+    """Find the layout of a Hugging Face decoder and prove it with one run of four tokens.
+
+    Raises:
+        ModelError: if there is no list of blocks or a block is not called with hidden states.
+    """
+    config = text_config(hf)
+    blocks_name, blocks = find_blocks(hf)
+    base_name, base = _base_of(hf, blocks_name)
+    d_model = config.hidden_size
+    scale = next((float(getattr(config, name)) for name in RESIDUAL_SCALES if hasattr(config, name)), 1.0)
+    raw_outputs: list[object] = []
+    handle = blocks[0].register_forward_hook(lambda _m, _a, output: raw_outputs.append(output))
+    device = next(hf.parameters()).device
+    device = torch.device("cpu") if device.type == "meta" else device
+    probe = torch.arange(4, device=device)[None] + min(20, config.vocab_size - 5)
+    training = hf.training
+    hf.eval()
+    try:
+        with torch.no_grad(), _recording(blocks) as records:
+            hf(input_ids=probe, use_cache=False)
+    except Exception as error:
+        raise ModelError(f"{type(hf).__name__}: a forward pass of four tokens failed: {error}") from error
+    finally:
+        handle.remove()
+        hf.train(training)
+    proved = [
+        _prove_block(block, record, d_model, scale, f"{type(hf).__name__} block {index}")
+        for index, (block, record) in enumerate(zip(blocks, records, strict=True))
+    ]
+    n_heads = config.num_attention_heads
+    head_dim = getattr(config, "v_head_dim", None) or getattr(config, "head_dim", None) or d_model // n_heads
+    return Layout(
+        base=base,
+        base_name=base_name,
+        blocks_name=blocks_name,
+        parts=tuple(parts for parts, _ in proved),
+        n_layers=len(blocks),
+        d_model=d_model,
+        n_heads=n_heads,
+        head_dim=head_dim,
+        residual_scale=scale,
+        residual_error=max(error for _, error in proved),
+        tuple_output=isinstance(raw_outputs[0], (tuple, list)),
+    )

@@ -1,0 +1,292 @@
+"""Hub id, folder, GGUF file or catalogue name → ChatModel."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rhat.errors import ModelError
+from rhat.model.catalogue import CATALOGUE, DEFAULT, Progress, cache_folder, download, sha256_of
+from rhat.model.chat import ChatModel
+from rhat.model.layout import discover
+from rhat.model.template import make_template
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def native_bfloat16() -> bool:
+    """Whether the processor or GPU multiplies bfloat16 matrices natively."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probes = (getattr(torch.cpu, "_is_avx512_bf16_supported", None), getattr(torch.cpu, "_is_amx_tile_supported", None))
+    return any(probe() for probe in probes if probe is not None)
+
+
+def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """The torch dtype of a name; "auto" is bfloat16 where that is native, else float32.
+
+    Raises:
+        ModelError: if there is no such name.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return torch.bfloat16 if native_bfloat16() else torch.float32
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype {dtype!r}: expected auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def load(
+    name: str | Path | tuple[Any, Any] = DEFAULT,
+    dtype: str | torch.dtype = "auto",
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    chat_template: str | Path | None = None,
+    system: str | None = None,
+    trust_remote_code: bool = False,
+    device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    max_memory: dict[int | str, Any] | None = None,
+    offload_folder: str | Path | None = None,
+    adapter: str | Path | None = None,
+    progress: Progress | None = None,
+) -> ChatModel:
+    """Load a chat model by catalogue name, hub id, folder, `.gguf` file, or from an already loaded (model, tokenizer).
+
+    Local paths and models in the cache make no network call. `system` sets a system prompt; without it the template's
+    own default stands. `device_map`, `max_memory` and `offload_folder` are accelerate's. `adapter` is a PEFT adapter
+    (folder or hub id) put on top.
+
+    Raises:
+        ModelError: if the model cannot be found, downloaded or understood.
+        TemplateError: if it has no usable chat template.
+    """
+    if isinstance(name, tuple):
+        hf, tokenizer = name
+        hf.eval()
+        title = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
+        return _wrap(hf, tokenizer, title, "in memory", "as loaded", chat_template, system)
+    name = str(name)
+    torch_dtype = resolve_dtype(dtype)
+    folder, identity, weight_format = _resolve(name, revision, offline, progress)
+    arguments: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if folder == name:  # a hub id
+        arguments |= {"revision": revision, "local_files_only": offline or _in_hub_cache(name, revision)}
+    placement: dict[str, Any] = {}
+    if device_map is not None or max_memory is not None:
+        placement = {"device_map": device_map or "auto", "max_memory": max_memory, "offload_folder": offload_folder}
+    hf, tokenizer = _from_pretrained(name, folder, torch_dtype, arguments, placement)
+    if adapter is not None:
+        hf = _with_adapter(hf, adapter)
+    if not placement:
+        hf.to(torch.device(device) if device is not None else ("cuda" if torch.cuda.is_available() else "cpu"))
+    if folder == name:
+        identity = getattr(hf.config, "_commit_hash", None) or revision or "main"
+    return _wrap(hf, tokenizer, name, identity, weight_format, chat_template, system)
+
+
+def _wrap(
+    hf: Any, tokenizer: Any, name: str, identity: str, weight_format: str,
+    chat_template: str | Path | None, system: str | None,
+) -> ChatModel:
+    template = make_template(tokenizer, name, chat_template, system)
+    for parameter in hf.parameters():
+        parameter.requires_grad_(False)
+    return ChatModel(hf, tokenizer, name, identity, weight_format, discover(hf), template)
+
+
+def _resolve(name: str, revision: str | None, offline: bool, progress: Progress | None) -> tuple[str, str, str]:
+    """(folder or hub id, identity, weight format) of a model name."""
+    if name in CATALOGUE:
+        entry = CATALOGUE[name]
+        folder = cache_folder() / "models" / entry.sha256[:16]
+        if not (folder / "rhat.json").exists():
+            gguf = download(entry, offline=offline, progress=progress)
+            _convert(gguf, folder, entry.sha256, progress)
+        return str(folder), entry.sha256, "GGUF, dequantised to bfloat16"
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"{name}: no such file; give a GGUF file, a folder, a hub id, or one of {_names()}")
+        sha256 = _remembered_sha256(path)
+        folder = cache_folder() / "models" / sha256[:16]
+        if not (folder / "rhat.json").exists():
+            _convert(path, folder, sha256, progress)
+        return str(folder), sha256, "GGUF, dequantised to bfloat16"
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"{name}: a folder without config.json; give the folder that holds a model's config.json")
+        return str(path), _folder_identity(path), "safetensors"
+    if path.is_file():
+        raise ModelError(f"{name}: not a model; expected a .gguf file, a folder, a hub id, or one of {_names()}")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+|[\w.-]+", name) or name.startswith("."):
+        raise ModelError(f"{name}: no such file or folder; give a GGUF file, a folder, a hub id, or one of {_names()}")
+    return name, revision or "", "safetensors"
+
+
+def _names() -> str:
+    return ", ".join(CATALOGUE)
+
+
+def _folder_identity(path: Path) -> str:
+    """A cheap identity of a local folder: names and sizes of its files and the text of its configuration."""
+    import hashlib
+
+    digest = hashlib.sha256((path / "config.json").read_bytes())
+    for file in sorted(path.glob("*.safetensors")):
+        digest.update(f"{file.name}:{file.stat().st_size}".encode())
+    return digest.hexdigest()
+
+
+def _remembered_sha256(path: Path) -> str:
+    """A file's SHA-256, remembered in the cache under its path, size and time of change."""
+    stat = path.stat()
+    key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    notes = cache_folder() / "hashes.json"
+    try:
+        known = json.loads(notes.read_text())
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        known[key] = sha256_of(path)
+        try:
+            notes.parent.mkdir(parents=True, exist_ok=True)
+            temporary = notes.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(known))
+            os.replace(temporary, notes)
+        except OSError as error:
+            log.warning("%s: cannot remember the hash (%s)", notes, error.strerror)
+    return known[key]
+
+
+def _convert(gguf: Path, folder: Path, sha256: str, progress: Progress | None) -> None:
+    """Dequantise a GGUF file once into a folder of bfloat16 safetensors; all of it appears, or nothing."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if progress:
+        progress("dequantising", 0, 1)
+    options: dict[str, Any] = {}
+    try:
+        from transformers import GgufConfig  # transformers with packed GGUF weights: ask for dense ones
+
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    except ImportError:
+        pass
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".convert-"))
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot store the model ({error.strerror}); free space or set RHAT_CACHE") from error
+    try:
+        with _quiet():
+            hf = AutoModelForCausalLM.from_pretrained(
+                str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16, local_files_only=True, **options
+            )
+            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+            if hasattr(hf.config, "quantization_config"):
+                del hf.config.quantization_config
+            hf.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+        (temporary / "rhat.json").write_text(json.dumps({"source": gguf.name, "sha256": sha256}))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise ModelError(
+            f"{gguf}: cannot be converted ({error.strerror or error}); "
+            "if the disk is full free space or set RHAT_CACHE, else the file is damaged"
+        ) from error
+    except Exception as error:
+        raise ModelError(f"{gguf}: not a GGUF file that transformers can read ({error}); give another file") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if progress:
+        progress("dequantising", 1, 1)
+
+
+def _in_hub_cache(name: str, revision: str | None) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+
+
+class _quiet:  # noqa: N801
+    """Silence transformers' progress bars and warnings while loading."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging as hf_logging
+
+        self.level = hf_logging.get_verbosity()
+        hf_logging.set_verbosity_error()
+        hf_logging.disable_progress_bar()
+
+    def __exit__(self, *error: object) -> None:
+        from transformers.utils import logging as hf_logging
+
+        hf_logging.set_verbosity(self.level)
+        hf_logging.enable_progress_bar()
+
+
+def _from_pretrained(
+    name: str, folder: str, dtype: torch.dtype, arguments: dict[str, Any], placement: dict[str, Any]
+) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        with _quiet():
+            hf = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **placement, **arguments)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **arguments)
+    except Exception as error:
+        raise ModelError(_reason(name, error)) from error
+    hf.eval()
+    return hf, tokenizer
+
+
+def _reason(name: str, error: Exception) -> str:
+    """One line for whatever transformers or the hub said, and what to do about it."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    kinds = {type(e).__name__ for e in chain}
+    first = " ".join(str(error).split())[:200]
+    if "GatedRepoError" in kinds:
+        return f"{name}: this model is gated; ask for access on its hub page, then log in with `hf auth login`"
+    if "RepositoryNotFoundError" in kinds:
+        return f"{name}: the hub has no such model, or it is private; check the name, or log in with `hf auth login`"
+    if "RevisionNotFoundError" in kinds:
+        return f"{name}: the hub has this model, but not that revision; check --revision"
+    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled"} or "local_files_only" in first:
+        return (
+            f"{name}: not in the local cache, and the hub cannot be reached (or --offline was given); "
+            f"check the network and the name, or use one of {_names()}"
+        )
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return f"{name}: not enough memory; use a smaller dtype, a smaller model, or device_map with an offload folder"
+    if "trust_remote_code" in first:
+        return f"{name}: this model brings its own code; read it, then allow it with --trust-remote-code"
+    return f"{name}: cannot be loaded ({first}); check the name and the files"
+
+
+def _with_adapter(hf: Any, adapter: str | Path) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ModelError(f"{adapter}: adapters need the peft package; install it with pip install 'rhat[peft]'") from error
+    try:
+        return PeftModel.from_pretrained(hf, str(adapter)).merge_and_unload()
+    except Exception as error:
+        raise ModelError(f"{adapter}: the adapter does not fit this model ({' '.join(str(error).split())[:200]})") from error

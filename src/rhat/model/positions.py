@@ -1,0 +1,118 @@
+"""Token scopes: which tokens of a sequence an edit may touch, absolute in the sequence.
+
+Positions are absolute within a row's real tokens (padding does not count), so a scope means the same tokens in prefill,
+in decode, under left padding and in a batch of unequal lengths.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from rhat.errors import InterventionError
+
+
+@dataclass(frozen=True, eq=False)
+class TokenContext:
+    """Which tokens the activation in hand belongs to.
+
+    positions       absolute position of each token in its row, from 0; padding tokens have any value
+    real            False at padding
+    prompt_length   number of prompt tokens of each row
+    template_start  position of the first template token after the instruction; template tokens run to prompt_length − 1
+    rows            an id for each row, stable over prefill and decode
+    padded          whether any token here is padding (False lets edits skip masking)
+    """
+
+    positions: Int[Tensor, "batch seq"]
+    real: Bool[Tensor, "batch seq"]
+    prompt_length: Int[Tensor, " batch"]
+    template_start: Int[Tensor, " batch"]
+    rows: Int[Tensor, " batch"]
+    padded: bool = True
+
+    def to(self, device: torch.device) -> "TokenContext":
+        """The same context on another device."""
+        if self.positions.device == device:
+            return self
+        return TokenContext(
+            *(getattr(self, n).to(device) for n in ("positions", "real", "prompt_length", "template_start", "rows")),
+            self.padded,
+        )
+
+
+NEVER = 2**31  # a position that no sequence reaches
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A set of tokens, by name.
+
+    all                 every token, prompt and generated
+    prompt              the prompt's tokens
+    generated           the generated tokens, each from when it is fed back: the first one's own logits come from the prompt
+    last_prompt_token   the last prompt token only
+    template            the template tokens after the instruction
+    first_generated     the first `n` generated tokens, written first_generated:n
+    """
+
+    name: str
+    n: int = 0
+
+    @classmethod
+    def parse(cls, text: "str | Scope") -> "Scope":
+        """The scope written `name` or `first_generated:n`.
+
+        Raises:
+            InterventionError: if there is no such scope.
+        """
+        if isinstance(text, Scope):
+            return text
+        name, colon, count = text.partition(":")
+        if name == "first_generated" and colon and count.isdecimal() and int(count) > 0:
+            return cls(name, int(count))
+        if name in SCOPES and not colon and name != "first_generated":
+            return cls(name)
+        raise InterventionError(
+            f"scope {text!r}: expected one of {', '.join(n for n in SCOPES if n != 'first_generated')}, "
+            "or first_generated:N with N of 1 or more"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.n}" if self.n else self.name
+
+    def mask(self, context: TokenContext) -> Bool[Tensor, "batch seq"]:
+        """True at the tokens of this scope; padding is never in it."""
+        position = context.positions
+        end = context.prompt_length[:, None]
+        match self.name:
+            case "all":
+                inside = torch.ones_like(context.real)
+            case "prompt":
+                inside = position < end
+            case "generated":
+                inside = position >= end
+            case "last_prompt_token":
+                inside = position == end - 1
+            case "template":
+                inside = (position >= context.template_start[:, None]) & (position < end)
+            case "first_generated":
+                inside = (position >= end) & (position < end + self.n)
+            case _:
+                raise InterventionError(f"scope {self.name!r}: expected one of {', '.join(SCOPES)}")
+        return inside & context.real
+
+    def first_position(self, prompt_length: int, template_start: int) -> int:
+        """The first absolute position that this scope can touch in a row of that shape."""
+        return {
+            "all": 0,
+            "prompt": 0,
+            "generated": prompt_length,
+            "last_prompt_token": prompt_length - 1,
+            "template": template_start,
+            "first_generated": prompt_length,
+        }[self.name]
+
+
+SCOPES = ("all", "prompt", "generated", "last_prompt_token", "template", "first_generated")

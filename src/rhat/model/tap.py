@@ -1,0 +1,279 @@
+"""`tap(model, {Site: Edit})`: the one way to touch a forward pass, and the only place that registers hooks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rhat.errors import SiteError
+from rhat.model.layout import Layout, first_tensor
+from rhat.model.positions import NEVER, TokenContext
+from rhat.sites import Site
+
+
+@runtime_checkable
+class Edit(Protocol):
+    """What is done at a site: gets the activation and its token context, returns a new tensor, or None to read only."""
+
+    def __call__(
+        self, activation: Float[Tensor, "batch seq width"], context: TokenContext
+    ) -> Float[Tensor, "batch seq width"] | None: ...
+
+    def first_position(self, prompt_length: int, template_start: int) -> int:
+        """The first absolute position that this edit can change in a row of that shape (NEVER: it only reads)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Read:
+    """An edit that only reads: calls `function(activation, context)` and changes nothing."""
+
+    function: Callable[[Tensor, TokenContext], None]
+
+    def __call__(self, activation: Tensor, context: TokenContext) -> None:
+        """Pass the activation on to the reader."""
+        self.function(activation, context)
+
+    def first_position(self, prompt_length: int, template_start: int) -> int:
+        """Never: reading changes nothing."""
+        return NEVER
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Several edits of one site, one after the other; each sees what the one before it returned."""
+
+    edits: tuple[Edit, ...]
+
+    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
+        """Apply every edit in turn; None if none changed anything."""
+        changed = None
+        for edit in self.edits:
+            result = edit(activation if changed is None else changed, context)
+            changed = result if result is not None else changed
+        return changed
+
+    def first_position(self, prompt_length: int, template_start: int) -> int:
+        """The earliest of all."""
+        return min((e.first_position(prompt_length, template_start) for e in self.edits), default=NEVER)
+
+
+Edits = Mapping[Site, Edit]
+
+
+def merge(*many: Edits) -> dict[Site, Edit]:
+    """One mapping from several; edits of the same site are chained in the order given."""
+    merged: dict[Site, list[Edit]] = {}
+    for edits in many:
+        for site, edit in edits.items():
+            merged.setdefault(site, []).append(edit)
+    return {site: chain[0] if len(chain) == 1 else Chain(tuple(chain)) for site, chain in merged.items()}
+
+
+def first_layer(edits: Edits) -> int:
+    """The first block whose input or inside the edits or reads touch: blocks before it run as they would without."""
+    return min((site.layer for site in edits), default=NEVER)
+
+
+_DECLARED: ContextVar[TokenContext | None] = ContextVar("rhat_token_context", default=None)
+
+
+@contextmanager
+def declared(context: TokenContext) -> Iterator[None]:
+    """Tell every tap the token context of the forward passes inside, instead of letting it work the context out."""
+    token = _DECLARED.set(context)
+    try:
+        yield
+    finally:
+        _DECLARED.reset(token)
+
+
+class _Observer:
+    """Works out the token context of a forward pass that somebody else makes (hf.generate, a pipeline, a harness)."""
+
+    def __init__(self, template_length: int) -> None:
+        self.template_length = template_length
+        self.context: TokenContext | None = None
+        self.prompt_length: Tensor | None = None  # of the running generation
+        self.fixed = False  # set by hf.generate's wrapper: prompt lengths known, whatever the cache does
+
+    def see(self, args: tuple, kwargs: dict[str, Any]) -> None:
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if ids is None:
+            ids = kwargs.get("inputs_embeds")
+        if ids is None:
+            return
+        batch, seq = ids.shape[:2]
+        cache = kwargs.get("past_key_values")
+        past = int(cache.get_seq_length()) if cache is not None else 0
+        mask = kwargs.get("attention_mask")
+        device = ids.device
+        if isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape[1] >= past + seq:
+            seen = mask[:, : past + seq].bool()
+            positions = (seen.long().cumsum(-1) - 1)[:, past:]
+            real = seen[:, past:]
+        else:
+            given = kwargs.get("position_ids")
+            if isinstance(given, Tensor) and given.ndim == 2:
+                positions = given.long().expand(batch, seq)
+            else:
+                positions = torch.arange(past, past + seq, device=device).expand(batch, seq)
+            real = torch.ones(batch, seq, dtype=torch.bool, device=device)
+        if not self.fixed and (past == 0 or self.prompt_length is None):
+            self.prompt_length = real.sum(-1) if past == 0 else positions[:, 0].clone()
+        length = self.prompt_length
+        assert length is not None
+        if len(length) != batch:  # beams: each prompt's row repeated
+            length = length.repeat_interleave(batch // len(length)) if batch % len(length) == 0 else real.sum(-1)
+        length = length.to(device)
+        self.context = TokenContext(
+            positions=positions.clamp_min(0),
+            real=real,
+            prompt_length=length,
+            template_start=(length - self.template_length).clamp_min(0),
+            rows=torch.arange(batch, device=device),
+            padded=not bool(real.all()),
+        )
+
+
+@contextmanager
+def _watching(hf: nn.Module, base: nn.Module, observer: _Observer) -> Iterator[None]:
+    """Let `observer` see every call of the decoder, and know the prompt's length while hf.generate runs."""
+
+    def before(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        if _DECLARED.get() is None:
+            observer.see(args, kwargs)
+
+    handle = base.register_forward_pre_hook(before, with_kwargs=True)
+    had_own = "generate" in hf.__dict__
+    plain = hf.generate if hasattr(hf, "generate") else None
+    if plain is not None:
+
+        @functools.wraps(plain)
+        def generate(*args: Any, **kwargs: Any) -> Any:
+            ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
+            mask = kwargs.get("attention_mask")
+            before_call = observer.prompt_length, observer.fixed
+            if isinstance(ids, Tensor):
+                observer.prompt_length = (
+                    mask.sum(-1) if isinstance(mask, Tensor) and mask.ndim == 2
+                    else torch.full((len(ids),), ids.shape[1], device=ids.device)
+                )
+                observer.fixed = True
+            try:
+                return plain(*args, **kwargs)
+            finally:
+                observer.prompt_length, observer.fixed = before_call
+
+        hf.generate = generate  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        handle.remove()
+        if plain is not None:
+            if had_own:
+                hf.generate = plain  # type: ignore[assignment]
+            else:
+                del hf.__dict__["generate"]
+
+
+def _module_of(layout: Layout, site: Site) -> nn.Module:
+    parts = layout.parts[site.within(layout.n_layers).layer]
+    module = {
+        "resid_pre": parts.block,
+        "resid_post": parts.block,
+        "attn_out": parts.attn_out,
+        "attn_proj": parts.attn_proj,
+        "mlp_out": parts.mlp_out,
+        "head_out": parts.attn_proj,
+    }[site.kind]
+    if module is None:
+        raise SiteError(f"{site}: this model's block {site.layer} has no such part; `rhat check MODEL` shows what it has")
+    return module
+
+
+def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> Any:
+    module = _module_of(layout, site)
+    scale = layout.residual_scale if site.kind in ("attn_out", "mlp_out") else 1.0
+
+    def apply(activation: Tensor) -> Tensor | None:
+        context = _DECLARED.get() or observer.context
+        if context is None:
+            raise SiteError(f"{site}: the model was called without input_ids or inputs_embeds, so tokens have no positions")
+        context = context.to(activation.device)
+        shape = activation.shape
+        value = activation.reshape(*context.positions.shape, shape[-1]) if activation.ndim == 2 else activation
+        result = edit(value * scale if scale != 1.0 else value, context)
+        if result is None:
+            return None
+        result = result / scale if scale != 1.0 else result
+        return result.reshape(shape).to(activation.dtype)
+
+    if site.kind in ("resid_pre", "head_out"):
+
+        def before(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+            if args:
+                result = apply(args[0])
+                return None if result is None else ((result, *args[1:]), kwargs)
+            result = apply(kwargs["hidden_states"])
+            return None if result is None else (args, {**kwargs, "hidden_states": result})
+
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+
+    def after(_module: nn.Module, _args: tuple, output: Any) -> Any:
+        result = apply(first_tensor(output))
+        if result is None:
+            return None
+        return (result, *output[1:]) if isinstance(output, tuple) else result
+
+    return module.register_forward_hook(after)
+
+
+_TAPPED: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+
+
+def tapped(hf: nn.Module) -> bool:
+    """Whether any tap that edits is on `hf` right now."""
+    return _TAPPED.get(hf, 0) > 0
+
+
+@contextmanager
+def _counted(hf: nn.Module) -> Iterator[None]:
+    _TAPPED[hf] = _TAPPED.get(hf, 0) + 1
+    try:
+        yield
+    finally:
+        _TAPPED[hf] -= 1
+
+
+@contextmanager
+def tap(hf: nn.Module, layout: Layout, edits: Edits, template_length: int = 0) -> Iterator[None]:
+    """Apply `edits` to every forward pass of `hf` inside the `with`; leaving it restores the model exactly.
+
+    Raises:
+        SiteError: if a site is not in this model; nothing is registered then.
+    """
+    observer = _Observer(template_length)
+    for site in edits:
+        _module_of(layout, site)
+    with ExitStack() as stack:
+        if edits:
+            stack.enter_context(_counted(hf))
+            stack.enter_context(_watching(hf, layout.base, observer))
+        for site, edit in edits.items():
+            stack.callback(_register(layout, site, edit, observer).remove)
+        yield
+
+
+def sites_of(kinds: Sequence[str], layers: Sequence[int]) -> list[Site]:
+    """Every kind at every layer, in the order of a forward pass."""
+    return [Site(kind, layer) for layer in layers for kind in kinds]  # type: ignore[arg-type]

@@ -1,0 +1,86 @@
+"""Chat templates: how an instruction becomes tokens, and which tokens are the template's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rhat.errors import TemplateError
+
+# Instructions that share neither their first nor their last token under any usual tokeniser.
+_PROBES = ("Name a river in Peru", "why is 7 odd?", "(Sing, please.)", "X")
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """A tokenizer's chat template as rhat uses it.
+
+    length   number of template tokens after the instruction, found by comparing rendered prompts; positions −length … −1
+    system   a system prompt given by the user; None leaves the template's own default
+    """
+
+    tokenizer: Any
+    system: str | None
+    length: int
+
+    def render(self, instruction: str) -> tuple[int, ...]:
+        """Token ids of a prompt with this instruction, up to where the model begins to answer."""
+        return render(self.tokenizer, [{"role": "user", "content": instruction}], self.system)
+
+
+def render(tokenizer: Any, messages: Sequence[dict[str, str]], system: str | None = None) -> tuple[int, ...]:
+    """Token ids of a conversation up to where the model begins to answer.
+
+    Thinking is switched off where the template knows the switch: the answer then starts after an empty think block.
+
+    Raises:
+        TemplateError: if the template refuses these messages.
+    """
+    if system is not None:
+        messages = [{"role": "system", "content": system}, *messages]
+    try:
+        ids = tokenizer.apply_chat_template(
+            list(messages), tokenize=True, add_generation_prompt=True, return_dict=False, enable_thinking=False
+        )
+    except Exception as error:
+        if system is not None:
+            raise TemplateError(
+                f"the chat template cannot take a system prompt ({error}); leave the system prompt out"
+            ) from error
+        raise TemplateError(f"the chat template failed: {error}; give a working one with --chat-template FILE") from error
+    return tuple(ids)
+
+
+def make_template(tokenizer: Any, name: str, chat_template: str | Path | None = None, system: str | None = None) -> Template:
+    """The template of a tokenizer, or the one in the file `chat_template`.
+
+    Raises:
+        TemplateError: if there is none, the file cannot be read, or no template token follows the instruction.
+    """
+    if chat_template is not None:
+        path = Path(chat_template)
+        try:
+            tokenizer.chat_template = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise TemplateError(f"{path}: cannot read the chat template ({reason}); give a Jinja file") from error
+    if not getattr(tokenizer, "chat_template", None):
+        raise TemplateError(
+            f"{name}: this model has no chat template, so it is probably a base model, not a chat model; "
+            "if you know its format, give a Jinja template with --chat-template FILE (chat_template= in Python)"
+        )
+    rendered = [render(tokenizer, [{"role": "user", "content": probe}], system) for probe in _PROBES]
+    length = 0
+    shortest = min(len(r) for r in rendered)
+    while length < shortest and len({r[-1 - length] for r in rendered}) == 1:
+        length += 1
+    if length == 0:
+        raise TemplateError(
+            f"{name}: its chat template puts no token between the instruction and the answer; "
+            "r̂ is read there: give a template that does with --chat-template FILE"
+        )
+    if length == shortest:
+        raise TemplateError(f"{name}: its chat template leaves the instruction out; give another with --chat-template FILE")
+    return Template(tokenizer, system, length)

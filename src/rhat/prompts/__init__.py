@@ -1,0 +1,19 @@
+"""Contrast sets: labelled prompts, from files or the package, split so that no topic straddles."""
+
+from rhat.prompts.contrast import LABELS, SPLITS, ContrastSet, Label, Prompt, Split
+from rhat.prompts.reading import read, read_texts
+from rhat.prompts.shipped import StatementPair, builtin, statements
+
+__all__ = [
+    "LABELS",
+    "SPLITS",
+    "ContrastSet",
+    "Label",
+    "Prompt",
+    "Split",
+    "StatementPair",
+    "builtin",
+    "read",
+    "read_texts",
+    "statements",
+]

@@ -1,0 +1,53 @@
+"""The prompts and statements that come with the package."""
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from rhat.errors import PromptError
+from rhat.prompts.contrast import ContrastSet, Label
+from rhat.prompts.reading import assemble
+from rhat.prompts.rows import parse_jsonl, rows_from
+
+
+@dataclass(frozen=True)
+class StatementPair:
+    """A true statement and the false one that differs from it in the fact alone."""
+
+    id: str
+    true: str
+    false: str
+    category: str
+
+
+def builtin(seed: int = 0) -> ContrastSet:
+    """The package's own harmful, harmless and borderline prompts.
+
+    Harmful and harmless prompts each have 256 in train, 64 in validation, 64 in calibration and the rest, at
+    least 256, in test; borderline prompts are all in test. Topics, of three prompts, never straddle splits.
+    Neither 256 nor 64 is a multiple of three, so in each of the first three splits one topic gives one prompt
+    and its other two are left out of the set: six prompts of a label. See `split_by_topic` for the rule.
+    """
+    names: dict[Label, str] = {
+        "harmful": "harmful.jsonl",
+        "harmless": "harmless.jsonl",
+        "borderline": "borderline.jsonl",
+    }
+    rows = {label: rows_from(_items(name), name, "text") for label, name in names.items()}
+    return assemble(rows, "builtin", seed, names)
+
+
+def statements() -> tuple[StatementPair, ...]:
+    """Pairs of a true and a false statement, for the finders that read truth (CCS and PCA on pairs)."""
+    return tuple(
+        StatementPair(value["id"], value["true"], value["false"], value["category"])
+        for _, value in _items("statements.jsonl")
+    )
+
+
+def _items(name: str) -> list[tuple[str, Any]]:
+    file = resources.files("rhat.prompts") / "data" / name
+    try:
+        return parse_jsonl(file.read_text(encoding="utf-8"), name)
+    except FileNotFoundError as error:
+        raise PromptError(f"{name}: missing from the installed package; install rhat again") from error

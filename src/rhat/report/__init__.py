@@ -1,0 +1,59 @@
+"""The report: results.json drawn as one self-contained page and as SVG figures. It needs no model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rhat.artifacts import results as contract
+from rhat.errors import ArtifactError
+from rhat.report.comparison import Run
+
+__all__ = ["Run", "compare", "draw"]
+
+
+def draw(folder: Path | str) -> list[Path]:
+    """Draw `folder`/results.json again: report.html and figures/*.svg. Gives back the files, the page first.
+
+    Each file is replaced whole or not at all. Figures that these results do not have are removed.
+
+    Raises:
+        ArtifactError: if the results cannot be read or the files not be written.
+    """
+    from rhat.report import figures, page, static
+
+    folder = Path(folder)
+    measured = contract.read(folder)
+    drawn = figures.drawn(measured)
+    files = {folder / "report.html": page.render(measured, drawn)}
+    for drawing, figure in drawn:
+        files[folder / "figures" / f"{drawing.name}.svg"] = static.to_svg(figure, drawing.title)
+    _write(files)
+    for drawing in figures.FIGURES:
+        path = folder / "figures" / f"{drawing.name}.svg"
+        if path not in files:
+            path.unlink(missing_ok=True)
+    return list(files)
+
+
+def compare(folders: Sequence[Path | str], out: Path | str | None = None) -> list[Run]:
+    """Put the runs in `folders` side by side; with `out`, also write them there as one self-contained page.
+
+    Raises:
+        ArtifactError: if a folder has no readable results, or the page cannot be written.
+    """
+    from rhat.report import comparison
+
+    compared = comparison.runs(folders)
+    if out is not None:
+        _write({Path(out): comparison.render(compared)})
+    return compared
+
+
+def _write(files: dict[Path, str]) -> None:
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            contract.replace_text(path, text)
+        except OSError as error:
+            raise ArtifactError(
+                f"{path}: cannot be written ({error.strerror or error}); free some space or change the folder"
+            ) from error

@@ -1,0 +1,521 @@
+"""Plain-words verdicts, computed from the numbers of results.json and nothing else."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+from rhat.report import wording
+from rhat.report.wording import Row, count, difference, interval, number, percent
+
+Results = dict[str, Any]
+Judgement = Literal["better", "worse", "equivalent", "undecided"]
+ALPHA = 0.05
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to one question.
+
+    `word` is one of the four judgements, "mixed" where parts of the question differ, or "measured" where
+    there is nothing to decide. `sentence` is the answer with its numbers; `reasons` are further sentences.
+    """
+
+    question: int
+    word: str
+    sentence: str
+    reasons: tuple[str, ...] = ()
+
+
+def judge(row: Row) -> Judgement:
+    """What a paired comparison says of treatment − reference; more counts as better.
+
+    better or worse: the 95 % interval leaves 0 out, and the Holm-adjusted p, where there is one, is < 0.05.
+    equivalent: the 90 % interval lies inside ± margin. undecided: neither.
+    """
+    clear = row.get("holm_p", 0.0) < ALPHA
+    if clear and row["ci_low"] > 0:
+        return "better"
+    if clear and row["ci_high"] < 0:
+        return "worse"
+    return "equivalent" if _inside_margin(row) else "undecided"
+
+
+def prompts_needed(row: Row, power: list[dict[str, Any]] | None = None) -> int:
+    """About how many prompts would have decided an undecided comparison.
+
+    The study's own number where `power` has it. Otherwise from the width of the row's interval, at 80 %
+    power: what equivalence at the margin or telling the observed difference from 0 needs, whichever is fewer.
+    """
+    for known in power or []:
+        if _names(known) == _names(row) and known["prompts_needed"] > row["n"]:
+            return int(known["prompts_needed"])
+    z = NormalDist().inv_cdf
+    per_prompt = row["n"] * ((row["ci_high"] - row["ci_low"]) / (2 * z(0.975))) ** 2
+    wanted = [per_prompt * ((z(1 - ALPHA) + z(1 - (1 - POWER) / 2)) / row["margin"]) ** 2]
+    if row["difference"]:
+        wanted.append(per_prompt * ((z(0.975) + z(POWER)) / row["difference"]) ** 2)
+    more = [amount for amount in wanted if amount > row["n"]] or [2 * row["n"]]
+    return 10 * math.ceil(min(more) / 10)
+
+
+def find(results: Results, treatment: str, reference: str, prompts: str) -> dict[str, Any] | None:
+    """The comparison of two conditions on one kind of prompts, if the run made it."""
+    wanted = (treatment, reference, prompts)
+    return next((row for row in results.get("comparisons", []) if _names(row) == wanted), None)
+
+
+def rate_of(results: Results, condition: str, prompts: str) -> dict[str, Any] | None:
+    """The refusal rate of a condition, if the run measured it."""
+    rows = results.get("rates", [])
+    return next((row for row in rows if (row["condition"], row["prompts"]) == (condition, prompts)), None)
+
+
+def describe(results: Results, row: Row) -> str:
+    """A comparison in a sentence: who, by how much, with its interval, and what that means."""
+    word = judge(row)
+    margin = f"{number(100 * row['margin'], 0)} points"
+    verb = {"better": "refuses more than", "worse": "refuses less than"}.get(word)
+    names = wording.condition(row["treatment"]), wording.condition(row["reference"])
+    numbers = f"{difference(row)}, n = {row['n']}"
+    if verb:
+        small = f", though by less than the margin of {margin}" if _inside_margin(row) else ""
+        return f"{names[0]} {verb} {_lower(names[1])} ({numbers}){small}."
+    if word == "equivalent":
+        return f"{names[0]} and {_lower(names[1])} are equivalent within {margin} ({numbers})."
+    needed = prompts_needed(row, results.get("power"))
+    return (
+        f"{names[0]} against {_lower(names[1])} is undecided ({numbers}): "
+        f"it would need about {count(needed, 'prompt')}."
+    )
+
+
+def adding(results: Results) -> Verdict | None:
+    """Question 1: is adding as good as setting?"""
+    row = find(results, "add_average", "set_projection", "harmless")
+    if row is None:
+        return None
+    rates = [
+        rate_of(results, name, "harmless") for name in ("set_projection", "add_average", "add_difference")
+    ]
+    shown = [f"{wording.condition(r['condition'])} {percent(r['rate'])}" for r in rates if r]
+    sentence = describe(results, row)
+    if shown:
+        sentence = f"Refusals of harmless prompts: {', '.join(shown)}. {sentence}"
+    reasons = []
+    other = find(results, "add_difference", "set_projection", "harmless")
+    if other:
+        reasons.append(describe(results, other))
+    for comparison in (row, other):
+        if comparison:
+            holds = "is" if _noninferior(comparison) else "is not shown to be"
+            reasons.append(
+                f"{wording.condition(comparison['treatment'])} {holds} non-inferior to setting at "
+                f"{number(100 * comparison['margin'], 0)} points (its 90% interval begins at "
+                f"{wording.points(comparison['ci90_low'])})."
+            )
+    if near := results.get("near_zero"):
+        text = f"{percent(near['prompts_share'])} of {count(near['n_prompts'], 'harmless prompt')}"
+        if "tokens_share" in near:
+            text += f" and {percent(near['tokens_share'])} of all edited tokens"
+        reasons.append(f"{text} project to within {percent(near['threshold_share'])} of the gap around zero.")
+    if layers := results.get("layers"):
+        reasons.append(_layer_reason(layers))
+    if "predicted_rate" in results.get("prediction", {}):
+        p = results["prediction"]
+        inside = p["ci_low"] <= p["predicted_rate"] <= p["ci_high"]
+        reasons.append(
+            f"From adding's dose curve setting should refuse {percent(p['predicted_rate'])}; it refuses "
+            f"{wording.rate({**p, 'rate': p['observed_rate']})}, so the prediction "
+            f"{'lies inside' if inside else 'lies outside'} the interval."
+        )
+    return Verdict(1, judge(row), sentence, tuple(reasons))
+
+
+def projections(results: Results) -> Verdict | None:
+    """Question 2: what do projections look like?"""
+    layer = results.get("direction", {}).get("layer")
+    row = next((row for row in results.get("auroc", []) if row["layer"] == layer), None)
+    if row is None:
+        return None
+    means = {
+        p["label"]: p for p in results.get("projections", []) if p["layer"] == layer and p["split"] == "test"
+    }
+    text = f"At layer {layer} the projection tells harmful from harmless prompts with AUROC {_auroc(row)}"
+    if {"harmful", "harmless"} <= means.keys():
+        sides = [f"{name} {number(p['mean'])} ± {number(p['sd'])}" for name, p in sorted(means.items())]
+        text += f" (mean ± sd: {', '.join(sides)})"
+    reasons = [
+        f"{inner['comparison'].capitalize()}: AUROC {_auroc(inner)}, {_chance(inner)}."
+        for inner in results.get("auroc_within", [])
+    ]
+    return Verdict(2, _against_chance(row), f"{text}.", tuple(reasons))
+
+
+def components(results: Results) -> Verdict | None:
+    """Question 3: does the first principal component separate them, and is it r̂?"""
+    rows = results.get("pca")
+    if not rows:
+        return None
+    layer = results.get("direction", {}).get("layer")
+    best = max(rows, key=lambda row: abs(row["cosine_pc1_rhat"]))
+    row = next((row for row in rows if row["layer"] == layer), best)
+    sentence = (
+        f"At layer {row['layer']} the first component explains {percent(row['explained'][0])} of the "
+        f"variance and its cosine with r̂ is {number(row['cosine_pc1_rhat'])}."
+    )
+    reasons = (
+        f"The largest cosine is {number(best['cosine_pc1_rhat'])}, at layer {best['layer']}; "
+        "a component has no sign of its own.",
+    )
+    return Verdict(3, "measured", sentence, reasons)
+
+
+def ablating(results: Results) -> Verdict | None:
+    """Question 4: ablating or subtracting? On harmful prompts a lower rate is the stronger effect."""
+    both = results.get("ablate_vs_subtract", {})
+    against = find(results, "ablate", "baseline", "harmful")
+    direct = find(results, "ablate", "subtract", "harmful")
+    matched = both.get("matched", [])
+    if not (matched or direct or against):
+        return None
+    words = [_flip(_sign(row)) for row in matched]
+    parts = [
+        f"{row['sites'].capitalize()}, at matched damage (KL {number(row['kl_treatment'], 3)} and "
+        f"{number(row['kl_reference'], 3)}): {_stronger(row)} ({difference(row)}, n = {row['n']})."
+        for row in matched
+    ]
+    if direct:
+        parts.append(describe(results, direct))
+    if against:
+        parts.append(describe(results, against))
+    main = direct or against
+    word = words[0] if len(set(words)) == 1 else "mixed"
+    if not words and main:
+        word = _flip(judge(main))
+    lead = _removal(results)
+    told = " ".join([lead, *parts[: len(matched)]]).strip() or parts[0]
+    reasons = [part for part in parts if part not in told]
+    if rank := both.get("spearman_projection_gap"):
+        holds = {"better": "smaller", "worse": "larger"}.get(_sign({**rank, "difference": rank["rho"]}))
+        text = "no clear trend" if holds is None else f"the gap is {holds} where the projection is smaller"
+        rho = f"{number(rank['rho'])} {interval(rank['ci_low'], rank['ci_high'])}"
+        reasons = [*reasons, f"Per prompt: {text} (Spearman's ρ {rho}, n = {rank['n']})."]
+    return Verdict(4, word, told, tuple(reasons))
+
+
+def scopes(results: Results) -> Verdict | None:
+    """Question 5: how much of the sequence is needed?"""
+    rows = results.get("scopes")
+    if not rows:
+        return None
+    everything = next((row for row in rows if row["scope"] == "all"), None)
+    lead = f"Setting every token refuses {wording.measure(everything)}. " if everything else ""
+    judged = []
+    for row in sorted(rows, key=lambda row: row["token_share"]):
+        comparison = _scope_comparison(results, row)
+        if row["scope"] != "all" and comparison:
+            judged.append((row, comparison, _noninferior(comparison), comparison["ci_high"] < 0))
+    if not judged:
+        return Verdict(5, "measured", f"{lead}No subset was compared with all tokens.")
+    reasons = tuple(
+        f"{wording.scope(row['scope']).capitalize()} ({percent(row['token_share'])} of tokens): "
+        f"{'non-inferior' if enough else 'falls short' if worse else 'undecided'} "
+        f"({difference(comparison)}, n = {comparison['n']})."
+        for row, comparison, enough, worse in judged
+    )
+    sufficient = [row for row, _, enough, _ in judged if enough]
+    if sufficient:
+        row = sufficient[0]
+        name, part = wording.scope(row["scope"]), percent(row["token_share"])
+        text = f"The smallest part that does as well is {name}: {part} of tokens."
+        return Verdict(5, "equivalent", lead + text, reasons)
+    if all(worse for *_, worse in judged):
+        return Verdict(5, "worse", f"{lead}No smaller part of the sequence does as well.", reasons)
+    needed = max(
+        prompts_needed(comparison, results.get("power")) for _, comparison, _, worse in judged if not worse
+    )
+    text = f"Whether a part does as well is undecided: it would need about {count(needed, 'prompt')}."
+    return Verdict(5, "undecided", lead + text, reasons)
+
+
+def boost(results: Results) -> Verdict | None:
+    """Question 6: how big is the boost, beside Zou et al.?"""
+    repe = results.get("repe")
+    if not repe:
+        return None
+    parts = [
+        f"{wording.condition(row['condition'])} {_signed(row['points'])} points "
+        f"{interval(row['ci_low'], row['ci_high'], digits=1)}"
+        for row in repe["boosts"]
+    ]
+    sentence = f"Boost over baseline: {'; '.join(parts)}"
+    if published := repe.get("published"):
+        sentence += f". {published['source']} report {number(published['value'], 0)} points"
+        sentence += f" for {published['model']} (their number)" if "model" in published else " (their number)"
+    best = repe["best"]
+    reasons = [
+        f"The best control on validation prompts adds {number(best['coefficient'])} × the reading vector "
+        f"at layers {best['layers'][0]} to {best['layers'][1]}."
+    ]
+    row = find(results, "repe_add", "set_projection", "harmless")
+    if row:
+        reasons.insert(0, describe(results, row))
+    return Verdict(6, judge(row) if row else "measured", f"{sentence}.", tuple(reasons))
+
+
+def heads(results: Results) -> Verdict | None:
+    """Question 7: how few heads?"""
+    found = results.get("heads")
+    if not found:
+        return None
+    reasons = [
+        f"The strongest head, {row['head']} of layer {row['layer']}, contributes "
+        f"{number(row['attribution'])} residual units to the gap."
+        for row in found["ranking"][:1]
+    ]
+    rows = found.get("comparisons", [])
+    smallest = {kind: smallest_k(rows, kind) for kind in ("attributed", "greedy")}
+    if smallest["greedy"]:
+        reasons.append(f"Chosen greedily, {count(smallest['greedy'], 'head')} suffice.")
+    if not any(row["kind"] == "attributed" for row in rows):
+        return Verdict(7, "measured", reasons[0] if reasons else "No heads were ranked.", tuple(reasons[1:]))
+    k = smallest["attributed"]
+    if k is None:
+        text = "No number of heads tried clears both the baseline and as many random heads"
+        largest = max(rows, key=lambda row: row["k"])
+        return Verdict(7, "undecided", f"{text} (at {largest['k']}: {difference(largest)}).", tuple(reasons))
+    against = [row for row in rows if row["k"] == k and row["kind"] == "attributed"]
+    numbers = "; ".join(f"against {row['reference']} {difference(row)}" for row in against)
+    text = (
+        f"{count(k, 'head')} at one token {'suffices' if k == 1 else 'suffice'} to raise refusal: {numbers}."
+    )
+    return Verdict(7, "better", text, tuple(reasons))
+
+
+def smallest_k(rows: list[dict[str, Any]], kind: str) -> int | None:
+    """The smallest k whose interval clears baseline and random heads alike."""
+    wanted = {"baseline", "random"}
+    ks = sorted({row["k"] for row in rows if row["kind"] == kind})
+    for k in ks:
+        here = [row for row in rows if row["kind"] == kind and row["k"] == k]
+        clear = {row["reference"] for row in here if row["ci_low"] > 0 and row.get("holm_p", 0) < ALPHA}
+        if wanted <= clear:
+            return int(k)
+    return None
+
+
+def finders(results: Results) -> Verdict | None:
+    """Question 8: which finder finds it?"""
+    rows = results.get("finders")
+    if not rows:
+        return None
+    others = [row for row in rows if row["name"] not in ("mean_difference", "random")]
+    parts = [
+        f"{wording.finder(row['name'])} has cosine {number(row['cosine_to_rhat'])} and tells "
+        f"{percent(row['test_accuracy'])} of prompts apart"
+        for row in others or rows
+    ]
+    reasons = [
+        f"{wording.finder(row['method'])} on {row['set']}: accuracy "
+        f"{wording.rate({**row, 'rate': row['accuracy']})}, {_chance(row)}"
+        + (f"; loss {number(row['loss'], 3)}" if "loss" in row else "")
+        + (f"; inconsistency {number(row['consistency'], 3)}" if "consistency" in row else "")
+        + "."
+        for row in results.get("ccs", [])
+    ]
+    return Verdict(8, "measured", f"{'; '.join(parts)}.", tuple(reasons))
+
+
+def over_refusal(results: Results) -> Verdict | None:
+    """Question 9: over-refusal. On borderline prompts fewer refusals are better."""
+    base = rate_of(results, "baseline", "borderline")
+    if base is None:
+        return None
+    sentence = f"Without an edit {wording.rate(base)} of borderline prompts are refused (n = {base['n']})."
+    rows = [
+        row
+        for name in ("set_harmless_mean", "ablate", "set_projection")
+        if (row := find(results, name, "baseline", "borderline"))
+    ]
+    reasons = [describe(results, row) for row in rows]
+    for row in results.get("borderline_projections", []):
+        reasons.append(
+            f"Projection of {row['group']} borderline prompts: {number(row['mean'])} ± {number(row['sd'])} "
+            f"(n = {row['n']})."
+        )
+    if not rows:
+        return Verdict(9, "measured", sentence, tuple(reasons))
+    return Verdict(9, _flip(judge(rows[0])), f"{sentence} {reasons[0]}", tuple(reasons[1:]))
+
+
+def dose(results: Results) -> Verdict | None:
+    """Question 10: dose and response."""
+    rows = results.get("dose")
+    if not rows:
+        return None
+    main = sorted(
+        (row for row in rows if row.get("op", "set_projection") == "set_projection"),
+        key=lambda row: row["target"],
+    )
+    ends = main or sorted(rows, key=lambda row: row["target"])
+    sentence = (
+        f"From a target of {number(ends[0]['target'])} to {number(ends[-1]['target'])} refusal goes from "
+        f"{wording.measure(ends[0])} to {wording.measure(ends[-1])}."
+    )
+    reasons = tuple(
+        f"Half of the effect of {wording.operator(row['op'])} is reached at {number(row['dose'])} "
+        f"{interval(row['ci_low'], row['ci_high'])} {row['unit']}."
+        for row in results.get("half_effect", [])
+    )
+    return Verdict(10, "measured", sentence, reasons)
+
+
+def stability(results: Results) -> Verdict | None:
+    """Question 11: is it one direction?"""
+    found = results.get("stability")
+    if not found:
+        return None
+    reasons = []
+    for key, name in (("split_half", "halves of the training prompts"), ("seeds", "other draws of them")):
+        if values := found.get(key):
+            mean = sum(values) / len(values)
+            reasons.append(
+                f"Cosine between {name}: mean {number(mean)}, from {number(min(values))} to "
+                f"{number(max(values))} ({len(values)} of them)."
+            )
+    refits = [row for row in found.get("refits", []) if row["round"] > 0 and "induce" in row]
+    base = rate_of(results, "baseline", "harmless")
+    left = [
+        (row, _above(row["induce"], base)) for row in refits if base is not None and "rate" in row["induce"]
+    ]
+    reasons += [
+        f"Round {row['round']}: setting it refuses {wording.measure(row['induce'])} of harmless prompts"
+        + (f", ablating it {wording.measure(row['prevent'])} of harmful ones." if "prevent" in row else ".")
+        for row in refits
+    ]
+    if not left:
+        if not reasons:
+            return None
+        return Verdict(11, "measured", reasons[0], tuple(reasons[1:]))
+    still = [row["round"] for row, above in left if above]
+    if still:
+        text = (
+            f"More than one: after ablating r̂, round {still[0]} still finds a direction that induces refusal."
+        )
+    else:
+        text = (
+            "After ablating r̂ no further direction was seen to induce refusal above the baseline's interval."
+        )
+    return Verdict(11, "measured", text, tuple(reasons))
+
+
+QUESTIONS: dict[int, Callable[[Results], Verdict | None]] = {
+    1: adding,
+    2: projections,
+    3: components,
+    4: ablating,
+    5: scopes,
+    6: boost,
+    7: heads,
+    8: finders,
+    9: over_refusal,
+    10: dose,
+    11: stability,
+}
+HEADLINES = (1, 4, 5, 6, 7)  # the five questions of the thread
+
+
+def verdicts(results: Results) -> dict[int, Verdict]:
+    """The verdict on every question that the run has numbers for."""
+    answers = {number: answer(results) for number, answer in QUESTIONS.items()}
+    return {number: verdict for number, verdict in answers.items() if verdict is not None}
+
+
+def _names(row: Row) -> tuple[str, str, str]:
+    return row["treatment"], row["reference"], row["prompts"]
+
+
+def _inside_margin(row: Row) -> bool:
+    return bool(-row["margin"] < row["ci90_low"] and row["ci90_high"] < row["margin"])
+
+
+def _noninferior(row: Row) -> bool:
+    return bool(row["ci90_low"] > -row["margin"])
+
+
+def _lower(name: str) -> str:
+    """A name inside a sentence; acronyms keep their capitals."""
+    return name if name[1:2].isupper() or name == "RepE" else name[:1].lower() + name[1:]
+
+
+def _sign(row: Row) -> str:
+    """The judgement of a difference that has a 95 % interval but no margin."""
+    return "better" if row["ci_low"] > 0 else "worse" if row["ci_high"] < 0 else "undecided"
+
+
+def _flip(word: str) -> str:
+    """The judgement where less counts as better."""
+    return {"better": "worse", "worse": "better"}.get(word, word)
+
+
+def _stronger(row: Row) -> str:
+    words = {"better": "removes less refusal than", "worse": "removes more refusal than"}
+    verb = words.get(_sign(row), "cannot be told from")
+    return f"{row['treatment'].partition(':')[0]} {verb} {row['reference'].partition(':')[0]}"
+
+
+def _removal(results: Results) -> str:
+    rows = [rate_of(results, name, "harmful") for name in ("baseline", "ablate", "subtract")]
+    shown = [f"{_lower(wording.condition(r['condition']))} {wording.rate(r)}" for r in rows if r]
+    return f"Refusals of harmful prompts: {', '.join(shown)}." if len(shown) > 1 else ""
+
+
+def _auroc(row: Row) -> str:
+    return f"{number(row['auroc'], 3)} {interval(row['ci_low'], row['ci_high'], digits=3)}"
+
+
+def _against_chance(row: Row) -> str:
+    return "better" if row["ci_low"] > 0.5 else "worse" if row["ci_high"] < 0.5 else "undecided"
+
+
+def _chance(row: Row) -> str:
+    words = {"better": "above chance", "worse": "below chance", "undecided": "not told from chance"}
+    return words[_against_chance(row)]
+
+
+def _scope_comparison(results: Results, row: Row) -> dict[str, Any] | None:
+    name = row.get("condition", f"scope:{row['scope']}")
+    for reference in ("scope:all", "set_projection"):
+        if found := find(results, name, reference, "harmless"):
+            return found
+    return None
+
+
+def _signed(value: float, digits: int = 1) -> str:
+    return f"{'+' if value > 0 else ''}{number(value, digits)}"
+
+
+def _above(row: Row, base: Row) -> bool:
+    return bool(row["ci_low"] > base["ci_high"])
+
+
+def _layer_reason(layers: list[dict[str, Any]]) -> str:
+    """How the gap between setting and adding goes with the harmless mean, over layers."""
+    apart = [row["layer"] for row in layers if row["ci_low"] > 0 or row["ci_high"] < 0]
+    relative = [
+        abs(row["harmless_mean_projection"])
+        / max(1e-9, abs(row["harmful_mean_projection"] - row["harmless_mean_projection"]))
+        for row in layers
+    ]
+    together = [size for row, size in zip(layers, relative, strict=True) if row["layer"] not in apart]
+    parted = [size for row, size in zip(layers, relative, strict=True) if row["layer"] in apart]
+    text = f"Setting and adding part at {len(apart)} of {count(len(layers), 'layer')}"
+    if not (together and parted):
+        return f"{text}."
+    return (
+        f"{text}; there harmless prompts lie {percent(sum(parted) / len(parted))} of the gap from zero on "
+        f"average, at the others {percent(sum(together) / len(together))}."
+    )

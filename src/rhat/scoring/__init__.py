@@ -1,0 +1,12 @@
+"""Scoring: refusal by phrases and by first-token log-odds, and drift from the unedited model."""
+
+from rhat.scoring.drift import Drift, cross_entropy, kl_divergence
+from rhat.scoring.logodds import last_token_scores, refusal_score
+from rhat.scoring.phrases import Verdict, is_degenerate, is_refusal, verdict
+from rhat.scoring.refusals import Refusals, refusals
+from rhat.scoring.tokens import RefusalToken, find_refusal_tokens
+
+__all__ = [
+    "Drift", "RefusalToken", "Refusals", "Verdict", "cross_entropy", "find_refusal_tokens", "is_degenerate", "is_refusal",
+    "kl_divergence", "last_token_scores", "refusal_score", "refusals", "verdict",
+]

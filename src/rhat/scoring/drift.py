@@ -1,0 +1,58 @@
+"""Drift: how far an intervention moves the model on harmless prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rhat.model.chat import ChatModel
+from rhat.model.forward import TokenIds, head, left_padded
+from rhat.model.tap import Edits, declared, tap
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """Per prompt: KL(base ‖ edited) of the next token in nats; and cross-entropy of the baseline's own completion."""
+
+    kl: Float[Tensor, " n"]
+    cross_entropy: Float[Tensor, " n"] | None = None
+
+
+def kl_divergence(
+    base: Float[Tensor, "*batch vocab"], edited: Float[Tensor, "*batch vocab"]
+) -> Float[Tensor, "*batch"]:
+    """KL(base ‖ edited) of two next-token distributions given by logits, in nats, float64, never below 0."""
+    p, q = base.double().log_softmax(-1), edited.double().log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1).clamp_min(0)
+
+
+def cross_entropy(
+    model: ChatModel,
+    prompts: Sequence[TokenIds],
+    completions: Sequence[TokenIds],
+    edits: Edits | None = None,
+) -> Float[Tensor, " n"]:
+    """Mean nats per token of given completions, each after its prompt, under `edits`; float64, one value a prompt.
+
+    The completion's tokens count as generated: a scope means the same tokens as while decoding.
+    """
+    out = torch.full((len(prompts),), torch.nan, dtype=torch.float64)
+    order = [i for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(completions[i])) if len(completions[i])]
+    for begin in range(0, len(order), 32):
+        group = order[begin : begin + 32]
+        sequences = [(*prompts[i], *completions[i]) for i in group]
+        lengths = torch.tensor([len(prompts[i]) for i in group])
+        ids, mask, context = left_padded(model, sequences, torch.tensor(group), lengths)
+        with torch.no_grad(), declared(context), tap(model.hf, model.layout, edits or {}):
+            hidden = model.layout.base(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+        for row, i in enumerate(group):
+            n = len(completions[i])
+            with torch.no_grad():
+                logits = head(model, hidden[row, -n - 1 : -1]).double()
+            out[i] = -logits.log_softmax(-1)[torch.arange(n), torch.tensor(list(completions[i]))].mean().cpu()
+    return out
+

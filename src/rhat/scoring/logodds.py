@@ -1,0 +1,45 @@
+"""Refusal by first-token log-odds: cheap, paired, and continuous."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rhat.errors import StatisticsError
+from rhat.model.chat import ChatModel
+from rhat.model.forward import Base, Plan, last_logits
+from rhat.model.tap import Edits
+
+
+def refusal_score(
+    logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]
+) -> Float[Tensor, "*batch"]:
+    """log P(refusal tokens) − log P(all others), in float64: 0 where the first token is as likely to refuse as not.
+
+    logsumexp over the refusal tokens minus logsumexp over the rest, which is exact where P is near 0 or 1.
+    Arditi et al. 2024, section 2.5 and appendix.
+
+    Raises:
+        StatisticsError: if there are no refusal tokens.
+    """
+    if not len(tokens):
+        raise StatisticsError("refusal_score: got no refusal tokens, expected at least one; find them on training prompts")
+    wide = logits.double()
+    chosen = torch.zeros(wide.shape[-1], dtype=torch.bool, device=wide.device)
+    chosen[list(tokens)] = True
+    inside = torch.logsumexp(wide[..., chosen], -1)
+    outside = torch.logsumexp(wide.masked_fill(chosen, -torch.inf), -1)
+    return inside - outside
+
+
+def last_token_scores(
+    model: ChatModel, plan: Plan, tokens: Sequence[int], edits: Edits | None = None, base: Base | None = None
+) -> Float[Tensor, " n"]:
+    """The refusal score of each prompt of a plan, in the plan's order, float64 on the CPU."""
+    scores = torch.empty(len(plan), dtype=torch.float64)
+    for rows, logits in last_logits(model, plan, edits, base):
+        scores[rows.cpu()] = refusal_score(logits, tokens).cpu()
+    return scores

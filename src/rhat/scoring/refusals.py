@@ -1,0 +1,53 @@
+"""Refusal rates by generation: one verdict per prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rhat.generation.engine import Completion, generate_tokens
+from rhat.model.chat import ChatModel
+from rhat.model.forward import TokenIds
+from rhat.model.tap import Edits
+from rhat.scoring.phrases import JUDGED_TOKENS, Verdict, is_refusal, verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Refusals:
+    """Completions and verdicts of one condition, prompt by prompt, in the prompts' order."""
+
+    completions: tuple[Completion, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def refused(self) -> np.ndarray:
+        """True where the completion refuses."""
+        return np.array([v == "refused" for v in self.verdicts], dtype=bool)
+
+    def count(self, which: Verdict) -> int:
+        """How many completions got that verdict."""
+        return sum(v == which for v in self.verdicts)
+
+
+def refusals(
+    model: ChatModel,
+    prompts: Sequence[TokenIds],
+    edits: Edits | None = None,
+    *,
+    max_new_tokens: int = JUDGED_TOKENS,
+    judge: Callable[[str], Verdict] = verdict,
+    stop_early: bool = True,
+    n_slots: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Refusals:
+    """Greedy completions of at most 24 tokens, judged; a row stops as soon as it reads as a refusal.
+
+    Refusals are known early; the rest are run to the end, so that degenerate ones are seen.
+    """
+    completions = generate_tokens(
+        model, prompts, edits, max_new_tokens=max_new_tokens, until=is_refusal if stop_early else None, n_slots=n_slots,
+        progress=progress,
+    )
+    return Refusals(tuple(completions), tuple(judge(c.text) for c in completions))

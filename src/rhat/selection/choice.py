@@ -1,0 +1,141 @@
+"""The published selection rules, on any table of candidates; no model needed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rhat.errors import StudyError
+
+Status = Literal["selected", "kept", "zero_norm", "layer", "induce", "kl", "unevaluated"]
+RULES: tuple[Status, ...] = ("zero_norm", "layer", "induce", "kl")
+FIELDS = ("position", "layer", "ablation_score", "induce_score", "kl")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The selected candidate, as it was given (None when none is left), and the table with each one's status.
+
+    rule     "published" or "relaxed"
+    removed  how many candidates each rule removed, by the first rule failed
+    """
+
+    candidate: Any | None
+    table: tuple[dict[str, Any], ...]
+    rule: str
+    removed: Mapping[str, int]
+
+
+def _value(candidate: Any, name: str) -> Any:
+    if isinstance(candidate, Mapping):
+        return candidate.get(name)
+    return getattr(candidate, name, None)
+
+
+def _required(candidate: Any, name: str, index: int) -> Any:
+    value = _value(candidate, name)
+    if value is None:
+        raise StudyError(f"candidate {index}: got no {name!r}, expected {', '.join(FIELDS)}; add it to the table")
+    return value
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def choose(
+    candidates: Iterable[Any],
+    *,
+    n_layers: int,
+    kl_max: float = 0.1,
+    induce_min: float = 0.0,
+    skip_last: float = 0.2,
+) -> Choice:
+    """Choose r̂ among candidates by the rules of Arditi et al. 2024, appendix C.
+
+    A candidate (a mapping, or an object with these attributes) has `position`, `layer`, `ablation_score` (mean refusal
+    score on harmful prompts with it ablated), `induce_score` (mean refusal score on harmless prompts with it added) and
+    `kl` (mean KL(base ‖ ablated) on harmless prompts, nats); optionally `norm`. It is dropped, by the first that holds:
+    zero_norm: norm 0 or any score not finite; layer: layer ≥ int((1 − skip_last) · n_layers); induce: induce_score not
+    above `induce_min`; kl: kl above `kl_max`. Of those left the lowest ablation_score is selected; the first of equals.
+
+    Scores of None were not measured: such a candidate cannot be selected and reads "unevaluated", unless a rule that
+    comes first drops it.
+
+    Raises:
+        StudyError: if a candidate has no position or layer, or a setting makes no sense.
+    """
+
+    def induces(candidate: Any) -> bool | None:
+        score = _number(_value(candidate, "induce_score"))
+        return None if score is None else score > induce_min
+
+    return _choose(list(candidates), n_layers, kl_max, skip_last, induces, "published")
+
+
+def choose_relaxed(
+    candidates: Iterable[Any], *, n_layers: int, kl_max: float = 0.1, skip_last: float = 0.2
+) -> Choice:
+    """The second, labelled rule, for models on which the published induce threshold leaves nothing.
+
+    As `choose`, but the induce rule asks only that adding the candidate raises the refusal score of harmless prompts above
+    the baseline's: the low end of the paired 95 % interval, `induce_rise_low`, is above 0.
+    """
+
+    def induces(candidate: Any) -> bool | None:
+        low = _number(_value(candidate, "induce_rise_low"))
+        return None if low is None else low > 0
+
+    return _choose(list(candidates), n_layers, kl_max, skip_last, induces, "relaxed")
+
+
+def _choose(
+    candidates: list[Any], n_layers: int, kl_max: float, skip_last: float, induces: Any, rule: str
+) -> Choice:
+    if n_layers < 1 or not 0 <= skip_last < 1:
+        raise StudyError(f"choose: got n_layers={n_layers}, skip_last={skip_last}; expected n_layers ≥ 1 and 0 ≤ skip_last < 1")
+    first_skipped = int((1 - skip_last) * n_layers)
+    statuses: list[Status] = []
+    for index, candidate in enumerate(candidates):
+        layer = _required(candidate, "layer", index)
+        _required(candidate, "position", index)
+        statuses.append(_status(candidate, layer >= first_skipped, induces, kl_max))
+    kept = [i for i, status in enumerate(statuses) if status == "kept"]
+    best = min(kept, key=lambda i: float(_value(candidates[i], "ablation_score")), default=None)
+    if best is not None:
+        statuses[best] = "selected"
+    removed = Counter(status for status in statuses if status in RULES)
+    return Choice(
+        candidate=None if best is None else candidates[best],
+        table=tuple(_row(c, s) for c, s in zip(candidates, statuses, strict=True)),
+        rule=rule,
+        removed={name: removed[name] for name in RULES},
+    )
+
+
+def _status(candidate: Any, too_late: bool, induces: Any, kl_max: float) -> Status:
+    scores = [_number(_value(candidate, name)) for name in ("ablation_score", "induce_score", "kl")]
+    norm = _number(_value(candidate, "norm"))
+    if norm == 0 or any(score is not None and not math.isfinite(score) for score in scores):
+        return "zero_norm"
+    if too_late:
+        return "layer"
+    inducing = induces(candidate)
+    if inducing is False:
+        return "induce"
+    ablation, _, kl = scores
+    if kl is not None and kl > kl_max:
+        return "kl"
+    return "unevaluated" if None in (inducing, ablation, kl) else "kept"
+
+
+def _row(candidate: Any, status: Status) -> dict[str, Any]:
+    if isinstance(candidate, Mapping):
+        row = dict(candidate)
+    else:
+        names = (*FIELDS, "norm", "induce_rise_low")
+        row = {name: _value(candidate, name) for name in names if _value(candidate, name) is not None}
+    return {**{k: v for k, v in row.items() if v is not None}, "status": status}

@@ -1,0 +1,44 @@
+"""Statistics: rates, paired differences, equivalence, rankings and doses, each with its interval.
+
+No torch here; scipy and statsmodels, loaded when first needed, plus what they lack.
+"""
+
+from rhat.statistics.agreement import Agreement, agreement
+from rhat.statistics.clusters import ClusteredDifference, cluster_mean_difference
+from rhat.statistics.correlation import spearman
+from rhat.statistics.doses import HalfEffectDose, half_effect_dose
+from rhat.statistics.equivalence import equivalence_power, prompts_needed
+from rhat.statistics.intervals import Interval
+from rhat.statistics.means import mean_interval, paired_mean_difference
+from rhat.statistics.multiplicity import holm
+from rhat.statistics.paired import PairedComparison, mcnemar_exact, paired_comparison, tango_interval
+from rhat.statistics.ranking import Auroc, RocCurve, auroc, roc_curve
+from rhat.statistics.rates import wilson
+from rhat.statistics.thresholds import CalibratedThreshold, threshold_at_fpr
+
+__all__ = [
+    "Agreement",
+    "Auroc",
+    "CalibratedThreshold",
+    "ClusteredDifference",
+    "HalfEffectDose",
+    "Interval",
+    "PairedComparison",
+    "RocCurve",
+    "agreement",
+    "auroc",
+    "cluster_mean_difference",
+    "equivalence_power",
+    "half_effect_dose",
+    "holm",
+    "mcnemar_exact",
+    "mean_interval",
+    "paired_comparison",
+    "paired_mean_difference",
+    "prompts_needed",
+    "roc_curve",
+    "spearman",
+    "tango_interval",
+    "threshold_at_fpr",
+    "wilson",
+]

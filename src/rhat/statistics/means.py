@@ -1,0 +1,39 @@
+"""Means: of one value per prompt, and of paired differences."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rhat.statistics.intervals import Interval
+from rhat.statistics.samples import check_level, check_same_length, number_sample
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean ± t(n − 1) · s / √n, in the unit of `values`; s with n − 1.
+
+    Identical values give an interval of no width, which says only that no spread was seen.
+
+    Raises:
+        StatisticsError: fewer than 2 values, or a NaN or an infinity.
+    """
+    check_level(level)
+    sample = number_sample(values, "values", at_least=2)
+    from scipy.stats import t
+
+    n = len(sample)
+    mean = float(sample.mean())
+    half = float(t.ppf(0.5 + level / 2, n - 1) * sample.std(ddof=1) / np.sqrt(n))
+    return Interval(estimate=mean, low=mean - half, high=mean + half, n=n)
+
+
+def paired_mean_difference(treatment: ArrayLike, reference: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean of treatment − reference over the same prompts in the same order, with the paired t interval.
+
+    Positive where the treatment is higher; n is the number of prompts.
+
+    Raises:
+        StatisticsError: lengths differ, fewer than 2 prompts, or a NaN or an infinity.
+    """
+    first = number_sample(treatment, "treatment", at_least=2)
+    second = number_sample(reference, "reference", at_least=2)
+    check_same_length(first, second, "treatment", "reference")
+    return mean_interval(first - second, level)
