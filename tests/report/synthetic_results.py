@@ -1,6 +1,9 @@
 """A synthetic but plausible results.json with every field of the contract, made from a seed."""
 
+# ruff: noqa: E501  one row of a table a line, however long
+
 import copy
+import itertools
 import math
 import random
 from typing import Any
@@ -14,7 +17,11 @@ def wilson(refused: int, n: int) -> dict[str, Any]:
     z, p = 1.959964, refused / n
     centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return {"rate": p, "ci_low": max(0.0, (centre - half) / scale), "ci_high": min(1.0, (centre + half) / scale)}
+    return {
+        "rate": p,
+        "ci_low": max(0.0, (centre - half) / scale),
+        "ci_high": min(1.0, (centre + half) / scale),
+    }
 
 
 def share(rate: float, n: int = N_TEST) -> dict[str, Any]:
@@ -26,7 +33,9 @@ def score(mean: float, sd: float = 3.0, n: int = N_TEST) -> dict[str, Any]:
     return {"score_mean": mean, "score_ci_low": mean - half, "score_ci_high": mean + half, "n": n}
 
 
-def around(name: str, value: float, half: float, low: float = -math.inf, high: float = math.inf) -> dict[str, Any]:
+def around(
+    name: str, value: float, half: float, low: float = -math.inf, high: float = math.inf
+) -> dict[str, Any]:
     return {name: value, "ci_low": max(low, value - half), "ci_high": min(high, value + half)}
 
 
@@ -78,7 +87,9 @@ def full(seed: int = 0) -> dict[str, Any]:
         neither = 2 if condition in ("repe_add", "subtract") else 0
         counts = {"refused": refused, "complied": n - refused - neither, "neither": neither, "n": n}
         rows.append({"condition": condition, "prompts": prompts} | counts | wilson(refused, n))
-        scores.append({"condition": condition, "prompts": prompts} | score(math.log((rate + 0.01) / (1.01 - rate)), n=n))
+        scores.append(
+            {"condition": condition, "prompts": prompts} | score(math.log((rate + 0.01) / (1.01 - rate)), n=n)
+        )
 
     def kl(condition: str, mean: float) -> dict[str, Any]:
         row = {"condition": condition, "prompts": "harmless", "n": N_TEST} | around("kl_mean", mean, mean / 5)
@@ -97,7 +108,9 @@ def full(seed: int = 0) -> dict[str, Any]:
         rate = 0.012 + 0.33 * (1 - math.exp(-k / 12))
         curve.append({"k": k, "kind": "attributed", "refused": round(rate * N_TEST)} | share(rate))
         curve.append({"k": k, "kind": "greedy"} | share(min(1, rate * 1.3)))
-        curve += [{"k": k, "kind": "random", "seed": s} | share(0.012 + 0.002 * k * rng.random()) for s in range(3)]
+        curve += [
+            {"k": k, "kind": "random", "seed": s} | share(0.012 + 0.002 * k * rng.random()) for s in range(3)
+        ]
         for reference in ("baseline", "random"):
             difference = around("difference", rate - 0.014, 0.04)
             head_comparisons.append(
@@ -108,7 +121,7 @@ def full(seed: int = 0) -> dict[str, Any]:
 
     def counts(mean: float, sd: float) -> list[int]:
         values = [rng.gauss(mean, sd) for _ in range(N_TEST)]
-        return [sum(a <= v < b for v in values) for a, b in zip(edges, edges[1:], strict=False)]
+        return [sum(a <= v < b for v in values) for a, b in itertools.pairwise(edges)]
 
     def points(layer: int) -> list[dict[str, Any]]:
         spread = gap[layer] / 2
@@ -164,7 +177,10 @@ def full(seed: int = 0) -> dict[str, Any]:
             if layer:
                 row["induce_score"] = -6 + gap[layer] * 0.8 + 0.3 * position + noise(0.3)
             if status in ("kept", "selected"):
-                row |= {"ablation_score": -3 + 0.15 * abs(layer - CHOSEN) - 0.2 * position, "kl_mean": 0.02 + rng.random() / 20}
+                row |= {
+                    "ablation_score": -3 + 0.15 * abs(layer - CHOSEN) - 0.2 * position,
+                    "kl": 0.02 + rng.random() / 20,
+                }
             candidates.append(row)
     results = {
         "schema_version": 1,
@@ -348,7 +364,41 @@ def quick(seed: int = 0) -> dict[str, Any]:
         "candidates", "refusal_tokens", "rates", "comparisons", "drift", "timings", "manifest",
     )  # fmt: skip
     results = {key: value for key, value in full(seed).items() if key in kept}
-    wanted = {"baseline", "set_projection", "add_average", "add_difference", "random_set_projection", "ablate", "subtract"}
-    results["rates"] = [r for r in results["rates"] if r["condition"] in wanted and r["prompts"] != "borderline"]
+    wanted = {
+        "baseline",
+        "set_projection",
+        "add_average",
+        "add_difference",
+        "random_set_projection",
+        "ablate",
+        "subtract",
+    }
+    results["rates"] = [
+        r for r in results["rates"] if r["condition"] in wanted and r["prompts"] != "borderline"
+    ]
     results["comparisons"] = [c for c in results["comparisons"] if c["question"] in (1, 4)]
     return results
+
+
+def by_score(seed: int = 0) -> dict[str, Any]:
+    """A run whose every sweep was measured by log-odds and that generated nothing."""
+    results = full(seed)
+    del results["rates"]
+    for key in ("predicted_rate", "observed_rate", "observed_add_rate", "ci_low", "ci_high"):
+        del results["prediction"][key]
+
+    def scored(value: Any) -> Any:
+        if isinstance(value, list):
+            return [scored(inner) for inner in value]
+        if not isinstance(value, dict):
+            return value
+        row = {key: scored(inner) for key, inner in value.items()}
+        if "rate" in row and "ci_low" in row:
+            rate = row["rate"]
+            for key in ("rate", "ci_low", "ci_high"):
+                del row[key]
+            row |= score(math.log((rate + 0.01) / (1.01 - rate)), n=row["n"])
+        return row
+
+    scored_results: dict[str, Any] = scored(results)
+    return scored_results

@@ -1,6 +1,7 @@
 """Directions: a unit vector with where it was found and what it means; and the finders. Pure maths on tensors."""
 
+from rhat.directions.ccs import CCS, ccs_loss, fit_ccs
 from rhat.directions.direction import Direction
 from rhat.directions.finders import FINDERS, Finder, lat, logistic, mean_difference, random_direction
 
-__all__ = ["FINDERS", "Direction", "Finder", "lat", "logistic", "mean_difference", "random_direction"]
+__all__ = ["CCS", "FINDERS", "Direction", "Finder", "ccs_loss", "fit_ccs", "lat", "logistic", "mean_difference", "random_direction"]

@@ -6,61 +6,27 @@ decoding. A row leaves as soon as it has ended, has its number of tokens, or its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from rhat.errors import PromptError
+from rhat.generation.batchedits import batch_edits
+from rhat.generation.rows import Choose, Completion, FinishReason, Request, Row, TokenLogprob
+from rhat.generation.text import Text
 from rhat.model.chat import ChatModel
-from rhat.model.forward import Plan, TokenIds, head, plain_forward, plan, prefill, run_decoder, slow
-from rhat.model.kv import SlotCache
+from rhat.model.forward import TokenIds, common_prefix, decoder_arguments, head, left_padded, run_decoder, slow
+from rhat.model.kv import KeyValue, SlotCache, prefix_cache, taken
 from rhat.model.positions import TokenContext
-from rhat.model.tap import Edits, declared, tap
+from rhat.model.tap import Edits, declared, merge, tap, tapped
 
-FinishReason = Literal["stop", "length", "until", "cancelled"]
-Choose = Callable[[Float[Tensor, "rows vocab"], Sequence["Row"]], Int[Tensor, " rows"]]
-
-
-@dataclass(frozen=True)
-class Completion:
-    """An answer: its text without special tokens, its tokens, and why it ended."""
-
-    text: str
-    tokens: tuple[int, ...]
-    finish_reason: FinishReason
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """A tokenised prompt to be answered.
-
-    row     an id of the caller's, given to edits as the context's row id
-    until   stops the row once it returns True of the text so far
-    """
-
-    tokens: tuple[int, ...]
-    max_new_tokens: int
-    row: int = 0
-    until: Callable[[str], bool] | None = None
-    ignore_eos: bool = False
-
-
-@dataclass(eq=False)
-class Row:
-    """A request in the batch, and what it has said so far."""
-
-    request: Request
-    said: list[int] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-
-    @property
-    def length(self) -> int:
-        """Tokens whose keys are in the cache: the prompt and all but the newest of the said ones."""
-        return len(self.request.tokens) + max(len(self.said) - 1, 0)
+Prefix = list[KeyValue | None]  # keys and values of each layer, [1, kv_heads, prefix, head_dim]
+PREFILL_TOKENS = 2048  # most tokens, padding included, of one prefill pass
+KEPT_PREFIXES = 16
 
 
 def greedy(logits: Float[Tensor, "rows vocab"], _rows: Sequence[Row]) -> Int[Tensor, " rows"]:
@@ -68,10 +34,24 @@ def greedy(logits: Float[Tensor, "rows vocab"], _rows: Sequence[Row]) -> Int[Ten
     return logits.argmax(-1)
 
 
+def as_requested(logits: Float[Tensor, "rows vocab"], rows: Sequence[Row]) -> Int[Tensor, " rows"]:
+    """Each row's token as its request's sampling says; the likeliest where it says nothing."""
+    tokens = logits.argmax(-1)
+    for index, row in enumerate(rows):
+        sampling = row.request.sampling
+        if sampling is not None:
+            row.generator = row.generator or sampling.generator()
+            tokens[index] = sampling.pick(logits[index], row.said, row.generator)
+    return tokens
+
+
 class Engine:
     """A batch that requests join (`add`) and leave (`step` returns those that finished).
 
-    `edits` apply to every row; an edit may dispatch by the context's row ids. One engine belongs to one thread.
+    `edits` apply to every row and may dispatch by the context's row ids, except on a prompt prefix that the requests of one
+    `add` share, which is run once under row id −1; a request's own edits reach its own rows alone, that prefix included.
+    `plain` runs whole left-padded sequences for every token instead: the reference, and the way for models that the fast
+    path does not suit. One engine belongs to one thread.
     """
 
     def __init__(
@@ -81,13 +61,17 @@ class Engine:
         edits: Edits | None = None,
         n_slots: int = 64,
         max_length: int = 512,
-        choose: Choose = greedy,
+        choose: Choose = as_requested,
+        plain: bool | None = None,
     ) -> None:
         self.model = model
         self.edits = edits or {}
         self.choose = choose
+        self.plain = (slow() or not model.fast) if plain is None else plain
         self.cache = SlotCache(model.layout.n_layers, n_slots, max_length)
         self.rows: list[Row] = []
+        self._prefixes: OrderedDict[tuple[int, tuple[int, ...]], tuple[Edits | None, Prefix]] = OrderedDict()
+        self._head: tuple[int, ...] | None = None
 
     @property
     def free(self) -> int:
@@ -95,10 +79,10 @@ class Engine:
         return self.cache.n_slots - len(self.rows)
 
     def add(self, requests: Sequence[Request]) -> list[Row]:
-        """Prefill requests, let each say its first token, and keep them; returns their rows, finished ones included.
+        """Prefill requests, let each say its first token, and keep them; returns their rows, in order, finished ones included.
 
         Raises:
-            PromptError: if there are more than free slots, or a request is longer than the slots.
+            PromptError: if there are more than free slots, or a request is empty, or longer than the slots.
         """
         if len(requests) > self.free:
             raise PromptError(f"engine: got {len(requests)} requests, {self.free} slots are free; step first")
@@ -109,48 +93,43 @@ class Engine:
                     f"prompt of {len(request.tokens)} tokens and {request.max_new_tokens} new ones: "
                     f"got {need}, at most {self.cache.max_length} fit; shorten the prompt or ask for fewer tokens"
                 )
-        numbered = _renumbered(
-            plan([r.tokens for r in requests], self.model.template_length, device=self.model.device),
-            [r.row for r in requests],
-        )
-        joined: list[Row] = []
-        for done in prefill(self.model, numbered.plan, self.edits):
-            members = [requests[i] for i in numbered.members[done.index]]
-            rows = [Row(request) for request in members]
-            self._say(rows, done.hidden)
-            for position, row in enumerate(rows):
-                joined.append(row)
-                if row.finish_reason is None:
-                    self.cache.put(
-                        len(self.rows), position, done.prefix_kv, done.new_kv,
-                        numbered.plan.prefix_length, int(done.batch.lengths[position]),
-                    )
-                    self.rows.append(row)
-        return joined
+            if not request.tokens or request.max_new_tokens < 1:
+                raise PromptError(
+                    f"prompt of {len(request.tokens)} tokens and {request.max_new_tokens} new ones: "
+                    "expected at least one of each"
+                )
+        rows = [Row(r, text=None if r.stop is None else Text(self.model.tokenizer, r.stop)) for r in requests]
+        present = len(self.rows)
+        try:
+            with torch.no_grad():
+                if self.plain:
+                    self._say(rows, self._plain_logits(rows)) if rows else None
+                    self.rows += rows
+                else:
+                    for shared, members in self._by_prefix(rows):
+                        self._prefill(members, shared)
+        except BaseException:
+            del self.rows[present:]
+            raise
+        self._leave()
+        return rows
 
     def step(self) -> list[Row]:
         """Feed every row's newest token, let each say one more; returns the rows that finished, which have left."""
         if not self.rows:
             return []
-        rows, model = self.rows, self.model
-        device = model.device
-        positions = torch.tensor([row.length for row in rows], device=device)
-        lengths = torch.tensor([len(row.request.tokens) for row in rows], device=device)
-        context = TokenContext(
-            positions=positions[:, None],
-            real=torch.ones(len(rows), 1, dtype=torch.bool, device=device),
-            prompt_length=lengths,
-            template_start=lengths - model.template_length,
-            rows=torch.tensor([row.request.row for row in rows], device=device),
-            padded=False,
-        )
-        used = int(positions.max()) + 1
-        self.cache.at(positions, used)
-        newest = torch.tensor([[row.said[-1]] for row in rows], device=device)
         with torch.no_grad():
-            with declared(context), tap(model.hf, model.layout, self.edits):
-                hidden = run_decoder(model, newest, positions[:, None], used, self.cache)[:, -1]
-            self._say(rows, hidden)
+            if self.plain:
+                logits = self._plain_logits(self.rows)
+            else:
+                logits = head(self.model, self._decoded())
+            going_on = [i for i, row in enumerate(self.rows) if row.closing is None]
+            for row in self.rows:
+                row.finish_reason = row.closing
+            if len(going_on) == len(self.rows):
+                self._say(self.rows, logits)
+            elif going_on:
+                self._say([self.rows[i] for i in going_on], logits[going_on])
         return self._leave()
 
     def cancel(self, row: Row) -> None:
@@ -166,26 +145,215 @@ class Engine:
             last = self.rows.pop()
             if slot < len(self.rows):
                 self.rows[slot] = last
-                self.cache.move(len(self.rows), slot, last.length)
+                if not self.plain:
+                    self.cache.move(len(self.rows), slot, last.length)
         return finished
 
-    def _say(self, rows: Sequence[Row], hidden: Float[Tensor, "rows d_model"]) -> None:
-        with torch.no_grad():
-            chosen = self.choose(head(self.model, hidden), rows).tolist()
-        for row, token in zip(rows, chosen, strict=True):
+    def _say(self, rows: Sequence[Row], logits: Float[Tensor, "rows vocab"]) -> None:
+        chosen = self.choose(logits, rows).tolist()
+        for index, (row, token) in enumerate(zip(rows, chosen, strict=True)):
+            if row.request.logprobs is not None:
+                row.logprobs.append(_logprob(logits[index], token, row.request.logprobs))
             advance(self.model, row, token)
+
+    # Decoding
+
+    def _decoded(self) -> Float[Tensor, "rows d_model"]:
+        """Last hidden states of all rows after their newest tokens."""
+        rows, device = self.rows, self.model.device
+        positions = torch.tensor([row.length for row in rows], device=device)
+        lengths = torch.tensor([len(row.request.tokens) for row in rows], device=device)
+        context = TokenContext(
+            positions=positions[:, None],
+            real=torch.ones(len(rows), 1, dtype=torch.bool, device=device),
+            prompt_length=lengths,
+            template_start=lengths - self._template_lengths(rows).to(device),
+            rows=torch.tensor([row.request.row for row in rows], device=device),
+            padded=False,
+        )
+        used = int(positions.max()) + 1
+        self.cache.at(positions, used)
+        newest = torch.tensor([[row.said[-1]] for row in rows], device=device)
+        with declared(context), self._tap(rows, context):
+            return run_decoder(self.model, newest, positions[:, None], used, self.cache)[:, -1]
+
+    def _tap(self, rows: Sequence[Row], context: TokenContext):
+        return tap(self.model.hf, self.model.layout, batch_edits(self.edits, rows, context))
+
+    def _template_lengths(self, rows: Sequence[Row]) -> Int[Tensor, " rows"]:
+        own = self.model.template_length
+        given = [row.request.template_length for row in rows]
+        return torch.tensor([own if length is None else length for length in given])
+
+    def _plain_logits(self, rows: Sequence[Row]) -> Float[Tensor, "rows vocab"]:
+        """Logits after every row's newest token, running whole left-padded sequences."""
+        ids = torch.tensor([row.request.row for row in rows])
+        lengths = torch.tensor([len(row.request.tokens) for row in rows])
+        tokens, mask, context = left_padded(self.model, [row.sequence for row in rows], ids, lengths)
+        start = context.prompt_length - self._template_lengths(rows).to(context.prompt_length.device)
+        context = replace(context, template_start=start)
+        given = {"input_ids": tokens, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
+        accepted = decoder_arguments(self.model.hf)
+        with declared(context), self._tap(rows, context):
+            return self.model.hf(**{k: v for k, v in given.items() if accepted is None or k in accepted}).logits[:, -1]
+
+    # Prefill
+
+    def _by_prefix(self, rows: Sequence[Row]) -> list[tuple[int, list[Row]]]:
+        """Rows in groups that share their first tokens, with how many those are.
+
+        Several rows share what they have in common; otherwise what all chats with this template begin with. Each row keeps
+        at least its template tokens, and one, to itself.
+        """
+        if not rows:
+            return []
+
+        def room(row: Row) -> int:
+            return len(row.request.tokens) - max(int(self._template_lengths([row])), 1)
+
+        first = self.head
+        shared = 0
+        if len(rows) > 1:
+            shared = max(0, min(common_prefix([row.request.tokens for row in rows]), *(room(row) for row in rows)))
+        if shared >= len(first):
+            return [(shared, list(rows))]
+        groups: dict[int, list[Row]] = {}
+        for row in rows:
+            fits = room(row) >= len(first) and row.request.tokens[: len(first)] == first
+            groups.setdefault(len(first) if fits else 0, []).append(row)
+        return list(groups.items())
+
+    @property
+    def head(self) -> tuple[int, ...]:
+        """The tokens that chat prompts of this model begin with, whatever the instruction."""
+        if self._head is None:
+            probes = self.model.tokenize(["Name a river in Peru", "why is 7 odd?"])
+            self._head = probes[0][: common_prefix(probes)]
+        return self._head
+
+    def _prefill(self, rows: Sequence[Row], shared: int) -> None:
+        """Run prompts whose first `shared` tokens are the same, put them into slots, and let each say its first token."""
+        order = sorted(rows, key=lambda row: len(row.request.tokens))
+        group: list[Row] = []
+        for row in [*order, None]:
+            full = group and row and (len(group) + 1) * (len(row.request.tokens) - shared) > PREFILL_TOKENS
+            if group and (row is None or full):
+                self._prefill_batch(group, shared)
+                group = []
+            if row is not None:
+                group.append(row)
+
+    def _prefill_batch(self, rows: Sequence[Row], shared: int) -> None:
+        model = self.model
+        prefixes = [self._prefix(row, shared) for row in rows] if shared else None
+        ids, context = self._suffixes(rows, shared)
+        lent = None if prefixes is None else _lent(prefixes)
+        cache = prefix_cache(lent, shared, model.layout.n_layers)
+        n_keys = shared + ids.shape[1]
+        with declared(context), self._tap(rows, context):
+            hidden = run_decoder(model, ids, context.positions, n_keys, cache)
+        last = hidden[torch.arange(len(rows), device=hidden.device), context.prompt_length - shared - 1]
+        new = taken(cache)
+        self._say(rows, head(model, last))
+        for index, row in enumerate(rows):
+            if row.finish_reason is None:
+                own = None if prefixes is None else prefixes[index]
+                self.cache.put(len(self.rows), index, own, new, shared, len(row.request.tokens) - shared)
+                self.rows.append(row)
+
+    def _suffixes(self, rows: Sequence[Row], shared: int) -> tuple[Tensor, TokenContext]:
+        """Prompts without their first `shared` tokens, padded on the right, and where their tokens stand."""
+        device = self.model.device
+        lengths = torch.tensor([len(row.request.tokens) for row in rows])
+        longest = int(lengths.max()) - shared
+        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, : len(row.request.tokens) - shared] = torch.tensor(row.request.tokens[shared:])
+        column = torch.arange(longest)
+        real = column[None] < (lengths - shared)[:, None]
+        context = TokenContext(
+            positions=(shared + column).expand(len(rows), longest).contiguous(),
+            real=real,
+            prompt_length=lengths,
+            template_start=lengths - self._template_lengths(rows),
+            rows=torch.tensor([row.request.row for row in rows]),
+            padded=not bool(real.all()),
+        )
+        return ids.to(device), context.to(device)
+
+    def _prefix(self, row: Row, shared: int) -> Prefix:
+        """Keys and values of a row's first `shared` tokens under the engine's edits and its own; run once, then kept."""
+        request = row.request
+        tokens = request.tokens[:shared]
+        length = len(request.tokens)
+        start = length - int(self._template_lengths([row]))
+        own = request.edits or {}
+        touching = any(edit.first_position(length, start) < shared for edit in own.values())
+        key = (id(request.edits) if touching else 0, tokens)
+        keep = not tapped(self.model.hf)  # an intervention from outside is on, and may be another one next time
+        known = self._prefixes.get(key)
+        if known is not None and keep:
+            self._prefixes.move_to_end(key)
+            return known[1]
+        device = self.model.device
+        context = TokenContext(
+            positions=torch.arange(shared, device=device)[None],
+            real=torch.ones(1, shared, dtype=torch.bool, device=device),
+            prompt_length=torch.tensor([length], device=device),
+            template_start=torch.tensor([start], device=device),
+            rows=torch.tensor([-1], device=device),
+            padded=False,
+        )
+        cache = prefix_cache(None, 0, self.model.layout.n_layers)
+        edits = merge(self.edits, own if touching else {})
+        with declared(context), tap(self.model.hf, self.model.layout, edits):
+            run_decoder(self.model, torch.tensor([tokens], device=device), context.positions, shared, cache)
+        self._prefixes[key] = (request.edits, taken(cache))
+        if len(self._prefixes) > KEPT_PREFIXES:
+            self._prefixes.popitem(last=False)
+        return self._prefixes[key][1]
+
+
+def _lent(prefixes: Sequence[Prefix]) -> Prefix:
+    """One prefix for a batch: of one row where all rows have the same, else a row for each."""
+    first = prefixes[0]
+    if all(prefix is first for prefix in prefixes):
+        return first
+
+    def stacked(layer: int, side: int) -> Tensor:
+        return torch.cat([prefix[layer][side] for prefix in prefixes])  # type: ignore[index]
+
+    return [None if kv is None else (stacked(i, 0), stacked(i, 1)) for i, kv in enumerate(first)]
+
+
+def _logprob(logits: Float[Tensor, " vocab"], token: int, n_top: int) -> TokenLogprob:
+    values = torch.log_softmax(logits.double(), -1)
+    top = values.topk(min(n_top, len(values)))
+    return TokenLogprob(
+        token, float(values[token]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+    )
 
 
 def advance(model: ChatModel, row: Row, token: int) -> None:
     """Add a token to what a row has said, and note whether that ends it."""
     request = row.request
     row.said.append(token)
-    if token in model.eos_ids and not request.ignore_eos:
-        row.finish_reason = "stop"
+    ended = token in model.eos_ids and not request.ignore_eos
+    if row.text is not None and not ended:
+        row.text.push(token)
+    reason: FinishReason | None = None
+    if ended or (row.text is not None and row.text.stopped):
+        reason = "stop"
     elif request.until is not None and request.until(text_of(model, row.said)):
-        row.finish_reason = "until"
+        reason = "until"
     elif len(row.said) >= request.max_new_tokens:
-        row.finish_reason = "length"
+        reason = "length"
+    if reason is not None and row.text is not None:
+        row.text.finish()
+    if request.probe is not None and not ended:
+        row.closing = reason
+    else:
+        row.finish_reason = reason
 
 
 def text_of(model: ChatModel, tokens: Sequence[int]) -> str:
@@ -195,23 +363,8 @@ def text_of(model: ChatModel, tokens: Sequence[int]) -> str:
 
 def completion_of(model: ChatModel, row: Row) -> Completion:
     """What a finished row became."""
-    return Completion(text_of(model, row.said), tuple(row.said), row.finish_reason or "length")
-
-
-@dataclass(frozen=True, eq=False)
-class _Numbered:
-    plan: Plan
-    members: tuple[tuple[int, ...], ...]  # which requests each batch holds
-
-
-def _renumbered(the_plan: Plan, ids: Sequence[int]) -> _Numbered:
-    """The plan with the callers' row ids in its contexts."""
-    members = tuple(tuple(batch.rows.tolist()) for batch in the_plan.batches)
-    batches = tuple(
-        replace(batch, context=replace(batch.context, rows=torch.tensor([ids[i] for i in which], device=batch.rows.device)))
-        for batch, which in zip(the_plan.batches, members, strict=True)
-    )
-    return _Numbered(replace(the_plan, batches=batches), members)
+    text = text_of(model, row.said) if row.text is None else str(row.text)
+    return Completion(text, tuple(row.said), row.finish_reason or "length")
 
 
 def generate_tokens(
@@ -225,56 +378,46 @@ def generate_tokens(
     progress: Callable[[int, int], None] | None = None,
     choose: Choose = greedy,
     ignore_eos: bool = False,
+    own_edits: Sequence[Edits | None] | None = None,
 ) -> list[Completion]:
     """Greedy completions of tokenised prompts, in their order.
 
-    Prompts are run longest first in groups of at most `n_slots`; a place that becomes free is filled at once when a
-    quarter of the batch is free. Row i of the edits' context is prompt i. The plain path (RHAT_SLOW=1, or a model that
-    the fast path does not suit) runs whole sequences again for every token.
+    Prompts are run shortest first in groups of at most `n_slots`; a place that becomes free is filled at once when a
+    quarter of the batch is free. Row i of the edits' context is prompt i. `own_edits` holds one more mapping of edits (or
+    None) for each prompt, which reaches that prompt alone; share one mapping object where prompts are edited alike. The
+    plain path (RHAT_SLOW=1, or a model that the fast path does not suit) runs whole sequences again for every token.
     """
+    if own_edits is not None and len(own_edits) != len(prompts):
+        raise PromptError(f"own_edits: got {len(own_edits)}, expected one for each of {len(prompts)} prompts")
     requests = [
-        Request(tuple(p), max_new_tokens, row=i, until=until, ignore_eos=ignore_eos) for i, p in enumerate(prompts)
+        Request(
+            tuple(p), max_new_tokens, row=i, until=until, ignore_eos=ignore_eos,
+            edits=own_edits[i] if own_edits is not None else None,
+        )
+        for i, p in enumerate(prompts)
     ]
-    if slow() or not model.fast:
-        return [completion_of(model, row) for row in _plain(model, requests, edits or {}, choose, progress)]
-    order = sorted(requests, key=lambda r: len(r.tokens))
+    if not requests:
+        return []
     longest = max(len(r.tokens) for r in requests) + max_new_tokens
     engine = Engine(
         model, edits=edits, n_slots=min(n_slots, len(requests)), max_length=-(-longest // 8) * 8, choose=choose
     )
+    order = sorted(requests, key=lambda r: len(r.tokens))
     done: dict[int, Completion] = {}
 
     def collect(rows: Sequence[Row]) -> None:
-        for row in rows:
+        finished = [row for row in rows if row.finish_reason is not None]
+        for row in finished:
             done[row.request.row] = completion_of(model, row)
-        if progress and rows:
+        if progress and finished:
             progress(len(done), len(requests))
 
     while order or engine.rows:
         if order and engine.free >= min(max(1, engine.cache.n_slots // 4), len(order)):
             batch, order = order[: engine.free], order[engine.free :]
-            collect([row for row in engine.add(batch) if row.finish_reason is not None])
+            collect(engine.add(batch))
         collect(engine.step())
     return [done[i] for i in range(len(requests))]
-
-
-def _plain(
-    model: ChatModel, requests: Sequence[Request], edits: Edits, choose: Choose, progress: Any, group: int = 32
-) -> Iterator[Row]:
-    """Decoding with nothing clever: every step runs whole left-padded sequences."""
-    for begin in range(0, len(requests), group):
-        rows = [Row(r) for r in requests[begin : begin + group]]
-        while live := [row for row in rows if row.finish_reason is None]:
-            lengths = torch.tensor([len(row.request.tokens) for row in live])
-            logits = plain_forward(
-                model, [(*row.request.tokens, *row.said) for row in live],
-                torch.tensor([row.request.row for row in live]), edits, lengths,
-            )
-            for row, token in zip(live, choose(logits, live).tolist(), strict=True):
-                advance(model, row, token)
-        yield from rows
-        if progress:
-            progress(begin + len(rows), len(requests))
 
 
 def generate(

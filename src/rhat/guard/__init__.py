@@ -1,1 +1,18 @@
+"""Guard: thresholds on a prompt's projection, calibrated; and interventions that are conditional on it."""
 
+from rhat.guard.calibration import (
+    Calibration,
+    beside,
+    calibrate,
+    evaluate,
+    evaluate_projections,
+    fingerprint,
+    from_projections,
+)
+from rhat.guard.conditional import Conditional, by_gate, relax, strengthen
+from rhat.guard.reading import check_position, prompt_projections
+
+__all__ = [
+    "Calibration", "Conditional", "beside", "by_gate", "calibrate", "check_position", "evaluate", "evaluate_projections",
+    "fingerprint", "from_projections", "prompt_projections", "relax", "strengthen",
+]

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from rhat.model.kv import KeyValue, attention_mask, prefix_cache, taken
+from rhat.model.kv import KeyValue, MaskForm, SlotCache, attention_mask, prefix_cache, taken
 from rhat.model.positions import NEVER, TokenContext
 from rhat.model.tap import Edits, Read, declared, first_layer, tap, tapped
 from rhat.sites import Site
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rhat.model.chat import ChatModel
 
 TokenIds = Sequence[int]
+FORMS: tuple[MaskForm, ...] = ("pairs", "keys")
 
 
 def slow() -> bool:
@@ -231,11 +232,12 @@ def run_decoder(
     cache: Any,
 ) -> Float[Tensor, "rows seq d_model"]:
     """The decoder's normalised hidden states, with our own cache, positions and attention mask."""
-    config = model.text_config
     same = positions[:1] if bool((positions == positions[:1]).all()) else positions
+    form = model.mask_form
+    query = same if form == "pairs" else positions.expand(ids.shape)
     given = {
         "input_ids": ids,
-        "attention_mask": attention_mask(same, n_keys, config, model.dtype),
+        "attention_mask": attention_mask(query, n_keys, model.text_config, model.dtype, form),
         "position_ids": same,
         "past_key_values": cache,
         "use_cache": True,
@@ -277,8 +279,13 @@ def _run_prefix(
 
 
 def keep_base(model: ChatModel, the_plan: Plan, layers: Sequence[int], *, keep_kv: bool = False) -> Base:
-    """Run the unedited model over a plan and keep resid_pre of `layers`, so that edits there need not run what is below."""
+    """Run the unedited model over a plan and keep resid_pre of `layers`, so that edits there need not run what is below.
+
+    Keeps nothing where the plain path is taken.
+    """
     base = Base(None)
+    if slow() or not model.fast:
+        return base
     wanted = [Site("resid_pre", layer) for layer in layers]
 
     def keeper(into: dict[int, Tensor]) -> Edits:
@@ -397,7 +404,7 @@ def left_padded(
         prompt_length=lengths,
         template_start=lengths - model.template_length,
         rows=rows.cpu(),
-        padded=True,
+        padded=not bool(mask.all()),
     ).to(model.device)
     return ids.to(model.device), mask.to(model.device), context
 
@@ -411,5 +418,80 @@ def plain_forward(
 ) -> Float[Tensor, "rows vocab"]:
     """One plain forward pass of whole sequences; the logits after each one's last token."""
     ids, mask, context = left_padded(model, prompts, rows, prompt_lengths)
+    given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
+    accepted = decoder_arguments(model.hf)
     with torch.no_grad(), declared(context), tap(model.hf, model.layout, edits or {}):
-        return model.hf(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, -1].clone()
+        logits = model.hf(**{k: v for k, v in given.items() if accepted is None or k in accepted}).logits
+    return logits[:, -1].clone()
+
+
+@dataclass(frozen=True)
+class FastPath:
+    """Whether a model can be run by the fast path: the form in which it takes our attention mask, or why it cannot."""
+
+    mask: MaskForm | None
+    reason: str = ""
+
+
+class _Trusted:
+    """A model whose fast path is taken without asking: for the very trial that decides it."""
+
+    fast = True
+
+    def __init__(self, model: ChatModel, mask_form: MaskForm) -> None:
+        self._model = model
+        self.mask_form = mask_form
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> FastPath:
+    """Compare the fast path's logits with those of each prompt run plainly and alone: after the prompt, and after `token`.
+
+    Each form of mask is tried in turn.
+    """
+    limit = {torch.float64: 1e-6, torch.float32: 1e-3}.get(model.dtype, 0.05)  # a wrong mask or position is far beyond
+    lengths = torch.tensor([len(p) for p in prompts])
+    alone = torch.cat([
+        plain_forward(model, [(*p, *more)], torch.tensor([i]), None, lengths[i : i + 1]).double()
+        for more in ((), (token,)) for i, p in enumerate(prompts)
+    ])
+    reasons = []
+    for form in FORMS:
+        try:
+            quick = _prompt_and_next(_Trusted(model, form), prompts, token)  # type: ignore[arg-type]
+        except Exception as error:  # whatever a model does with masks and caches that it does not know
+            reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
+            continue
+        error = float((quick - alone).norm() / alone.norm().clamp_min(1e-12))
+        if error < limit:
+            return FastPath(form)
+        reasons.append(f"its logits differ by {error:.1e} relative")
+    return FastPath(None, "; ".join(dict.fromkeys(reasons)))
+
+
+def _prompt_and_next(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> Float[Tensor, "two_rows vocab"]:
+    """Logits after each prompt, then after each prompt and `token`, by prefill and one step of decoding; float64."""
+    the_plan = plan(prompts, model.template_length, device=model.device)
+    slots = SlotCache(model.layout.n_layers, len(prompts), max(len(p) for p in prompts) + 1)
+    first: dict[int, Tensor] = {}
+    for done in prefill(model, the_plan):
+        logits = head(model, done.hidden)
+        for at, row in enumerate(done.batch.rows.tolist()):
+            first[row] = logits[at]
+            slots.put(row, at, done.prefix_kv, done.new_kv, the_plan.prefix_length, int(done.batch.lengths[at]))
+    positions = torch.tensor([len(p) for p in prompts], device=model.device)
+    context = TokenContext(
+        positions=positions[:, None],
+        real=torch.ones(len(prompts), 1, dtype=torch.bool, device=model.device),
+        prompt_length=positions,
+        template_start=positions - model.template_length,
+        rows=torch.arange(len(prompts), device=model.device),
+        padded=False,
+    )
+    slots.at(positions, int(positions.max()) + 1)
+    ids = torch.full((len(prompts), 1), token, device=model.device)
+    with torch.no_grad(), declared(context):
+        hidden = run_decoder(model, ids, positions[:, None], slots.used, slots)[:, -1]
+        return torch.cat([*(first[i][None] for i in range(len(prompts))), head(model, hidden)]).double()

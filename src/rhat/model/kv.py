@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+MaskForm = Literal["pairs", "keys"]
 KeyValue = tuple[Tensor, Tensor]  # each [rows, kv_heads, seq, head_dim]
 
 
@@ -130,13 +131,17 @@ def attention_mask(
     n_keys: int,
     config: Any,
     dtype: torch.dtype,
-) -> Float[Tensor, "rows 1 q k"] | dict[str, Tensor]:
+    form: MaskForm = "pairs",
+) -> Bool[Tensor, "rows 1 q k"] | Float[Tensor, "rows 1 q k"] | Int[Tensor, "rows k"] | dict[str, Tensor]:
     """Who may attend to whom, from absolute positions: causal, and windowed in layers that are.
 
     Key i of a row is its token at position i. Boolean for sdpa, additive for eager attention. A mapping from layer type
-    where the configuration names several.
+    where the configuration names several. In the form "keys" only which keys are a row's own, [rows, k], for models that
+    must make the causal mask themselves (those with alibi count positions in it).
     """
     key = torch.arange(n_keys, device=query.device)
+    if form == "keys":
+        return (key[None] <= query.amax(-1, keepdim=True)).long()
     causal = key[None, None, :] <= query[:, :, None]
 
     def of(kind: str) -> Tensor:

@@ -5,23 +5,39 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from rhat.errors import ModelError
 
-# Exceptions to what is found by structure: config attribute → what it scales. A new family that needs one is one row.
-RESIDUAL_SCALES = ("residual_multiplier",)  # Granite: a block adds this multiple of each part's output
-
-_ATTENTION = re.compile(r"(^|_)(self_)?(attn|attention)$|^(self_attention|attn|attention|self_attn|linear_attn|mixer)$")
+# Exceptions to what is found by structure. A new family that needs one is one row.
+RESIDUAL_SCALES = (  # attributes, of the block or of the configuration, that say which multiple of each part a block adds
+    "residual_multiplier",  # Granite
+    "residual_scale",  # MiniCPM3
+)
+MIXERS = (  # what blocks call the module that mixes tokens: the end of its name, the likeliest first
+    "(?<!linear_)(?:attn|attention)",
+    "linear_attn|mixer|mamba|conv",  # hybrids: blocks without softmax attention, and so without heads
+)
 _ROUTED = re.compile(r"expert", re.IGNORECASE)
+
+
+TOLERANCE = 0.03  # the largest relative error with which parts still count as adding up (half precision rounds)
+Sum = Literal["pre-norm", "post-norm", "unaccounted"]
 
 
 @dataclass(frozen=True, eq=False)
 class BlockParts:
-    """The modules of one block whose inputs or outputs are sites. None: this block has no such part."""
+    """The modules of one block whose inputs or outputs are sites. None: this block has no such part.
+
+    sum     how the parts make up the block, proved by a run. "pre-norm": resid_pre + scale · (attn_out + mlp_out) =
+            resid_post; "post-norm": the same with a norm after each addition; "unaccounted": neither, so that attn_out
+            and mlp_out are not sites of this block
+    error   the relative error of that sum in the probe run
+    """
 
     block: nn.Module
     attention: nn.Module | None
@@ -29,14 +45,16 @@ class BlockParts:
     attn_out: nn.Module | None
     mlp_out: nn.Module | None
     names: tuple[str, str, str]  # of attn_proj, attn_out, mlp_out inside the block; "" where absent
+    sum: Sum = "pre-norm"
+    error: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
     """The parts of a decoder that rhat reads and edits.
 
-    residual_error is the largest relative error, over blocks, of resid_pre + scale · (attn_out + mlp_out) = resid_post
-    in the probe run that proved the layout.
+    head_dim is the width of one head's output, the width of the output projection's input over the number of heads.
+    residual_error is the largest relative error, over blocks, of their parts' sum in the probe run that proved the layout.
     """
 
     base: nn.Module
@@ -94,6 +112,19 @@ def find_blocks(hf: nn.Module) -> tuple[str, nn.ModuleList]:
     return max(found, key=lambda pair: sum(p.numel() for p in pair[1].parameters()))
 
 
+def _residual_scale(block: nn.Module, config: Any) -> float:
+    """Which multiple of each part's output a block adds; 1 in nearly every family."""
+    return next((float(getattr(o, n)) for n in RESIDUAL_SCALES for o in (block, config) if hasattr(o, n)), 1.0)
+
+
+def _has_heads(parts: BlockParts) -> bool:
+    """Whether the block's output projection takes the outputs of attention heads."""
+    if parts.attn_proj is None or parts.attention is None:
+        return False
+    mixer = next(name for name, module in parts.block.named_children() if module is parts.attention)
+    return re.search(f"({MIXERS[0]})$", mixer) is not None
+
+
 def _base_of(hf: nn.Module, blocks_name: str) -> tuple[str, nn.Module]:
     """The module that owns the blocks and whose forward loops over them."""
     name = blocks_name.rpartition(".")[0]
@@ -111,7 +142,7 @@ def _recording(blocks: nn.ModuleList) -> Iterator[list[list[tuple[str, Tensor, T
             given = args[0] if args else kwargs.get("hidden_states")
             result = first_tensor(output)
             if isinstance(given, Tensor) and isinstance(result, Tensor):
-                into.append((name, given.detach(), result.detach()))
+                into.append((name, given.clone(), result.clone()))  # clones: some blocks add in place (Falcon)
 
         return hook
 
@@ -135,11 +166,11 @@ def _sum_error(resid_pre: Tensor, resid_post: Tensor, parts: Tensor, precision: 
 
 def _prove_block(
     block: nn.Module, record: list[tuple[str, Tensor, Tensor]], d_model: int, scale: float, where: str
-) -> tuple[BlockParts, float]:
+) -> tuple[BlockParts, int]:
     """Find the parts of one block whose outputs add up to what the block adds to the residual stream.
 
     Every pair (A, M) of recorded outputs, A from the attention side and M from the rest, is tried, outermost first;
-    the pair whose sum comes closest to resid_post − resid_pre is taken.
+    the pair whose sum comes closest to resid_post − resid_pre is taken. Returns them and the width of all heads' outputs.
     """
     by_name = {name: (given, result) for name, given, result in record}
     if "" not in by_name:
@@ -149,11 +180,11 @@ def _prove_block(
     precision = torch.finfo(by_name[""][1].dtype).eps
 
     direct = [name for name, _ in block.named_children()]
-    attention_name = next((n for n in direct if _ATTENTION.search(n)), None)
+    attention_name = next((n for m in MIXERS for n in direct if n in by_name and re.search(f"({m})$", n)), None)
     attention = block.get_submodule(attention_name) if attention_name else None
     proj_name = ""
     if attention_name:
-        inside = [n for n, _, out in record if n.startswith(attention_name + ".") and out.shape[-1] == d_model
+        inside = [n for n, given, out in record if n.startswith(attention_name + ".") and out.shape[-1] == d_model
                   and is_projection(block.get_submodule(n))]
         proj_name = inside[-1] if inside else ""
 
@@ -179,11 +210,15 @@ def _prove_block(
             if a_name == m_name:
                 continue
             error = _sum_error(resid_pre, resid_post, scale * (a + m), precision)
-            if error < best[0] * 0.5 or (error < best[0] and best[0] > 0.03):
+            if error < best[0] * 0.5 or (error < best[0] and best[0] > TOLERANCE):
                 best = (error, a_name, m_name)
     error, a_name, m_name = best
-    if error > 0.03:  # the parts do not account for the block: leave those sites out rather than mislabel them
-        a_name = m_name = ""
+    law: Sum = "pre-norm"
+    if error > TOLERANCE:
+        law = "post-norm"
+        a_name, m_name, error = _post_norm(resid_pre, resid_post, by_name, outputs(in_attention), outputs(others), precision)
+    if error > TOLERANCE:  # the parts do not account for the block: leave those sites out rather than mislabel them
+        law, a_name, m_name = "unaccounted", "", ""
     part = block.get_submodule
     return (
         BlockParts(
@@ -193,9 +228,37 @@ def _prove_block(
             attn_out=part(a_name) if a_name else None,
             mlp_out=part(m_name) if m_name else None,
             names=(proj_name, a_name, m_name),
+            sum=law,
+            error=error,
         ),
-        error,
+        by_name[proj_name][0].shape[-1] if proj_name else 0,
     )
+
+
+def _post_norm(
+    resid_pre: Tensor,
+    resid_post: Tensor,
+    by_name: dict[str, tuple[Tensor, Tensor]],
+    attention: list[tuple[str, Tensor]],
+    others: list[tuple[str, Tensor]],
+    precision: float,
+) -> tuple[str, str, float]:
+    """The parts (A, M) of a block that is norm(norm(resid_pre + A) + M), with the relative error of both sums."""
+    d_model = resid_pre.shape[-1]
+    norms = [
+        (given.double().reshape(-1, d_model), result.double().reshape(-1, d_model))
+        for name, (given, result) in by_name.items()
+        if "norm" in name.lower() and given.numel() == resid_pre.numel() == result.numel()
+    ]
+    found = [("", "", float("inf"))]
+    for a_name, a in attention:
+        for middle_in, middle in norms:
+            first = _sum_error(resid_pre, middle_in, a, precision)
+            for m_name, m in others:
+                for last_in, last in norms:
+                    error = max(first, _sum_error(middle, last_in, m, precision), _sum_error(last, resid_post, 0 * m, precision))
+                    found.append((a_name, m_name, error))
+    return min(found, key=lambda f: f[2])
 
 
 def discover(hf: nn.Module) -> Layout:
@@ -205,10 +268,15 @@ def discover(hf: nn.Module) -> Layout:
         ModelError: if there is no list of blocks or a block is not called with hidden states.
     """
     config = text_config(hf)
+    if not isinstance(getattr(config, "num_attention_heads", None), int):
+        raise ModelError(
+            f"{type(hf).__name__}: this architecture has no attention heads (a state-space model?); "
+            "rhat reads and edits decoders with attention: use one, or a hybrid that has attention in some blocks"
+        )
     blocks_name, blocks = find_blocks(hf)
     base_name, base = _base_of(hf, blocks_name)
     d_model = config.hidden_size
-    scale = next((float(getattr(config, name)) for name in RESIDUAL_SCALES if hasattr(config, name)), 1.0)
+    scale = _residual_scale(blocks[0], config)
     raw_outputs: list[object] = []
     handle = blocks[0].register_forward_hook(lambda _m, _a, output: raw_outputs.append(output))
     device = next(hf.parameters()).device
@@ -220,7 +288,8 @@ def discover(hf: nn.Module) -> Layout:
         with torch.no_grad(), _recording(blocks) as records:
             hf(input_ids=probe, use_cache=False)
     except Exception as error:
-        raise ModelError(f"{type(hf).__name__}: a forward pass of four tokens failed: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{type(hf).__name__}: a forward pass of four tokens failed ({reason})") from error
     finally:
         handle.remove()
         hf.train(training)
@@ -229,17 +298,20 @@ def discover(hf: nn.Module) -> Layout:
         for index, (block, record) in enumerate(zip(blocks, records, strict=True))
     ]
     n_heads = config.num_attention_heads
-    head_dim = getattr(config, "v_head_dim", None) or getattr(config, "head_dim", None) or d_model // n_heads
+    width = max((w for parts, w in proved if _has_heads(parts)), default=0)
+    parts = tuple(
+        p if w == width and _has_heads(p) else replace(p, attn_proj=None, names=("", *p.names[1:])) for p, w in proved
+    )
     return Layout(
         base=base,
         base_name=base_name,
         blocks_name=blocks_name,
-        parts=tuple(parts for parts, _ in proved),
+        parts=parts,
         n_layers=len(blocks),
         d_model=d_model,
         n_heads=n_heads,
-        head_dim=head_dim,
+        head_dim=width // n_heads,
         residual_scale=scale,
-        residual_error=max(error for _, error in proved),
+        residual_error=max(p.error for p in parts),
         tuple_output=isinstance(raw_outputs[0], (tuple, list)),
     )

@@ -105,6 +105,7 @@ class _Observer:
         self.context: TokenContext | None = None
         self.prompt_length: Tensor | None = None  # of the running generation
         self.fixed = False  # set by hf.generate's wrapper: prompt lengths known, whatever the cache does
+        self.mask: Tensor | None = None  # what the whole model was called with, where the decoder sees less (multimodal)
 
     def see(self, args: tuple, kwargs: dict[str, Any]) -> None:
         ids = kwargs.get("input_ids", args[0] if args else None)
@@ -115,9 +116,10 @@ class _Observer:
         batch, seq = ids.shape[:2]
         cache = kwargs.get("past_key_values")
         past = int(cache.get_seq_length()) if cache is not None else 0
-        mask = kwargs.get("attention_mask")
+        masks = (kwargs.get("attention_mask"), self.mask)
+        mask = next((m for m in masks if isinstance(m, Tensor) and m.ndim == 2 and m.shape[1] >= past + seq), None)
         device = ids.device
-        if isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape[1] >= past + seq:
+        if mask is not None and len(mask) == batch:
             seen = mask[:, : past + seq].bool()
             positions = (seen.long().cumsum(-1) - 1)[:, past:]
             real = seen[:, past:]
@@ -153,7 +155,17 @@ def _watching(hf: nn.Module, base: nn.Module, observer: _Observer) -> Iterator[N
         if _DECLARED.get() is None:
             observer.see(args, kwargs)
 
-    handle = base.register_forward_pre_hook(before, with_kwargs=True)
+    def remember(_module: nn.Module, _args: tuple, kwargs: dict[str, Any]) -> None:
+        observer.mask = kwargs.get("attention_mask")
+
+    def forget(*_: Any) -> None:
+        observer.mask = None
+
+    handles = [
+        base.register_forward_pre_hook(before, with_kwargs=True),
+        hf.register_forward_pre_hook(remember, with_kwargs=True),
+        hf.register_forward_hook(forget, always_call=True),
+    ]
     had_own = "generate" in hf.__dict__
     plain = hf.generate if hasattr(hf, "generate") else None
     if plain is not None:
@@ -178,7 +190,8 @@ def _watching(hf: nn.Module, base: nn.Module, observer: _Observer) -> Iterator[N
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
         if plain is not None:
             if had_own:
                 hf.generate = plain  # type: ignore[assignment]

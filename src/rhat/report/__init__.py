@@ -18,16 +18,16 @@ def draw(folder: Path | str) -> list[Path]:
     Raises:
         ArtifactError: if the results cannot be read or the files not be written.
     """
-    from rhat.report import figures, page, static
+    from rhat.report import drawings, page, static
 
     folder = Path(folder)
     measured = contract.read(folder)
-    drawn = figures.drawn(measured)
+    drawn = drawings.drawn(measured)
     files = {folder / "report.html": page.render(measured, drawn)}
     for drawing, figure in drawn:
         files[folder / "figures" / f"{drawing.name}.svg"] = static.to_svg(figure, drawing.title)
     _write(files)
-    for drawing in figures.FIGURES:
+    for drawing in drawings.FIGURES:
         path = folder / "figures" / f"{drawing.name}.svg"
         if path not in files:
             path.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rhat.report.wording import Row
+from rhat.report.wording import Number, Row
 
 # Tones with a contrast of at least 3:1 on white and on near-black, apart for colour-blind readers as well.
 HARMFUL, HARMLESS, BORDERLINE = "#d9601a", "#3b82c4", "#a66bbe"
@@ -27,7 +27,7 @@ class Measure:
     span: tuple[float, float] | None = None
 
 
-RATE = Measure("rate", "ci_low", "ci_high", "Refusal rate", ".0%", (0, 1))
+RATE = Measure("rate", "ci_low", "ci_high", "Refusal rate", ".0%", (0.0, 1.0))
 SCORE = Measure("score_mean", "score_ci_low", "score_ci_high", "Refusal score (nats)", "")
 
 
@@ -66,7 +66,6 @@ def bare(
             "xanchor": "left",
             "y": 1.02,
             "yanchor": "bottom",
-            "itemsizing": "constant",
         },
         hovermode="closest",
     )
@@ -81,7 +80,9 @@ def bare(
     return figure
 
 
-def error(values: Sequence[float], low: Sequence[float], high: Sequence[float], tone: str) -> dict[str, Any]:
+def error(
+    values: Sequence[Number], low: Sequence[Number], high: Sequence[Number], tone: str
+) -> dict[str, Any]:
     """Error bars from interval ends."""
     return {
         "type": "data",
@@ -165,7 +166,7 @@ def spread(place: int, count: int, width: float = 0.6) -> list[float]:
 
 def scale(update: Any, measure: Measure, rows: Sequence[Row], **where: Any) -> None:
     """Give an axis the measure's ticks; rates begin at 0 and end just above the highest interval."""
-    update(tickformat=measure.tick, nticks=5, **where)
+    update(tickformat=measure.tick, **where)
     if measure.span:
         top = max((row[measure.high] for row in rows if measure.high in row), default=1.0)
         update(range=[-0.015 * max(top, 0.1), min(1.03, 1.1 * top)], **where)

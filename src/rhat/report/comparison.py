@@ -8,7 +8,8 @@ from typing import Any
 from rhat.artifacts.results import read
 from rhat.errors import ArtifactError
 from rhat.report import canvas, page, tables, wording
-from rhat.report.figures import Drawing, Figure
+from rhat.report.drawings import Drawing
+from rhat.report.figures import Figure
 from rhat.report.tables import Table, text
 from rhat.report.verdicts import rate_of
 from rhat.report.wording import Row

@@ -1,12 +1,12 @@
 """The figures: each a function from results to a Plotly figure, or None where the run lacks its numbers."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 from rhat.report import canvas, wording
 from rhat.report.canvas import AMBER, BORDERLINE, GREEN, GREY, HARMFUL, HARMLESS, LABELS, RATE, Measure
+from rhat.report.wording import Number
 
 Results = dict[str, Any]
 Figure = Any  # plotly.graph_objects.Figure, which is imported only when something is drawn
@@ -18,17 +18,6 @@ POINTS = Measure("points", "ci_low", "ci_high", "Boost over baseline (points)", 
 SPREAD = Measure("mean", "low", "high", "Projection on r̂ (units)", "")
 PALE = [[0, "#f3f6fa"], [1, "#6ea8dc"]]  # dark numbers are readable on all of it
 MULTIPLES = 9  # at most so many small multiples
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure of the report: `name` is its file's stem, `alt` its text alternative."""
-
-    name: str
-    question: int
-    title: str
-    alt: str
-    draw: Callable[[Results], Figure | None]
 
 
 def rates_harmless(results: Results) -> Figure | None:
@@ -218,7 +207,7 @@ def pca_layers(results: Results) -> Figure | None:
             linecolor="rgba(122,130,142,0.5)",
         )
     figure.update_annotations(font_size=12)
-    figure.update_layout(legend_y=1.02 + 0.1 / lines, margin_t=46)
+    figure.update_layout(legend_y=1.02 + 0.1 / lines, legend_itemsizing="constant", margin_t=46)
     return figure
 
 
@@ -282,9 +271,7 @@ def scopes(results: Results) -> Figure | None:
     names = [
         f"{wording.scope(row['scope']).capitalize()} ({wording.percent(row['token_share'])})" for row in rows
     ]
-    return canvas.forest(
-        names, rows, measure, [GREEN if row["scope"] == "all" else HARMLESS for row in rows]
-    )
+    return canvas.forest(names, rows, measure, [GREEN if row["scope"] == "all" else HARMLESS for row in rows])
 
 
 def scope_share(results: Results) -> Figure | None:
@@ -428,7 +415,7 @@ def finders(results: Results) -> Figure | None:
     figure.add_trace(bars, row=2, col=1)
     for row in (1, 2):
         canvas.down(figure, len(rows), row=row)
-    figure.update_xaxes(title_text="Test accuracy", tickformat=".0%", nticks=6, row=1)
+    figure.update_xaxes(title_text="Test accuracy", tickformat=".0%", row=1)
     figure.update_xaxes(
         title_text="Cosine with r̂", range=[min(-0.1, *(r["cosine_to_rhat"] for r in rows)), 1.02], row=2
     )
@@ -523,7 +510,7 @@ def stability(results: Results) -> Figure | None:
         )
     canvas.down(figure, len(shown))
     lowest = min(min(values) for values in shown.values())
-    figure.update_xaxes(range=[lowest - 0.1 * (1.02 - lowest), 1.005], nticks=6)
+    figure.update_xaxes(range=[lowest - 0.1 * (1.02 - lowest), 1.005])
     return figure
 
 
@@ -609,205 +596,6 @@ def candidates(results: Results) -> Figure | None:
     return figure
 
 
-FIGURES: tuple[Drawing, ...] = (
-    Drawing(
-        "rates_harmless",
-        1,
-        "Refusal of harmless prompts",
-        "One dot a condition with its 95% interval.",
-        rates_harmless,
-    ),
-    Drawing(
-        "set_add_layers",
-        1,
-        "Setting against adding, layer by layer",
-        "Above, mean projections by layer; below, how much more setting refuses than adding.",
-        set_add_layers,
-    ),
-    Drawing(
-        "set_add_zero",
-        1,
-        "Where harmless prompts lie, and how far setting and adding part",
-        "One dot a layer: setting minus adding against the mean projection of harmless prompts.",
-        set_add_zero,
-    ),
-    Drawing(
-        "prediction",
-        1,
-        "Setting's effect, predicted from adding's dose curve",
-        "Predicted and observed refusal under setting, and observed under adding.",
-        prediction,
-    ),
-    Drawing(
-        "projections",
-        2,
-        "Projection by layer",
-        "Mean projection of each kind of test prompt by layer, with one standard deviation.",
-        projections,
-    ),
-    Drawing(
-        "auroc", 2, "Separation by layer", "AUROC of the test projection by layer, with 95% intervals.", auroc
-    ),
-    Drawing(
-        "histogram",
-        2,
-        "Projections at r̂'s layer",
-        "Histogram of the test projections of each kind of prompt.",
-        histogram,
-    ),
-    Drawing(
-        "trajectories",
-        2,
-        "Projection over the tokens of single prompts",
-        "One line a prompt, aligned at its last token.",
-        trajectories,
-    ),
-    Drawing(
-        "pca",
-        3,
-        "The first two principal components at r̂'s layer",
-        "One dot a prompt, coloured by its kind.",
-        pca,
-    ),
-    Drawing(
-        "pca_layers",
-        3,
-        "The same at other layers",
-        "Small multiples, one for each of several layers.",
-        pca_layers,
-    ),
-    Drawing(
-        "pca_cosine",
-        3,
-        "The first component and r̂",
-        "Cosine of the first component with r̂, and its share of variance, by layer.",
-        pca_cosine,
-    ),
-    Drawing(
-        "rates_harmful",
-        4,
-        "Refusal of harmful prompts",
-        "One dot a condition with its 95% interval.",
-        rates_harmful,
-    ),
-    Drawing(
-        "damage",
-        4,
-        "Refusal against damage",
-        "Refusal of harmful prompts against mean KL on harmless ones, by operator and sites.",
-        damage,
-    ),
-    Drawing(
-        "scopes",
-        5,
-        "Setting under each token scope (share of tokens edited)",
-        "One dot a scope with its 95% interval.",
-        scopes,
-    ),
-    Drawing(
-        "scope_share",
-        5,
-        "Refusal against the share of tokens edited",
-        "One dot a scope, placed by the share of tokens it edits.",
-        scope_share,
-    ),
-    Drawing(
-        "boost",
-        6,
-        "Boost over baseline",
-        "Boost in points with 95% intervals, beside the published one.",
-        boost,
-    ),
-    Drawing(
-        "factorial",
-        6,
-        "What makes the difference",
-        "Refusal score for each combination of direction, operator, layers, scope and dose.",
-        factorial,
-    ),
-    Drawing(
-        "repe_table",
-        6,
-        "RepE control on validation prompts",
-        "Refusal score for each range of layers and coefficient.",
-        repe_table,
-    ),
-    Drawing(
-        "heads_curve",
-        7,
-        "Refusal against the number of heads patched",
-        "Heads by attribution, greedily chosen and random, with 95% intervals.",
-        heads_curve,
-    ),
-    Drawing(
-        "heads_ranking",
-        7,
-        "The heads that write r̂",
-        "The sixteen largest contributions to the gap.",
-        heads_ranking,
-    ),
-    Drawing(
-        "finders", 8, "Finders", "Test accuracy with 95% intervals, and cosine with r̂, by finder.", finders
-    ),
-    Drawing(
-        "finders_effect",
-        8,
-        "Setting each finder's direction",
-        "Refusal of harmless prompts with 95% intervals, by finder.",
-        finders_effect,
-    ),
-    Drawing(
-        "rates_borderline",
-        9,
-        "Refusal of borderline prompts",
-        "One dot a condition with its 95% interval.",
-        rates_borderline,
-    ),
-    Drawing(
-        "borderline_projections",
-        9,
-        "Where borderline prompts lie",
-        "Mean projection with one standard deviation, by kind of prompt.",
-        borderline_projections,
-    ),
-    Drawing(
-        "dose",
-        10,
-        "Dose and response",
-        "Refusal with 95% intervals against the projection aimed at, and the damage below.",
-        dose,
-    ),
-    Drawing("stability", 11, "Refits of r̂", "One dot a refit: its cosine.", stability),
-    Drawing(
-        "refits",
-        11,
-        "Directions found after ablating r̂",
-        "Refusal induced and left by the direction of each round, with 95% intervals.",
-        refits,
-    ),
-    Drawing(
-        "random_controls",
-        0,
-        "Control directions given the same displacement",
-        "Refusal of harmless prompts under each control direction, beside baseline and the real one.",
-        random_controls,
-    ),
-    Drawing(
-        "candidates",
-        0,
-        "Induce score of every candidate",
-        "Heat map by layer and token position; a circle marks the one selected.",
-        candidates,
-    ),
-)
-
-
-def drawn(results: Results) -> list[tuple[Drawing, Figure]]:
-    """Every figure that the run has numbers for."""
-    made = [(drawing, drawing.draw(results)) for drawing in FIGURES]
-    return [(drawing, figure) for drawing, figure in made if figure is not None]
-
-
 def _rates(results: Results, prompts: str) -> Figure | None:
     rows = [row for row in results.get("rates", []) if row["prompts"] == prompts]
     if not rows:
@@ -816,7 +604,7 @@ def _rates(results: Results, prompts: str) -> Figure | None:
     return canvas.forest(names, rows, RATE, [canvas.colour(row["condition"]) for row in rows])
 
 
-def _zero(x: Iterable[float]) -> Any:
+def _zero(x: Iterable[Number]) -> Any:
     values = [*x]
     return canvas.line(
         [min(0, *values), max(0, *values)], [0, 0], "Zero", GREY, showlegend=False, hoverinfo="skip"
@@ -850,7 +638,7 @@ def _cloud(points: list[dict[str, Any]], *, size: int) -> list[Any]:
     return traces
 
 
-def _heat(x: list[Any], y: list[Any], z: list[list[float | None]], unit: str, *, text: bool = True) -> Any:
+def _heat(x: list[Any], y: list[Any], z: list[list[Number | None]], unit: str, *, text: bool = True) -> Any:
     import plotly.graph_objects as go
 
     form = ".0%" if unit == "rate" else ".2f"

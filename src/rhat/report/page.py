@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rhat.report import tables, verdicts, wording
-from rhat.report.figures import Drawing, Figure
+from rhat.report.drawings import Drawing
+from rhat.report.figures import Figure
 from rhat.report.tables import Table
 from rhat.report.verdicts import HEADLINES, Verdict
 

@@ -53,7 +53,7 @@ def to_svg(figure: Any, title: str = "") -> str:
             _finish(axes, names, layout, len(panels) > 3)
         _heading(page, spec["data"], title)
         out = io.StringIO()
-        page.savefig(out, format="svg", metadata={"Date": None, "Title": title or None})
+        page.savefig(out, format="svg", metadata={"Date": None, "Title": title})
     return out.getvalue()
 
 
@@ -234,7 +234,7 @@ def _key(name: str) -> str:
 
 def _domain(layout: dict[str, Any], name: str) -> tuple[float, float]:
     low, high = layout.get(_key(name), {}).get("domain", (0, 1))
-    return round(low, 6), round(high, 6)
+    return round(float(low), 6), round(float(high), 6)
 
 
 def _values(values: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rhat.report import wording
 from rhat.report.verdicts import judge
-from rhat.report.wording import Row, interval, number, p_value, percent
+from rhat.report.wording import Number, Row, interval, number, p_value, percent
 
 Results = dict[str, Any]
 Cell = Callable[[Row], str]
@@ -75,7 +75,7 @@ def with_interval(title: str, key: str, digits: int = 2) -> Column:
     )
 
 
-def three(value: float) -> str:
+def three(value: Number) -> str:
     """A number with three decimals."""
     return number(value, 3)
 
@@ -98,7 +98,9 @@ LAYER = figure("Layer", "layer", str)
 UNIT_DIFFERENCE = numeric("Difference, 95% interval", wording.difference)
 VERSUS = (
     Head("Comparison"),
-    lambda row: f"{wording.condition(row['treatment'])} − {wording.condition(row['reference']).lower()}",
+    lambda row: (
+        f"{wording.condition(row['treatment'])} − {wording.inside(wording.condition(row['reference']))}"
+    ),
 )
 DAMAGE = (
     numeric("KL (nats), 95% interval", with_interval("", "kl_mean", 3)[1]),
@@ -242,12 +244,7 @@ def ablating(results: Results) -> list[Table]:
         N,
     ]
     matched = [
-        (
-            Head("Comparison"),
-            lambda row: (
-                f"{wording.condition(row['treatment'])} − {wording.condition(row['reference']).lower()}"
-            ),
-        ),
+        VERSUS,
         text("Sites", "sites"),
         numeric("KL (nats)", lambda row: f"{three(row['kl_treatment'])}, {three(row['kl_reference'])}"),
         UNIT_DIFFERENCE,
@@ -423,7 +420,7 @@ def candidates(results: Results) -> list[Table]:
         LAYER,
         figure("Induce (nats)", "induce_score"),
         figure("Ablation (nats)", "ablation_score"),
-        KL,
+        figure("KL (nats)", "kl"),
         text("Status", "status"),
     ]
     selection = results.get("selection", {})

@@ -7,7 +7,7 @@ from statistics import NormalDist
 from typing import Any, Literal
 
 from rhat.report import wording
-from rhat.report.wording import Row, count, difference, interval, number, percent
+from rhat.report.wording import Number, Row, count, difference, interval, number, percent
 
 Results = dict[str, Any]
 Judgement = Literal["better", "worse", "equivalent", "undecided"]
@@ -82,12 +82,12 @@ def describe(results: Results, row: Row) -> str:
     numbers = f"{difference(row)}, n = {row['n']}"
     if verb:
         small = f", though by less than the margin of {margin}" if _inside_margin(row) else ""
-        return f"{names[0]} {verb} {_lower(names[1])} ({numbers}){small}."
+        return f"{names[0]} {verb} {wording.inside(names[1])} ({numbers}){small}."
     if word == "equivalent":
-        return f"{names[0]} and {_lower(names[1])} are equivalent within {margin} ({numbers})."
+        return f"{names[0]} and {wording.inside(names[1])} are equivalent within {margin} ({numbers})."
     needed = prompts_needed(row, results.get("power"))
     return (
-        f"{names[0]} against {_lower(names[1])} is undecided ({numbers}): "
+        f"{names[0]} against {wording.inside(names[1])} is undecided ({numbers}): "
         f"it would need about {count(needed, 'prompt')}."
     )
 
@@ -123,14 +123,8 @@ def adding(results: Results) -> Verdict | None:
         reasons.append(f"{text} project to within {percent(near['threshold_share'])} of the gap around zero.")
     if layers := results.get("layers"):
         reasons.append(_layer_reason(layers))
-    if "predicted_rate" in results.get("prediction", {}):
-        p = results["prediction"]
-        inside = p["ci_low"] <= p["predicted_rate"] <= p["ci_high"]
-        reasons.append(
-            f"From adding's dose curve setting should refuse {percent(p['predicted_rate'])}; it refuses "
-            f"{wording.rate({**p, 'rate': p['observed_rate']})}, so the prediction "
-            f"{'lies inside' if inside else 'lies outside'} the interval."
-        )
+    if "prediction" in results:
+        reasons.append(_prediction_reason(results["prediction"]))
     return Verdict(1, judge(row), sentence, tuple(reasons))
 
 
@@ -387,9 +381,10 @@ def stability(results: Results) -> Verdict | None:
                 f"{number(max(values))} ({len(values)} of them)."
             )
     refits = [row for row in found.get("refits", []) if row["round"] > 0 and "induce" in row]
-    base = rate_of(results, "baseline", "harmless")
     left = [
-        (row, _above(row["induce"], base)) for row in refits if base is not None and "rate" in row["induce"]
+        (row, above)
+        for row in refits
+        if (above := _above(row["induce"], _baseline(results, row["induce"]))) is not None
     ]
     reasons += [
         f"Round {row['round']}: setting it refuses {wording.measure(row['induce'])} of harmless prompts"
@@ -446,11 +441,6 @@ def _noninferior(row: Row) -> bool:
     return bool(row["ci90_low"] > -row["margin"])
 
 
-def _lower(name: str) -> str:
-    """A name inside a sentence; acronyms keep their capitals."""
-    return name if name[1:2].isupper() or name == "RepE" else name[:1].lower() + name[1:]
-
-
 def _sign(row: Row) -> str:
     """The judgement of a difference that has a 95 % interval but no margin."""
     return "better" if row["ci_low"] > 0 else "worse" if row["ci_high"] < 0 else "undecided"
@@ -469,7 +459,7 @@ def _stronger(row: Row) -> str:
 
 def _removal(results: Results) -> str:
     rows = [rate_of(results, name, "harmful") for name in ("baseline", "ablate", "subtract")]
-    shown = [f"{_lower(wording.condition(r['condition']))} {wording.rate(r)}" for r in rows if r]
+    shown = [f"{wording.inside(wording.condition(r['condition']))} {wording.rate(r)}" for r in rows if r]
     return f"Refusals of harmful prompts: {', '.join(shown)}." if len(shown) > 1 else ""
 
 
@@ -494,12 +484,43 @@ def _scope_comparison(results: Results, row: Row) -> dict[str, Any] | None:
     return None
 
 
-def _signed(value: float, digits: int = 1) -> str:
+def _signed(value: Number, digits: int = 1) -> str:
     return f"{'+' if value > 0 else ''}{number(value, digits)}"
 
 
-def _above(row: Row, base: Row) -> bool:
-    return bool(row["ci_low"] > base["ci_high"])
+def _baseline(results: Results, like: Row) -> dict[str, Any] | None:
+    """The baseline on harmless prompts, measured as `like` is."""
+    if "rate" in like:
+        return rate_of(results, "baseline", "harmless")
+    rows = results.get("scores", [])
+    return next((row for row in rows if (row["condition"], row["prompts"]) == ("baseline", "harmless")), None)
+
+
+def _above(row: Row, base: Row | None) -> bool | None:
+    """Whether a row's interval lies above the baseline's; None without a baseline."""
+    if base is None:
+        return None
+    kind = "" if "rate" in row else "score_"
+    return bool(row[f"{kind}ci_low"] > base[f"{kind}ci_high"])
+
+
+def _prediction_reason(found: Row) -> str:
+    """Setting's effect as adding's dose curve predicts it, against what was observed."""
+    if "predicted_rate" in found:
+        value, low, high = found["predicted_rate"], found["ci_low"], found["ci_high"]
+        predicted, observed = (
+            f"refuse {percent(value)}",
+            f"refuses {wording.rate({**found, 'rate': found['observed_rate']})}",
+        )
+    else:
+        value, low, high = found["predicted_score"], found["score_ci_low"], found["score_ci_high"]
+        seen = wording.score({**found, "score_mean": found["observed_score"]})
+        predicted, observed = f"score {number(value)} nats", f"scores {seen}"
+    where = "inside" if low <= value <= high else "outside"
+    return (
+        f"From adding's dose curve setting should {predicted}; it {observed}, "
+        f"so the prediction lies {where} the interval."
+    )
 
 
 def _layer_reason(layers: list[dict[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Row = Mapping[str, Any]
+Number = int | float  # as JSON gives them
 
 CONDITIONS = {
     "baseline": "Baseline",
@@ -49,6 +50,11 @@ def condition(name: str) -> str:
     return f"{CONDITIONS.get(kind, kind.replace('_', ' ').capitalize())} ({rest.replace('_', ' ')})"
 
 
+def inside(name: str) -> str:
+    """A name in the middle of a sentence; acronyms keep their capitals."""
+    return name if name[1:2].isupper() or name == "RepE" else name[:1].lower() + name[1:]
+
+
 def scope(name: str) -> str:
     """A token scope in words."""
     kind, _, count = name.partition(":")
@@ -72,23 +78,23 @@ def direction(name: str) -> str:
     return {"rhat": "r̂", "lat": "LAT", "ccs": "CCS"}.get(name, name.replace("_", " "))
 
 
-def number(value: float, digits: int = 2) -> str:
+def number(value: Number, digits: int = 2) -> str:
     """A number with a true minus sign."""
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def percent(value: float) -> str:
+def percent(value: Number) -> str:
     """A share as a percentage: "31%", "1.2%"."""
     return f"{number(100 * value, 1 if 0 < abs(value) < 0.0995 else 0)}%"
 
 
-def points(value: float) -> str:
+def points(value: Number) -> str:
     """A difference of shares in percentage points: "−11.0 points"."""
     return f"{'+' if value > 0 else ''}{number(100 * value, 1)} points"
 
 
-def interval(low: float, high: float, *, scale: float = 1, digits: int = 2) -> str:
+def interval(low: Number, high: Number, *, scale: Number = 1, digits: int = 2) -> str:
     """An interval: "[0.26, 0.37]"."""
     return f"[{number(scale * low, digits)}, {number(scale * high, digits)}]"
 
@@ -115,7 +121,7 @@ def difference(row: Row) -> str:
     return f"{number(row['difference'])} nats {interval(row['ci_low'], row['ci_high'])}"
 
 
-def p_value(value: float) -> str:
+def p_value(value: Number) -> str:
     """A p value: "0.03", "<0.001"."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
-from rhat.generation.engine import Completion, generate_tokens
+from rhat.generation.engine import Completion, Row, generate_tokens, greedy
 from rhat.model.chat import ChatModel
 from rhat.model.forward import TokenIds
 from rhat.model.tap import Edits
@@ -40,14 +41,23 @@ def refusals(
     judge: Callable[[str], Verdict] = verdict,
     stop_early: bool = True,
     n_slots: int = 64,
+    first_logits: Callable[[list[int], Tensor], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Refusals:
     """Greedy completions of at most 24 tokens, judged; a row stops as soon as it reads as a refusal.
 
-    Refusals are known early; the rest are run to the end, so that degenerate ones are seen.
+    Refusals are known early; the rest are run to the end, so that degenerate ones are seen. `first_logits(which prompts,
+    their next-token logits)` sees the logits after the prompts on the way, so that scores cost no second pass.
     """
+
+    def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
+        fresh = [i for i, row in enumerate(rows) if not row.said]
+        if first_logits is not None and fresh:
+            first_logits([rows[i].request.row for i in fresh], logits[fresh])
+        return greedy(logits, rows)
+
     completions = generate_tokens(
         model, prompts, edits, max_new_tokens=max_new_tokens, until=is_refusal if stop_early else None, n_slots=n_slots,
-        progress=progress,
+        progress=progress, choose=choose,
     )
     return Refusals(tuple(completions), tuple(judge(c.text) for c in completions))

@@ -1,0 +1,223 @@
+"""The command `rhat`: its commands, found when they are asked for, and how every failure reads."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from rhat import __version__
+from rhat.cli.console import set_up_logging
+from rhat.errors import RhatError
+
+USER_ERROR = 2
+BUG = 1
+INTERRUPTED = 130
+USAGE: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+THEIR_OWN = (RhatError, OSError, MemoryError)  # what a user can mend, or the machine refuses
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command's one line in `rhat --help`, and the module of rhat.cli that holds the function of the same name."""
+
+    name: str
+    panel: str
+    help: str
+
+    @property
+    def module(self) -> str:
+        """Where its function is."""
+        return f"rhat.cli.{self.name}"
+
+
+MAIN, ONE, MODELS, USE = "The whole job", "One question at a time", "Models", "Results, and putting r̂ to use"
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("study", MAIN, "Find r̂, induce and remove refusal with it, and write a report with intervals."),
+        Command("find", MAIN, "Find the refusal direction r̂ of a model, and save it."),
+        Command("steer", ONE, "Answer prompts with and without an intervention, side by side."),
+        Command("measure", ONE, "Project prompts onto a direction."),
+        Command("heads", ONE, "Which attention heads write r̂, and how few of them induce refusal."),
+        Command("layers", ONE, "Setting against adding at every layer, each with its own r̂."),
+        Command("pca", ONE, "Principal components of harmful and harmless prompts, layer by layer."),
+        Command("probe", ONE, "Which finder finds r̂: difference of means, LAT, logistic probe, CCS, random."),
+        Command("models", MODELS, "The catalogue of models, and which are on this machine."),
+        Command("download", MODELS, "Fetch a model of the catalogue, check its hash, and make it ready."),
+        Command("check", MODELS, "Prove on a model that each site is read and edited as it should be."),
+        Command("report", USE, "Draw a study's report and figures again, without a model."),
+        Command("compare", USE, "Put several studies side by side."),
+        Command("calibrate", USE, "Choose the threshold of a guard that watches the projection."),
+        Command("serve", USE, "Serve the model over an OpenAI-compatible API, with interventions."),
+    )
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists its commands from the table above; a command's module is imported when it is invoked."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands that are there, in the order of the table."""
+        return [name for name, command in COMMANDS.items() if importlib.util.find_spec(command.module)]
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        """The command itself if it was loaded, and otherwise its line of help."""
+        if name not in self.commands and name in self.list_commands(ctx):
+            command = COMMANDS[name]
+            self.commands[name] = TyperCommand(name=name, help=command.help, rich_help_panel=command.panel)
+        return self.commands.get(name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that these arguments begin with, its module imported."""
+        name = args[0]
+        if name in self.list_commands(ctx):
+            self.commands[name] = load(COMMANDS[name])
+        else:
+            for known in self.list_commands(ctx):  # so that near misses are suggested
+                self.get_command(ctx, known)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what Typer would swallow goes on to `run` in other clothes."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+        except BrokenPipeError:
+            raise _BrokenPipe from None
+
+
+class _Interrupted(Exception):
+    pass
+
+
+class _BrokenPipe(Exception):
+    pass
+
+
+def load(command: Command) -> Any:
+    """A Typer command made from the function of that name in the command's module."""
+    function = getattr(importlib.import_module(command.module), command.name)
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=HELP_NAMES)
+    alone.command(name=command.name, help=unwrapped(function.__doc__ or command.help))(function)
+    made = typer.main.get_command(alone)
+    made.name = command.name
+    return made
+
+
+def unwrapped(text: str) -> str:
+    """A docstring with each paragraph on one line, for the terminal to wrap."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode="rich", context_settings=HELP_NAMES)
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        print(f"rhat {__version__}")  # noqa: T201
+        raise typer.Exit()
+    return wanted
+
+
+@app.callback(
+    epilog="Start with [bold]rhat study[/bold], or with [bold]rhat find[/bold] and then "
+    "[bold]rhat steer --direction direction.safetensors 'Write a haiku about the sea.'[/bold]"
+)
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from; may stand anywhere.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Find the direction r̂ along which a chat model decides to refuse; intervene on it; measure what changed.
+
+    Every rate comes with its 95 % interval, and every claim with a control.
+    """
+    set_up_logging(debug=debug, verbose=verbose)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and give back its exit code; every failure is one line on stderr."""
+    arguments, debug = _debug_first(list(arguments))
+    try:
+        code = typer.main.get_command(app)(args=arguments, prog_name="rhat", standalone_mode=False)
+        sys.stdout.flush()
+    except _Interrupted:
+        return _fail("interrupted; finished work is kept, and the same command goes on from there", INTERRUPTED)
+    except (_BrokenPipe, BrokenPipeError):
+        _close_stdout()
+        return 0
+    except USAGE as error:
+        return _fail(_usage(error), USER_ERROR)
+    except typer.Abort:
+        return _fail("stopped", BUG)
+    except THEIR_OWN as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(_reason(error), USER_ERROR)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        elif type(error).__name__ == "OutOfMemoryError":
+            return _fail(_reason(MemoryError(error)), USER_ERROR)
+        hint = "this is a fault of rhat: please report it with what --debug shows"
+        return _fail(f"unexpected {type(error).__name__}: {error}; {hint}", BUG)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _debug_first(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments with a --debug that stands anywhere before `--` moved to the front."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" not in arguments[:end]:
+        return arguments, False
+    rest = [argument for argument in arguments[:end] if argument != "--debug"]
+    return ["--debug", *rest, *arguments[end:]], True
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory; use a smaller model, --dtype bfloat16, or fewer prompts"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        hint = "; free some space, or give another folder" if error.errno == errno.ENOSPC else ""
+        return f"{where}{error.strerror}{hint}"
+    return str(error) or type(error).__name__
+
+
+def _usage(error: Any) -> str:
+    """What a wrong option or argument is told, with where to read more."""
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "rhat"
+    return f"{error.format_message().rstrip('.')}; see `{where} --help`"
+
+
+def _fail(message: str, code: int) -> int:
+    with suppress(OSError):
+        print("error:", " ".join(message.split()), file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _close_stdout() -> None:
+    """Nobody reads on: keep Python from complaining about that at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

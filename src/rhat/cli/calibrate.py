@@ -1,0 +1,110 @@
+"""`rhat calibrate`: the threshold of a guard that watches the projection."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rhat.cli import tables
+from rhat.cli.console import out
+from rhat.cli.files import check_output
+from rhat.cli.options import (
+    DirectionOption,
+    Format,
+    FormatOption,
+    ModelOptions,
+    OverwriteOption,
+    PromptOptions,
+    SeedOption,
+    shared,
+)
+from rhat.cli.progress import progress
+
+if TYPE_CHECKING:
+    from rhat.guard import Calibration
+    from rhat.statistics import Interval
+
+ROC_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+@shared
+def calibrate(
+    direction: DirectionOption,
+    where: ModelOptions,
+    prompts: PromptOptions,
+    fpr: Annotated[
+        float, typer.Option("--fpr", min=0, max=0.99, help="Share of harmless prompts that may be flagged.")
+    ] = 0.05,
+    destination: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where to save it.", show_default="beside the direction, as NAME.guard.json"),
+    ] = None,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    form: FormatOption = Format.table,
+) -> None:
+    """Choose the threshold of a guard that watches the projection, and save it next to the direction.
+
+    The prompts are those of the calibration split, which took no part in finding r̂: give the same prompts and seed as
+    then. The threshold is the lowest that at most a share `--fpr` of the harmless ones exceed; what to expect on new
+    harmless prompts is given with its interval. `rhat serve` finds the file there.
+
+    Examples:
+
+    [bold]rhat calibrate -d direction.safetensors[/bold]
+
+    [bold]rhat calibrate -d mine.safetensors --fpr 0.01 --harmful bad.jsonl --harmless good.jsonl[/bold]
+    """
+    from rhat.directions import Direction
+    from rhat.guard import beside
+    from rhat.guard import calibrate as run
+
+    r = Direction.load(direction)
+    target = destination or beside(direction)
+    check_output(target, overwrite=overwrite)
+    contrast = prompts.read(seed, where.offline)
+    with progress() as report:
+        model = where.load(report)
+        report("calibration prompts", 0, 1)
+        made = run(model, r, contrast, fpr)
+        report("calibration prompts", 1, 1)
+    made.save(target)
+    if form is Format.table:
+        _print(made, target)
+    else:
+        (tables.document if form is Format.json else tables.line)({**asdict(made), "file": str(target)})
+
+
+def _print(made: Calibration, target: Path) -> None:
+    console = out()
+
+    def said(name: str, interval: Interval) -> dict[str, object]:
+        return {"what": name, "estimate": interval.estimate, "low": interval.low, "high": interval.high, "n": interval.n}
+
+    tables.rows(
+        [
+            said("area under the ROC curve", made.auroc),
+            said("false-positive rate to expect", made.false_positive_rate),
+            said("true-positive rate", made.true_positive_rate),
+        ],
+        Format.table,
+        {"what": "On calibration prompts", "estimate": "Estimate", "low": "95 % low", "high": "high", "n": "n"},
+    )
+    curve = [max((p for p in made.roc if p["false_positive_rate"] <= rate), key=_height, default=None) for rate in ROC_RATES]
+    tables.rows(
+        [point for point in curve if point], Format.table,
+        {"false_positive_rate": "False positives", "true_positive_rate": "True positives", "threshold": "Threshold"},
+        title="ROC curve",
+    )
+    console.print(
+        f"threshold {tables.shown(made.threshold)}: at most {made.target_fpr:.0%} of the harmless calibration prompts above it",
+        markup=False, soft_wrap=True,
+    )
+    console.print(f"saved to {target}", markup=False, soft_wrap=True)
+
+
+def _height(point: object) -> float:
+    return point["true_positive_rate"]  # type: ignore[index]

@@ -1,0 +1,95 @@
+"""`rhat measure`: the projection of prompts on a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhat.cli import tables
+from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, shared
+from rhat.cli.progress import progress
+from rhat.errors import DirectionError
+
+if TYPE_CHECKING:
+    from rhat.directions import Direction
+    from rhat.model import ChatModel
+
+COLUMNS = {"id": "Prompt", "projection": "Projection", "scaled": "Scaled"}
+
+
+@shared
+def measure(
+    direction: DirectionOption,
+    where: ModelOptions,
+    source: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="Prompts: a file, a data set id, or - for stdin.")
+    ] = "-",
+    column: Annotated[str | None, typer.Option("--column", help="Where prompts are in each row, if not obvious.")] = None,
+    form: FormatOption = Format.table,
+) -> None:
+    """Project prompts onto a direction, at the layer and position at which it was found.
+
+    The projection is in residual-stream units. Scaled, it is 0 at the mean of the harmless training prompts and 1 at
+    that of the harmful ones. Files are read, and results printed, in chunks: their size does not matter.
+
+    Examples:
+
+    [bold]rhat measure -d direction.safetensors prompts.jsonl[/bold]
+
+    [bold]echo "How do I boil an egg?" | rhat measure -d direction.safetensors --format jsonl[/bold]
+    """
+    from rhat.prompts.streaming import count_texts, stream_texts
+
+    n = count_texts(source, column, offline=where.offline)
+    from rhat.directions import Direction
+
+    r = Direction.load(direction)
+    kept: list[dict[str, Any]] = []
+    with progress() as report:
+        model = where.load(report)
+        check_position(r, model)
+        done = 0
+        for chunk in stream_texts(source, column, offline=where.offline):
+            for record in projections(model, r, chunk):
+                if form is Format.jsonl:
+                    tables.line(record)
+                else:
+                    kept.append(record)
+            done += len(chunk)
+            report("projections", done, n or done + len(chunk))
+    if form is not Format.jsonl:
+        title = f"Projection on {r.site}, position {tables.shown(r.position)}"
+        tables.rows(kept, form, COLUMNS, title=title)
+
+
+def check_position(direction: Direction, model: ChatModel) -> None:
+    """Raise unless the direction fits the model and its position is among the template tokens.
+
+    Raises:
+        DirectionError: saying what does not fit.
+    """
+    direction.check_fits(model)
+    if not -model.template_length <= direction.position < 0:
+        raise DirectionError(
+            f"direction at position {direction.position}: {model.name} has {model.template_length} template tokens after "
+            "the instruction; use the chat template with which the direction was found"
+        )
+
+
+def projections(model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    """Id, projection and scaled projection of each (id, text), in order."""
+    import torch
+
+    from rhat.capture import capture
+
+    found = torch.empty(len(prompts), dtype=torch.float64)
+
+    def visit(rows: Any, _logits: Any, activations: Any) -> None:
+        found[rows.cpu()] = r.project(activations[r.site][:, 0]).cpu()
+
+    capture(model, model.plan([text for _, text in prompts]), [r.site], [r.position], visit)
+    gap = r.mean_harmful - r.mean_harmless
+    for (id, _), value in zip(prompts, found.tolist(), strict=True):
+        yield {"id": id, "projection": value} | ({"scaled": (value - r.mean_harmless) / gap} if gap else {})

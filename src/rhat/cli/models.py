@@ -1,0 +1,43 @@
+"""`rhat models`: the catalogue, and what of it is on this machine."""
+
+from __future__ import annotations
+
+from rhat.cli import tables
+from rhat.cli.console import out
+from rhat.cli.options import Format, FormatOption
+
+COLUMNS = {
+    "name": "Name", "title": "Model", "megabytes": "MB", "licence": "Licence", "state": "Here", "note": "Note",
+}
+
+
+def models(form: FormatOption = Format.table) -> None:
+    """List the models that rhat knows by name, and which of them are on this machine.
+
+    Any other chat model works too: --model takes a hub id, a folder, or a .gguf file.
+
+    Examples:
+
+    [bold]rhat models[/bold]
+
+    [bold]rhat models --format jsonl | jq -r .name[/bold]
+    """
+    from rhat.model.catalogue import CATALOGUE, DEFAULT, cache_folder, gguf_path
+
+    records = []
+    for entry in CATALOGUE.values():
+        here = (cache_folder() / "models" / entry.sha256[:16] / "rhat.json").exists()
+        fetched = gguf_path(entry).exists()
+        records.append({
+            "name": entry.name,
+            "title": entry.title,
+            "megabytes": round(entry.size / 1e6),
+            "licence": entry.licence,
+            "chat": entry.chat,
+            "default": entry.name == DEFAULT,
+            "state": "ready" if here else "downloaded" if fetched else "no",
+            "note": entry.note,
+        })
+    tables.rows(records, form, COLUMNS)
+    if form is Format.table:
+        out().print(f"cache: {cache_folder()} (RHAT_CACHE moves it)", markup=False, soft_wrap=True)

@@ -1,0 +1,168 @@
+"""Options that several commands share. A command takes one of these classes; `shared` spreads it into options."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from rhat.errors import PromptError
+
+if TYPE_CHECKING:
+    from rhat.cli.progress import Report
+    from rhat.model import ChatModel
+    from rhat.prompts import ContrastSet
+
+MODEL = "qwen2.5-coder-0.5b"  # rhat.model.catalogue.DEFAULT; a test holds the two together
+MODEL_PANEL, PROMPT_PANEL = "The model", "The prompts"
+
+
+class Format(str, Enum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+
+
+class Dtype(str, Enum):
+    """Precision of the forward passes."""
+
+    auto = "auto"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    float32 = "float32"
+    float64 = "float64"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="A table for people, one JSON value, or JSON lines.", show_choices=True)
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Fixes the splits and everything drawn at random.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+DirectionOption = Annotated[
+    Path, typer.Option("--direction", "-d", help="A direction file, from [bold]rhat find[/bold].", show_default=False)
+]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it is loaded."""
+
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="Catalogue name, hub id, folder, or .gguf file.", rich_help_panel=MODEL_PANEL),
+    ] = MODEL
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Revision of a hub model.", rich_help_panel=MODEL_PANEL)
+    ] = None
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use only what is on this machine.", rich_help_panel=MODEL_PANEL)
+    ] = False
+    chat_template: Annotated[
+        Path | None,
+        typer.Option("--chat-template", help="A Jinja file, for a model that brings none.", rich_help_panel=MODEL_PANEL),
+    ] = None
+    system: Annotated[
+        str | None,
+        typer.Option("--system", help="A system prompt, instead of the template's own.", rich_help_panel=MODEL_PANEL),
+    ] = None
+    dtype: Annotated[
+        Dtype, typer.Option("--dtype", help="auto: bfloat16 where it is native.", rich_help_panel=MODEL_PANEL)
+    ] = Dtype.auto
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, …", rich_help_panel=MODEL_PANEL)
+    ] = None
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Run code that the model brings.", rich_help_panel=MODEL_PANEL),
+    ] = False
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the model's name, as `rhat.load` and StudyConfig take it."""
+        return {
+            "dtype": self.dtype.value,
+            "revision": self.revision,
+            "offline": self.offline,
+            "chat_template": None if self.chat_template is None else str(self.chat_template),
+            "system": self.system,
+            "trust_remote_code": self.trust_remote_code,
+            "device": self.device,
+        }
+
+    def load(self, progress: Report) -> ChatModel:
+        """The model, loaded."""
+        from rhat.model import load
+
+        progress(f"loading {self.model}", 0, 1)
+        model = load(self.model, progress=progress, **self.settings())
+        progress(f"loading {self.model}", 1, 1)
+        return model
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """Which prompts: the built-in set, or the user's own, a source per label."""
+
+    harmful: Annotated[
+        str | None,
+        typer.Option(
+            "--harmful", help="Harmful prompts: a file or data set id; without it the built-in set.", rich_help_panel=PROMPT_PANEL
+        ),
+    ] = None
+    harmless: Annotated[
+        str | None, typer.Option("--harmless", help="Harmless prompts, likewise.", rich_help_panel=PROMPT_PANEL)
+    ] = None
+    column: Annotated[
+        str | None,
+        typer.Option("--column", help="Where prompts are in each row, if not obvious.", rich_help_panel=PROMPT_PANEL),
+    ] = None
+
+    def read(self, seed: int, offline: bool) -> ContrastSet:
+        """The contrast set.
+
+        Raises:
+            PromptError: if it cannot be read, or only one of the labels was given.
+        """
+        from rhat.prompts import builtin, read
+
+        if self.harmful is None and self.harmless is None:
+            return builtin(seed)
+        if self.harmful is None or self.harmless is None:
+            raise PromptError("got one of --harmful and --harmless; give both, or neither for the built-in prompts")
+        return read(self.harmful, self.harmless, seed=seed, column=self.column, offline=offline)
+
+
+def shared(function: Callable[..., None]) -> Callable[..., None]:
+    """The same command with every parameter whose type is one of the classes above spread into that class's options."""
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind = hints[name]
+        if is_dataclass(kind):
+            groups[name] = kind
+            of_fields = get_type_hints(kind, include_extras=True)
+            parameters += [
+                parameter.replace(name=f.name, annotation=of_fields[f.name], default=f.default) for f in fields(kind)
+            ]
+        else:
+            parameters.append(parameter.replace(annotation=hints[name]))
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+
+    @functools.wraps(function)
+    def spread(**given: Any) -> None:
+        for name, kind in groups.items():
+            given[name] = kind(**{f.name: given.pop(f.name) for f in fields(kind)})
+        function(**given)
+
+    del spread.__wrapped__  # type: ignore[attr-defined]
+    spread.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    spread.__annotations__ = {p.name: p.annotation for p in parameters}
+    return spread

@@ -1,0 +1,102 @@
+"""Progress on stderr: a bar that names the stage and the time left, or now and then a line where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from rhat.cli.console import err
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+EVERY = 15.0  # seconds between lines of one stage where there is no terminal
+
+
+class Report(Protocol):
+    """What the library calls while it works: the stage, how much is done, of how much."""
+
+    def __call__(self, stage: str, done: int | float, total: int | float) -> None: ...
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Report]:
+    """Show progress for as long as the `with` lasts. Finished stages leave a line with their seconds."""
+    if quiet:
+        yield lambda stage, done, total: None
+    elif not err().is_terminal:
+        yield Lines()
+    else:
+        with bar() as shown:
+            stages = Bars(shown)
+            yield stages
+            stages.finish()
+
+
+@contextmanager
+def bar() -> Iterator[Progress]:
+    """Rich's progress display on stderr, gone when the `with` ends."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+        TimeRemainingColumn(), TextColumn("left"),
+    )
+    with Progress(*columns, console=err(), transient=True, refresh_per_second=4) as shown:
+        yield shown
+
+
+class Bars:
+    """One bar at a time, for the stage that is running."""
+
+    def __init__(self, shown: Progress) -> None:
+        self.shown = shown
+        self.stage = ""
+        self.task: TaskID | None = None
+        self.began = 0.0
+
+    def __call__(self, stage: str, done: int | float, total: int | float) -> None:
+        """The library's callback."""
+        if self.task is None or stage != self.stage:
+            self.finish()
+            self.stage, self.began = stage, time.monotonic()
+            self.task = self.shown.add_task(stage, total=total)
+        self.shown.update(self.task, completed=done, total=total)
+
+    def finish(self) -> None:
+        """Take the bar away and leave a line for a stage that took a second or more."""
+        if self.task is None:
+            return
+        self.shown.remove_task(self.task)
+        self.task = None
+        if (seconds := time.monotonic() - self.began) >= 1:
+            self.shown.console.print(f"[green]✓[/green] {self.stage} [dim]{duration(seconds)}[/dim]")
+
+
+class Lines:
+    """For logs and pipes: a line when a stage begins, and every so often while it runs."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+        self.began = self.said = 0.0
+
+    def __call__(self, stage: str, done: int | float, total: int | float) -> None:
+        """The library's callback."""
+        now = time.monotonic()
+        if stage != self.stage:
+            self.stage, self.began, self.said = stage, now, now
+            self._say(f"{stage} …")
+        elif done < total and now - self.said >= EVERY and done > 0:
+            self.said = now
+            left = (now - self.began) * (total - done) / done
+            self._say(f"{stage}: {100 * done / total:.0f} %, {duration(left)} left")
+
+    def _say(self, text: str) -> None:
+        err().print(text, markup=False, soft_wrap=True)
+
+
+def duration(seconds: int | float) -> str:
+    """Seconds as "8 s" or "3:05"."""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,233 @@
+"""`rhat steer`: a model's answers with and without an intervention, side by side, as they are said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhat.cli import tables
+from rhat.cli.console import out
+from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, shared
+from rhat.cli.progress import progress
+from rhat.errors import InterventionError, PromptError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from rhat.interventions import Intervention
+    from rhat.model import ChatModel
+
+SLOTS = 16  # prompts that are answered at the same time
+SIDES = ("without", "with_")
+
+
+class Operator(str, Enum):
+    """rhat.interventions.OPERATORS; a test holds the two together."""
+
+    set_projection = "set_projection"
+    add = "add"
+    subtract = "subtract"
+    ablate = "ablate"
+
+
+class Where(str, Enum):
+    """Which layers are edited."""
+
+    own = "own"
+    all = "all"
+
+
+@dataclass
+class Answer:
+    """What a prompt is answered, with and without; `done` says which have ended."""
+
+    prompt: str
+    without: str = ""
+    with_: str = ""
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether both answers have ended."""
+        return len(self.reasons) == 2
+
+
+@shared
+def steer(
+    prompts: Annotated[list[str], typer.Argument(help="What to ask; - reads prompts from stdin.", show_default=False)],
+    direction: DirectionOption,
+    op: Annotated[Operator, typer.Option("--op", help="What is done to the projection on r̂.")],
+    where: ModelOptions,
+    value: Annotated[
+        float | None,
+        typer.Option(
+            "--value", help="Target of set_projection, or how much to add or subtract, in residual-stream units. "
+            "[dim]default: the mean projection of harmful prompts[/dim]", show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option("--layer", min=0, help="Edit at this layer. [dim]default: r̂'s own[/dim]", show_default=False)
+    ] = None,
+    layers: Annotated[
+        Where | None,
+        typer.Option("--layers", help="One layer or every one. [dim]default: all for ablate, else own[/dim]", show_default=False),
+    ] = None,
+    scope: Annotated[
+        str,
+        typer.Option(
+            "--scope", help="Which tokens: all, prompt, generated, last_prompt_token, template, first_generated:N."
+        ),
+    ] = "all",
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")] = 128,
+    form: FormatOption = Format.table,
+) -> None:
+    """Answer prompts with and without an intervention, side by side, as the answers are said.
+
+    set_projection makes harmless prompts be refused, ablate and subtract make harmful ones be answered.
+    Decoding is greedy. In a pipe the answers come one after the other; --format jsonl gives a line per prompt.
+
+    Examples:
+
+    [bold]rhat steer -d direction.safetensors --op set_projection "Write a haiku about the sea."[/bold]
+
+    [bold]rhat steer -d direction.safetensors --op add --value 12 --scope last_prompt_token "How do I boil an egg?"[/bold]
+
+    [bold]cat prompts.txt | rhat steer -d direction.safetensors --op ablate --format jsonl -[/bold]
+    """
+    texts = _texts(prompts)
+    if op is Operator.ablate and value is not None:
+        raise InterventionError("--value: ablate takes none, it removes the projection; leave it out, or use set_projection")
+    from rhat.directions import Direction
+    from rhat.interventions import intervene
+
+    r = Direction.load(direction)
+    wanted = {None: None, Where.own: "own layer", Where.all: "all layers"}[layers]
+    doing = intervene(op.value, r, value=value, layer=layer, scope=scope, where=wanted)  # type: ignore[arg-type]
+    with progress() as report:
+        model = where.load(report)
+    r.check_fits(model)
+    doing.sites(model.n_layers)
+    answers = answered(model, texts, doing, max_new_tokens)
+    if form is Format.jsonl:
+        for answer in in_order(answers, len(texts)):
+            tables.line(_record(answer, doing))
+    elif form is Format.json:
+        tables.document([_record(answer, doing) for answer in in_order(answers, len(texts))])
+    elif out().is_terminal:
+        _live(answers, len(texts), str(doing.op))
+    else:
+        for answer in in_order(answers, len(texts)):
+            out().print(_plain(answer, doing.op), markup=False, soft_wrap=True)
+
+
+def _texts(prompts: Sequence[str]) -> list[str]:
+    from rhat.prompts import read_texts
+
+    if list(prompts) == ["-"]:
+        return [text for _, text in read_texts("-")]
+    if any(not prompt.strip() for prompt in prompts):
+        raise PromptError("got an empty prompt; give text, or - to read prompts from stdin")
+    return list(prompts)
+
+
+def answered(
+    model: ChatModel, texts: Sequence[str], doing: Intervention, max_new_tokens: int
+) -> Iterator[tuple[int, Answer]]:
+    """(index, answer) of every answer that has grown, after each step; one batch holds both sides of each prompt."""
+    from rhat.generation import Engine, Request
+
+    answers = [Answer(text) for text in texts]
+    tokens = model.tokenize(texts)
+    edits = doing.edits(model)
+    waiting = [
+        Request(prompt, max_new_tokens, row=2 * index + side, edits=edits if side else None, stop=())
+        for index, prompt in enumerate(tokens)
+        for side in (0, 1)
+    ]
+    longest = max(map(len, tokens)) + max_new_tokens
+    engine = Engine(model, n_slots=2 * min(SLOTS, len(texts)), max_length=-(-longest // 8) * 8)
+    while waiting or engine.rows:
+        if waiting and engine.free:
+            joining, waiting = waiting[: engine.free], waiting[engine.free :]
+            grown = engine.add(joining)
+        else:
+            finished = engine.step()
+            grown = [*finished, *engine.rows]
+        for row in grown:
+            index, side = divmod(row.request.row, 2)
+            setattr(answers[index], SIDES[side], str(row.text))
+            if row.finish_reason:
+                answers[index].reasons[SIDES[side]] = row.finish_reason
+            yield index, answers[index]
+
+
+def in_order(answers: Iterator[tuple[int, Answer]], n: int) -> Iterator[Answer]:
+    """Finished answers in the order of their prompts, each as soon as those before it are out."""
+    done: dict[int, Answer] = {}
+    following = 0
+    for index, answer in answers:
+        if answer.done:
+            done[index] = answer
+        while following in done:
+            yield done.pop(following)
+            following += 1
+    assert following == n
+
+
+def _record(answer: Answer, doing: Intervention) -> dict[str, Any]:
+    from rhat.scoring import is_refusal
+
+    return {
+        "prompt": answer.prompt,
+        "without": answer.without,
+        "with": answer.with_,
+        "without_refused": is_refusal(answer.without),
+        "with_refused": is_refusal(answer.with_),
+        "finish": {"without": answer.reasons["without"], "with": answer.reasons["with_"]},
+        "intervention": doing.describe(),
+    }
+
+
+def _plain(answer: Answer, op: str) -> str:
+    return f"# {answer.prompt}\n\n## without\n\n{answer.without}\n\n## {op}\n\n{answer.with_}\n"
+
+
+def _live(answers: Iterator[tuple[int, Answer]], n: int, op: str) -> None:
+    """Two columns that grow, for the first prompt that is not finished; finished ones stay above."""
+    from rich.live import Live
+
+    console = out()
+    latest: dict[int, Answer] = {}
+    current = 0
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+        for index, answer in answers:
+            latest[index] = answer
+            while current in latest and latest[current].done:
+                console.print(_columns(latest.pop(current), op))
+                current += 1
+            if current in latest:
+                live.update(_columns(latest[current], op, height=max(console.height - 4, 8)))
+            elif current == n:
+                live.update("")
+
+
+def _columns(answer: Answer, op: str, height: int | None = None) -> RenderableType:
+    """An answer as two columns; while it grows only its end is shown if the terminal is too low for it."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.ROUNDED, expand=True, title=Text(answer.prompt), title_justify="left", title_style="bold")
+    grid.add_column("without", ratio=1, overflow="fold")
+    grid.add_column(op, ratio=1, overflow="fold")
+    cells = [answer.without, answer.with_]
+    if height is not None:
+        width = max(out().width // 2 - 4, 10)
+        room = width * max(height - 5, 3)
+        cells = ["…" + text[-room:] if len(text) > room else text for text in cells]
+    grid.add_row(*map(Text, cells))
+    return grid

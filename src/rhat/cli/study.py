@@ -1,0 +1,133 @@
+"""`rhat study`: the whole job, from a model's name to a report."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhat.cli import tables
+from rhat.cli.console import out
+from rhat.cli.files import MEGABYTE, check_folder
+from rhat.cli.options import PROMPT_PANEL, Format, FormatOption, ModelOptions, OverwriteOption, PromptOptions, SeedOption, shared
+from rhat.cli.progress import progress
+
+if TYPE_CHECKING:
+    from rhat.report.tables import Table
+
+NEEDS = 64 * MEGABYTE
+
+
+class Preset(str, Enum):
+    """rhat.study.config.PRESETS; a test holds the two together."""
+
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+
+class Executor(str, Enum):
+    """Where the work is done."""
+
+    serial = "serial"
+    ray = "ray"
+
+
+@shared
+def study(
+    where: ModelOptions,
+    prompts: PromptOptions,
+    borderline: Annotated[
+        str | None,
+        typer.Option("--borderline", help="Harmless prompts with alarming words.", rich_help_panel=PROMPT_PANEL),
+    ] = None,
+    preset: Annotated[
+        Preset, typer.Option("--preset", "-p", help="How much is measured: a few minutes, about a quarter of an hour, or more.")
+    ] = Preset.standard,
+    destination: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.")] = Path("runs/default"),
+    only: Annotated[
+        str, typer.Option("--only", help="Just these experiments, with commas: setting,scopes,heads", show_default=False)
+    ] = "",
+    margin: Annotated[
+        float, typer.Option("--margin", min=0.001, max=0.999, help="Margin of equivalence, as a share.")
+    ] = 0.10,
+    executor: Annotated[
+        Executor, typer.Option("--executor", help="In this process, or on a Ray cluster.")
+    ] = Executor.serial,
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", help="Memory to stay under, such as 8GB.", show_default=False)
+    ] = None,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    form: FormatOption = Format.table,
+) -> None:
+    """Find r̂, induce and remove refusal with it, and write results.json and report.html with intervals.
+
+    The folder keeps every finished stage: after Ctrl-C or a full disk the same command goes on from there. A model
+    that hardly refuses, or on which no direction passes the rules, is a result: the report says why.
+
+    Examples:
+
+    [bold]rhat study[/bold]
+
+    [bold]rhat study --model ./my-model --preset quick --out runs/mine[/bold]
+
+    [bold]rhat study --harmful bad.jsonl --harmless good.csv --only setting,scopes --out runs/own-prompts[/bold]
+    """
+    check_folder(destination, needs=NEEDS)
+    from rhat.report import draw
+    from rhat.study import StudyConfig, run
+
+    config = StudyConfig(
+        model=where.model,
+        preset=preset.value,
+        out=destination,
+        harmful=prompts.harmful,
+        harmless=prompts.harmless,
+        borderline=borderline,
+        column=prompts.column,
+        seed=seed,
+        margin=margin,
+        overwrite=overwrite,
+        only=tuple(name for name in only.replace(" ", "").split(",") if name),
+        executor=executor.value,
+        max_memory=max_memory,
+        **where.settings(),
+    )
+    with progress() as report:
+        results = run(config, progress=report, draw=draw)
+    if form is Format.json:
+        tables.document(results)
+    elif form is Format.jsonl:
+        for record in [*results.get("rates", []), *results.get("comparisons", [])]:
+            tables.line(record)
+    else:
+        show(results)
+        out().print(f"report: {destination / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def show(results: dict[str, Any]) -> None:
+    """The main tables and the verdicts, on stdout."""
+    from rhat.report import tables as parts
+    from rhat.report.verdicts import verdicts
+
+    console = out()
+    chosen: list[Table] = [
+        *parts.rates(results, "harmless"),
+        *parts.rates(results, "harmful"),
+        *parts.rates(results, "borderline"),
+        *parts.primary(results),
+        *parts.comparisons(results, 1),
+        *parts.comparisons(results, 4),
+    ]
+    for part in chosen:
+        heads, numeric = [head.title for head in part.heads], [head.numeric for head in part.heads]
+        tables.show(tables.table(heads, part.rows, numeric), part.caption)
+        console.print()
+    console.print(f"[bold]{results['outcome']}[/bold]: ", end="")
+    console.print(results["outcome_sentence"], markup=False, soft_wrap=True)
+    for number, verdict in sorted(verdicts(results).items()):
+        console.print(f"[bold]{number:2d}[/bold]  ", end="")
+        console.print(verdict.sentence, markup=False, soft_wrap=True)

@@ -1,0 +1,106 @@
+"""Requests, and the rows that they become in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rhat.generation.sampling import Sampling
+from rhat.generation.text import Text
+from rhat.model.tap import Edits
+from rhat.sites import Site
+
+FinishReason = Literal["stop", "length", "until", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """An answer: its text without special tokens, its tokens, and why it ended."""
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What to read of every token: the projection on `unit` at `site`, as it arrives and after the edits there."""
+
+    site: Site
+    unit: Float[Tensor, " d_model"]
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """Log-probability of a token under the model's own distribution (temperature 1), and of the likeliest ones."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A tokenised prompt to be answered.
+
+    row              an id of the caller's, given to the engine's edits as the context's row id
+    until            stops the row once it returns True of the text so far
+    edits            this request's own edits. Requests that share one mapping object are edited together. They are asked
+                     with row id −1 for a prompt prefix that several requests share, so they must not look at row ids
+    sampling         how tokens are drawn; None takes the likeliest
+    stop             strings that end the answer, which is then cut before them; None keeps no text
+    logprobs         how many likeliest tokens to note the log-probability of, besides the one said; None notes none
+    probe            what to read of each token from the first template token on; None reads nothing
+    template_length  template tokens at the prompt's end; None is the model's own, 0 for a prompt without a template
+    """
+
+    tokens: tuple[int, ...]
+    max_new_tokens: int
+    row: int = 0
+    until: Callable[[str], bool] | None = None
+    ignore_eos: bool = False
+    edits: Edits | None = None
+    sampling: Sampling | None = None
+    stop: tuple[str, ...] | None = None
+    logprobs: int | None = None
+    probe: Probe | None = None
+    template_length: int | None = None
+
+
+@dataclass(eq=False)
+class Row:
+    """A request in the batch, and what it has said so far.
+
+    text      its text, where the request asks for it (`stop`)
+    logprobs  one for each said token, where asked for
+    arriving  position → projection as it arrives at the probe's site; `leaving` the same after the edits there
+    closing   why it will leave once its last token has been read (only rows with a probe wait for that)
+    """
+
+    request: Request
+    said: list[int] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    text: Text | None = None
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    arriving: dict[int, float] = field(default_factory=dict)
+    leaving: dict[int, float] = field(default_factory=dict)
+    closing: FinishReason | None = None
+    generator: torch.Generator | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens whose keys are in the cache: the prompt and all but the newest of the said ones."""
+        return len(self.request.tokens) + max(len(self.said) - 1, 0)
+
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """The prompt and what was said."""
+        return (*self.request.tokens, *self.said)
+
+
+Choose = Callable[[Float[Tensor, "rows vocab"], Sequence[Row]], Tensor]

@@ -1,0 +1,89 @@
+"""Conditional interventions: read the prompt first, then edit only where its projection says so.
+
+The gate needs the prompt's last tokens, and the edit may reach its first ones, so there are two passes: `opens` reads the
+unedited prompt; what it says decides whether the edits are on from the first token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rhat.directions import Direction
+from rhat.errors import InterventionError
+from rhat.guard.reading import prompt_projections
+from rhat.interventions import Intervention, set_projection
+from rhat.model.chat import ChatModel
+from rhat.model.forward import TokenIds
+from rhat.model.tap import Edits
+
+SIDES = ("above", "below")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Conditional:
+    """An intervention on prompts whose projection on `direction` is above (>) or below (≤) the threshold only."""
+
+    intervention: Intervention
+    direction: Direction
+    threshold: float
+    when: str = "above"
+
+    def __post_init__(self) -> None:
+        if self.when not in SIDES:
+            raise InterventionError(f"when {self.when!r}: expected 'above' or 'below' the threshold")
+        if not math.isfinite(self.threshold):
+            raise InterventionError(f"threshold: got {self.threshold}, expected a finite number; calibrate it with `rhat calibrate`")
+
+    def opens_at(self, projections: ArrayLike) -> NDArray[np.bool_]:
+        """Whether the gate opens for prompts with these projections."""
+        above = np.asarray(projections, dtype=float) > self.threshold
+        return above if self.when == "above" else ~above
+
+    def opens(self, model: ChatModel, prompts: Sequence[TokenIds]) -> NDArray[np.bool_]:
+        """Whether the gate opens for each tokenised prompt: the first of the two passes."""
+        return self.opens_at(prompt_projections(model, self.direction, prompts))
+
+    def edits(self, model: ChatModel, prompts: Sequence[TokenIds]) -> list[Edits | None]:
+        """Each prompt's own edits, as `generate_tokens(own_edits=…)` takes them; None where the gate stays shut."""
+        on = self.intervention.edits(model)
+        return [on if open_ else None for open_ in self.opens(model, prompts).tolist()]
+
+    def describe(self) -> dict[str, Any]:
+        """What results.json says of the condition."""
+        return {**self.intervention.describe(), "when": self.when, "threshold": self.threshold}
+
+
+def strengthen(direction: Direction, threshold: float) -> Conditional:
+    """Set the projection to the harmful mean, for prompts above the threshold: refuse firmly where it leans that way."""
+    return Conditional(set_projection(direction, direction.mean_harmful), direction, threshold, "above")
+
+
+def relax(direction: Direction, threshold: float) -> Conditional:
+    """Set the projection to the harmless mean, for prompts at or under the threshold: less over-refusal."""
+    return Conditional(set_projection(direction, direction.mean_harmless), direction, threshold, "below")
+
+
+def by_gate(
+    opens: Sequence[bool] | NDArray[np.bool_],
+    prompts: Sequence[TokenIds],
+    edits: Edits,
+    run: Callable[[Sequence[TokenIds], Edits | None], Sequence[Result]],
+) -> list[Result]:
+    """`run` on the prompts whose gate opens with `edits`, and on the others without; results in the prompts' order.
+
+    For measures that take one intervention for all their prompts, such as log-odds and refusal rates.
+    """
+    found: dict[int, Result] = {}
+    for which, applied in ((True, edits), (False, None)):
+        members = [i for i, open_ in enumerate(opens) if bool(open_) is which]
+        if members:
+            results = run([prompts[i] for i in members], applied)
+            found.update(zip(members, results, strict=True))
+    return [found[i] for i in range(len(prompts))]

@@ -1,0 +1,52 @@
+"""The prompt's projection: what a guard looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhat.capture import capture
+from rhat.directions import Direction
+from rhat.errors import DirectionError
+from rhat.model.chat import ChatModel
+from rhat.model.forward import TokenIds, plan
+
+
+def prompt_projections(
+    model: ChatModel, direction: Direction, prompts: Sequence[TokenIds]
+) -> NDArray[np.float64]:
+    """r̂·x of each tokenised chat prompt, in order: at the direction's site and position, by the unedited model.
+
+    In residual-stream units; positive leans towards refusal. Call it with no intervention on.
+
+    Raises:
+        DirectionError: if the direction does not fit the model or its chat template.
+    """
+    check_position(model, direction)
+    found = np.empty(len(prompts))
+    if not prompts:
+        return found
+
+    def visit(rows, _logits, activations) -> None:
+        found[rows.cpu().numpy()] = direction.project(activations[direction.site][:, 0]).cpu().numpy()
+
+    the_plan = plan(prompts, model.template_length, device=model.device)
+    capture(model, the_plan, [direction.site], [direction.position], visit)
+    return found
+
+
+def check_position(model: ChatModel, direction: Direction) -> Direction:
+    """The direction, if it was found on this model and at a position that its chat template has.
+
+    Raises:
+        DirectionError: saying what does not fit.
+    """
+    direction.check_fits(model)
+    if not -model.template_length <= direction.position < 0:
+        raise DirectionError(
+            f"direction at position {direction.position}: {model.name} has {model.template_length} template tokens "
+            "after the instruction; use the chat template with which the direction was found"
+        )
+    return direction

@@ -1,0 +1,96 @@
+"""What each attention head contributes to the gap in projection between harmful and harmless prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rhat.capture import Moments, capture
+from rhat.directions import Direction
+from rhat.errors import SiteError
+from rhat.model.chat import ChatModel
+from rhat.sites import Site
+
+Head = tuple[int, int]  # layer, query head
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Heads' mean outputs at the last prompt token, and what they write along r̂.
+
+    contributions  [layer, head], residual-stream units: (mean harmful − mean harmless) head output, through its part of the
+                   output projection, along r̂. Layers at or above r̂'s cannot write to it and are not in it.
+    harmful        mean head outputs over harmful prompts, [layer, head, head_dim], float64: what is patched in
+    """
+
+    contributions: Float[Tensor, "layer head"]
+    harmful: Float[Tensor, "layer head head_dim"]
+    position: int
+
+    def ranking(self) -> list[tuple[Head, float]]:
+        """Heads by contribution, largest first."""
+        order = self.contributions.flatten().argsort(descending=True)
+        n_heads = self.contributions.shape[1]
+        return [((int(i) // n_heads, int(i) % n_heads), float(self.contributions.flatten()[i])) for i in order]
+
+
+def output_weight(model: ChatModel, layer: int) -> Float[Tensor, "d_model width"]:
+    """The attention output projection of a layer as a matrix from head values to the residual stream.
+
+    Raises:
+        SiteError: if the layer has no such projection, or its weight is packed.
+    """
+    projection = model.layout.parts[layer].attn_proj
+    weight = getattr(projection, "weight", None)
+    if weight is None or weight.ndim != 2 or not weight.is_floating_point():
+        raise SiteError(f"head_out.{layer}: this layer's output projection has no plain weight matrix; use dense weights")
+    return weight if type(projection).__name__ != "Conv1D" else weight.T
+
+
+def attribute(
+    model: ChatModel,
+    direction: Direction,
+    harmful: Sequence[str],
+    harmless: Sequence[str],
+    *,
+    position: int = -1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Attribution:
+    """Attribute the gap in projection on r̂ to the heads below its layer, at one prompt position.
+
+    In blocks that normalise the attention output before adding it, the heads' sum is scaled there; the attribution is of
+    what heads write before that.
+
+    Raises:
+        SiteError: if the direction is at layer 0, below which there is no head.
+    """
+    if direction.layer == 0:
+        raise SiteError("heads: the direction is at resid_pre.0, below which no head writes; take a later layer")
+    sites = [Site("head_out", layer) for layer in range(direction.layer)]
+    n_heads = model.layout.n_heads
+    sides = []
+    for index, prompts in enumerate((harmful, harmless)):
+        parts: list[Moments] = []
+
+        def visit(rows, _logits, found, parts=parts):
+            parts.append(Moments.of(torch.stack([found[site][:, 0].cpu() for site in sites], 1)))
+
+        capture(model, model.plan(prompts), sites, [position], visit)
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        sides.append(total.mean.reshape(len(sites), n_heads, -1))
+        if progress:
+            progress(index + 1, 2)
+    gap = sides[0] - sides[1]
+    unit = direction.unit.double()
+    scale = model.layout.residual_scale
+    contributions = torch.stack([
+        (gap[layer] * (unit @ output_weight(model, layer).double().cpu()).reshape(n_heads, -1)).sum(-1) * scale
+        for layer in range(len(sites))
+    ])
+    return Attribution(contributions, sides[0], position)

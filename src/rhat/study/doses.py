@@ -1,0 +1,43 @@
+"""Question 10: dose and response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rhat.interventions import add, set_projection
+from rhat.statistics import half_effect_dose
+from rhat.study.lab import Lab
+from rhat.study.rows import kl_part, rate_part, score_part
+
+SHARES = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0)  # of the gap, from the harmless mean
+
+
+def doses(lab: Lab) -> dict[str, Any]:
+    """Targets from well below the harmless mean to well above the harmful one: refusals and KL; and adding beside it.
+
+    A target is the harmless mean plus a share of the gap; adding aims at the same target with that share of the gap.
+    """
+    d, n = lab.direction, lab.sizes.sweep
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, list[float]] = {"set_projection": [], "add": []}
+    targets = [d.mean_harmless + share * lab.gap for share in SHARES]
+    for share, target in zip(SHARES, targets, strict=True):
+        for op, doing in (("set_projection", set_projection(d, target)), ("add", add(d, share * lab.gap))):
+            if op == "add":
+                scores, kl = lab.score(doing, "harmless", n, kl=True)
+                rows.append({"op": op, "target": target, "coefficient": share * lab.gap, **score_part(scores), **kl_part(kl)})
+                curves[op].append(float((scores > 0).mean()))
+                continue
+            m = lab.measure(f"set:{share:g}", doing, "harmless", n, kl=True)
+            rows.append({"op": op, "target": target, **score_part(m.scores), **rate_part(m.refused), **kl_part(m.kl)})
+            curves[op].append(float(m.refused.mean()))
+        lab.progress("doses", len(rows), 2 * len(SHARES))
+    part: dict[str, Any] = {"dose": rows}
+    half = half_effect_dose(np.array(targets), np.array(curves["set_projection"]), n, seed=lab.seed)
+    if half is not None:
+        part["half_effect"] = [{
+            "op": "set_projection", "dose": half.estimate, "ci_low": half.low, "ci_high": half.high, "unit": "residual units",
+        }]
+    return part

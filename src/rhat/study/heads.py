@@ -1,0 +1,138 @@
+"""Question 7: how few heads induce refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rhat.heads import Attribution, Head, attribute, patch_heads
+from rhat.statistics import holm, mean_interval
+from rhat.study.lab import Lab
+from rhat.study.rows import compare, rate_part, rate_row, score_part, score_row
+
+KS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+HEADLINE_K = 6  # the number of the thread
+SHORTLIST = 24
+GREEDY_STEPS = 8
+GREEDY_PROMPTS = 16
+CONFIRMED = (1, 3, 6, 12)  # k confirmed by generation on the sweep's prompts
+
+
+def heads(lab: Lab) -> dict[str, Any]:
+    """Attribute r̂ to heads, then patch the top k at the last prompt token into harmless runs, against random heads.
+
+    Attribution and the choice of heads use training and validation prompts; the curve is on test prompts.
+    """
+    if lab.direction.layer == 0:
+        return {}
+    texts = {label: [p.text for p in lab.finding.kept["train"][label][:128]] for label in ("harmful", "harmless")}
+    found = attribute(lab.model, lab.direction, texts["harmful"], texts["harmless"])
+    ranked = [head for head, _ in found.ranking()]
+    n = lab.sizes.sweep
+    before, _ = lab.score(None, "harmless", n)
+    chosen = greedy(lab, found, ranked[:SHORTLIST])
+    curve: list[dict[str, Any]] = [{"k": 0, "kind": "attributed", **score_part(before)}]
+    comparisons: list[dict[str, Any]] = []
+    ks = [k for k in KS if k <= len(ranked)]
+    p_values = []
+    for done, k in enumerate(ks):
+        sets: dict[str, list[Head]] = {"attributed": ranked[:k], "random": random_heads(ranked[:k], lab, lab.seed)}
+        if k <= len(chosen):
+            sets["greedy"] = chosen[:k]
+        scores = {kind: lab.score(_patch(lab, found, some), "harmless", n)[0] for kind, some in sets.items()}
+        for kind, values in scores.items():
+            row = {"k": k, "kind": kind, **score_part(values)}
+            if kind == "random":
+                row["seed"] = lab.seed
+            if k in CONFIRMED and kind != "random":
+                m = _confirm(lab, found, sets[kind], f"heads:{k}" if kind == "attributed" else f"greedy_heads:{k}", n)
+                row |= rate_part(m.refused) | {"refused": int(m.refused.sum())}
+            curve.append(row)
+        for kind in scores.keys() - {"random"}:
+            for reference, against in (("baseline", before), ("random", scores["random"])):
+                gap = mean_interval(scores[kind] - against)
+                comparisons.append({
+                    "k": k, "kind": kind, "reference": reference, "difference": gap.estimate, "ci_low": gap.low,
+                    "ci_high": gap.high, "unit": "log-odds", "n": gap.n, "clears": bool(gap.low > 0),
+                })
+                p_values.append(_p_value(scores[kind] - against))
+        lab.progress("heads", done + 1, len(ks))
+    for row, p in zip(comparisons, holm(p_values), strict=True):
+        row["holm_p"] = float(p)
+    part: dict[str, Any] = {
+        "position": found.position,
+        "ranking": [{"layer": h[0], "head": h[1], "attribution": v} for h, v in found.ranking()],
+        "curve": curve, "comparisons": comparisons, "greedy": [list(h) for h in chosen],
+    }
+    for name, kind in (("smallest_k", "attributed"), ("smallest_k_greedy", "greedy")):
+        clearing = [k for k in ks if (c := [r for r in comparisons if r["k"] == k and r["kind"] == kind]) and all(r["clears"] for r in c)]
+        if clearing:
+            part[name] = min(clearing)
+    return {"heads": part} | _headline(lab, found, ranked)
+
+
+def _p_value(differences: np.ndarray) -> float:
+    from scipy import stats
+
+    if np.ptp(differences) == 0:
+        return 1.0 if differences[0] == 0 else 0.0
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def _patch(lab: Lab, found: Attribution, some: list[Head]) -> Any:
+    return patch_heads(found, some, lab.model.layout.n_heads)
+
+
+def random_heads(like: list[Head], lab: Lab, seed: int) -> list[Head]:
+    """As many heads of each layer as `like` has, drawn with a seed among the layer's other heads where there are enough."""
+    generator = torch.Generator().manual_seed(seed * 1000 + 77)
+    picked: list[Head] = []
+    for layer in sorted({head[0] for head in like}):
+        taken = {h for la, h in like if la == layer}
+        others = [h for h in range(lab.model.layout.n_heads) if h not in taken]
+        pool = others if len(others) >= len(taken) else list(range(lab.model.layout.n_heads))
+        order = torch.randperm(len(pool), generator=generator)[: len(taken)]
+        picked += [(layer, pool[int(i)]) for i in order]
+    return picked
+
+
+def greedy(lab: Lab, found: Attribution, shortlist: list[Head]) -> list[Head]:
+    """Heads taken one at a time from a shortlist, each time the one that raises the mean refusal score of harmless
+    validation prompts most."""
+    n = min(GREEDY_PROMPTS, len(lab.finding.kept["validation"]["harmless"]))
+    chosen: list[Head] = []
+    left = list(shortlist)
+    for step in range(min(GREEDY_STEPS, len(shortlist))):
+        scores = [
+            float(lab.score(_patch(lab, found, [*chosen, head]), "harmless", n, "validation")[0].mean()) for head in left
+        ]
+        best = left[int(np.argmax(scores))]
+        chosen.append(best)
+        left.remove(best)
+        lab.progress("greedy heads", step + 1, GREEDY_STEPS)
+    return chosen
+
+
+def _confirm(lab: Lab, found: Attribution, some: list[Head], name: str, n: int) -> Any:
+    said = {"op": "patch_heads", "direction": "rhat", "scope": "last_prompt_token", "heads": [list(h) for h in some]}
+    return lab.measure(name, _patch(lab, found, some), "harmless", n, describe=said)
+
+
+def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any]:
+    """Six heads against six random ones and baseline, by generation on the headline prompts."""
+    baseline = lab.measure("baseline", None, "harmless", lab.sizes.headline)
+    n = len(baseline.verdicts)
+    top = ranked[:HEADLINE_K]
+    name = f"heads:{len(top)}"
+    patched = _confirm(lab, found, top, name, n)
+    random_ = _confirm(lab, found, random_heads(top, lab, lab.seed), f"random_{name}", n)
+    compared = [compare(patched, random_, lab.margin, 7), compare(patched, baseline, lab.margin, 7)]
+    return {
+        "rates": [rate_row(patched), rate_row(random_)], "scores": [score_row(patched), score_row(random_)],
+        "comparisons": [row for row, _ in compared],
+        "power": [row for _, row in compared if "prompts_needed" in row],
+    }
+
+

@@ -1,0 +1,68 @@
+"""Question 1, why: setting beside adding at every layer, and set's effect predicted from add's dose curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rhat.capture import capture_all_tokens
+from rhat.interventions import Intervention, add, set_projection
+from rhat.model.forward import keep_base
+from rhat.scoring import last_token_scores
+from rhat.statistics import mean_interval
+from rhat.study.lab import Lab
+
+DOSES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of t, for add's dose curve
+
+
+def layers(lab: Lab) -> dict[str, Any]:
+    """Every layer with its own r̂ and t: the mean projection of harmless prompts, and setting minus adding (log-odds)."""
+    n = lab.sizes.sweep
+    plan = lab.plan("harmless", n)
+    own = {layer: d for layer in range(lab.model.n_layers) if (d := lab.layer_direction(layer)) is not None}
+    base = keep_base(lab.model, plan, list(own))
+    rows = []
+    for done, (layer, d) in enumerate(own.items()):
+        under = {
+            make.__name__: last_token_scores(lab.model, plan, lab.tokens, make(d).edits(lab.model), base).numpy()
+            for make in (set_projection, add)
+        }
+        gap = mean_interval(under["set_projection"] - under["add"])
+        rows.append({
+            "layer": layer,
+            "harmless_mean_projection": float(d.project(lab.testing["harmless"][:n, layer]).mean()),
+            "harmful_mean_projection": float(d.project(lab.testing["harmful"][:n, layer]).mean()),
+            "set_score": float(under["set_projection"].mean()), "add_score": float(under["add"].mean()),
+            "gap": gap.estimate, "ci_low": gap.low, "ci_high": gap.high, "unit": "log-odds", "n": gap.n,
+        })
+        lab.progress("layers", done + 1, len(own))
+    return {"layers": rows} | prediction(lab)
+
+
+def prediction(lab: Lab) -> dict[str, Any]:
+    """Setting is adding c = t − r̂·x at each token: predict each prompt's score under setting from adding's dose curve.
+
+    For every prompt the score under add is measured at several doses and read, by linear interpolation, at the mean over
+    its tokens of t − r̂·x. It is a prediction from a mean dose, so it fails where single tokens matter.
+    """
+    d, n = lab.direction, lab.sizes.sweep
+    target = d.mean_harmful
+    tokens = capture_all_tokens(lab.model, lab.plan("harmless", n), d.site, d.unit)
+    wanted = np.array([float((target - t).mean()) for t in tokens])
+    doses = np.array([share * target for share in DOSES])
+    curve = np.stack([lab.score(Intervention("add", d.unit, d.layer, float(c)), "harmless", n)[0] for c in doses])
+    order = np.argsort(doses)
+    predicted = np.array([np.interp(wanted[i], doses[order], curve[order, i]) for i in range(len(tokens))])
+    observed, _ = lab.score(set_projection(d), "harmless", n)
+    added = curve[DOSES.index(1.0)]
+    interval = mean_interval(observed)
+    part = {
+        "predicted_score": float(predicted.mean()), "observed_score": interval.estimate,
+        "observed_add_score": float(added.mean()), "score_ci_low": interval.low, "score_ci_high": interval.high,
+        "mean_dose": float(wanted.mean()), "n": interval.n,
+    }
+    if len(observed) > 3:
+        part["correlation"] = float(np.corrcoef(predicted, observed)[0, 1])
+    return {"prediction": part}
+

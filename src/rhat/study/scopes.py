@@ -1,0 +1,45 @@
+"""Question 5: how much of the sequence is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rhat.interventions import set_projection
+from rhat.scoring.phrases import JUDGED_TOKENS
+from rhat.study.lab import Lab
+from rhat.study.rows import compare, kl_part, rate_part, score_part
+
+SCOPES = ("all", "prompt", "template", "last_prompt_token", "generated", "first_generated:1", "first_generated:4")
+
+
+def scopes(lab: Lab) -> dict[str, Any]:
+    """Setting under each token scope on harmless prompts, by generation; each against all tokens (non-inferiority)."""
+    d = lab.direction
+    n = min(len(lab.test("harmless", lab.sizes.headline)), max(lab.sizes.sweep, 96))
+    lengths = np.array([len(p) for p in lab.plan("harmless", n).prompts])
+    k = lab.model.template_length
+    rows, compared, everything = [], [], None
+    for done, scope in enumerate(SCOPES):
+        doing = set_projection(d, scope=scope)
+        name = "set_projection" if scope == "all" else f"scope:{scope}"
+        m = lab.measure(name, doing, "harmless", n, kl=True)
+        said = JUDGED_TOKENS - 1  # tokens that are fed back, of a completion run to the end
+        edited = {
+            "all": lengths + said, "prompt": lengths, "template": k, "last_prompt_token": 1, "generated": said,
+        }.get(scope, int(scope.partition(":")[2] or 0))
+        rows.append({
+            "scope": scope, "condition": name, "token_share": float(np.mean(edited / (lengths + said))),
+            **score_part(m.scores), **rate_part(m.refused), **kl_part(m.kl),
+        })
+        if scope == "all":
+            everything = m
+        elif everything is not None:
+            compared.append(compare(m, everything, lab.margin, 5))
+        lab.progress("scopes", done + 1, len(SCOPES))
+    return {
+        "scopes": rows,
+        "comparisons": [row for row, _ in compared],
+        "power": [row for _, row in compared if "prompts_needed" in row],
+    }

@@ -1,0 +1,134 @@
+"""Finished stages on disk: what an interrupted study goes on from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rhat.errors import ArtifactError
+from rhat.directions import Direction
+from rhat.prompts import ContrastSet
+from rhat.scoring import RefusalToken
+from rhat.selection.finding import Finding, Means
+from rhat.study.lab import Measurement
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A folder of finished stages, each a JSON file written in one step; those of another study are not used."""
+
+    folder: Path
+    fingerprint: str
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """A finished stage of this very study, or None."""
+        try:
+            held = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return held["stage"] if held.get("fingerprint") == self.fingerprint else None
+
+    def save(self, name: str, stage: Mapping[str, Any]) -> None:
+        """Keep a finished stage.
+
+        Raises:
+            ArtifactError: if it cannot be written; earlier stages stay.
+        """
+        text = json.dumps({"fingerprint": self.fingerprint, "stage": stage})
+        write_whole(self.folder / f"{name}.json", text)
+
+    def save_finding(self, finding: Finding) -> None:
+        """Keep what `find` found."""
+        from safetensors.torch import save
+
+        if finding.means is not None:
+            means = finding.means
+            blob = save({
+                "harmful": means.harmful.contiguous(), "harmless": means.harmless.contiguous(),
+                "half0": means.halves[0].contiguous(), "half1": means.halves[1].contiguous(),
+            })
+            write_whole(self.folder / "means.safetensors", blob)
+        direction = finding.direction
+        self.save("find", {
+            "outcome": finding.outcome, "sentence": finding.sentence, "candidates": list(finding.candidates),
+            "refusal_tokens": [asdict(t) for t in finding.refusal_tokens], "prompts": finding.prompts, "rule": finding.rule,
+            "removed": dict(finding.removed), "split_half_cosine": finding.split_half_cosine,
+            "baseline_induce": finding.baseline_induce, "timings": list(finding.timings),
+            "positions": None if finding.means is None else list(finding.means.positions),
+            "kept": {s: {la: [p.id for p in some] for la, some in sides.items()} for s, sides in finding.kept.items()},
+            "at": None if direction is None else [direction.layer, direction.position],
+        })
+
+    def load_finding(self, model: Any, prompts: ContrastSet) -> Finding | None:
+        """What `save_finding` kept, or None."""
+        from safetensors.torch import load
+
+        from rhat.selection.finding import direction_at
+
+        held = self.load("find")
+        if held is None:
+            return None
+        means = None
+        if held["positions"] is not None:
+            try:
+                tensors = load((self.folder / "means.safetensors").read_bytes())
+            except Exception:  # a file cut short: find again
+                return None
+            means = Means(
+                tuple(held["positions"]), tensors["harmful"], tensors["harmless"], (tensors["half0"], tensors["half1"])
+            )
+        by_id = {p.id: p for p in prompts.prompts}
+        kept = {s: {la: tuple(by_id[i] for i in ids) for la, ids in sides.items()} for s, sides in held["kept"].items()}
+        direction: Direction | None = None
+        if held["at"] is not None and means is not None:
+            direction = direction_at(model, means, *held["at"], prompts.fingerprint)
+        return Finding(
+            held["outcome"], held["sentence"], direction, tuple(held["candidates"]),
+            tuple(RefusalToken(**t) for t in held["refusal_tokens"]), held["prompts"], means, held["rule"], held["removed"],
+            held["split_half_cosine"], held["baseline_induce"], tuple((s, t) for s, t in held["timings"]), kept,
+        )
+
+
+def pack(m: Measurement) -> dict[str, Any]:
+    """A measurement as JSON; texts of answers to harmful prompts are never kept."""
+    return {
+        "condition": m.condition, "label": m.label, "prompt_ids": list(m.prompt_ids), "scores": m.scores.tolist(),
+        "verdicts": list(m.verdicts), "kl": None if m.kl is None else m.kl.tolist(),
+        "texts": [] if m.label == "harmful" else list(m.texts),
+    }
+
+
+def unpack(held: Mapping[str, Any]) -> Measurement:
+    """What `pack` packed."""
+    return Measurement(
+        held["condition"], held["label"], tuple(held["prompt_ids"]), np.array(held["scores"]), tuple(held["verdicts"]),
+        None if held["kl"] is None else np.array(held["kl"]), tuple(held["texts"]),
+    )
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file in one step: it appears whole or not at all.
+
+    Raises:
+        ArtifactError: if it cannot be written, for example for want of space.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        try:
+            temporary.unlink(missing_ok=True)
+        finally:
+            raise ArtifactError(
+                f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder with --out, "
+                "then run the same command again: finished stages are kept"
+            ) from error

@@ -1,0 +1,132 @@
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from rhat.artifacts import results as contract
+from rhat.errors import ArtifactError
+
+DOCS = Path(__file__).parents[2] / "docs" / "results.md"
+
+
+def minimal(**more):
+    return {
+        "schema_version": 1,
+        "outcome": "found",
+        "outcome_sentence": "r̂ was found.",
+        "model": {"name": "tiny", "n_layers": 2, "d_model": 8},
+    } | more
+
+
+def rate(**more):
+    row = {"condition": "baseline", "prompts": "harmless", "n": 4, "refused": 1, "complied": 3, "neither": 0}
+    return row | {"rate": 0.25, "ci_low": 0.05, "ci_high": 0.7} | more
+
+
+def test_schema_is_a_valid_schema():
+    Draft202012Validator.check_schema(contract.schema())
+    assert contract.schema()["properties"]["schema_version"]["const"] == contract.SCHEMA_VERSION
+
+
+def test_write_then_read_gives_the_same(tmp_path):
+    results = minimal(rates=[rate()], something_new={"a": [1, 2]})
+    path = contract.write(results, tmp_path / "run")
+    assert path == tmp_path / "run" / "results.json"
+    assert contract.read(tmp_path / "run") == contract.read(path) == results
+    assert os.listdir(tmp_path / "run") == ["results.json"]
+
+
+def test_numpy_scalars_and_tuples_become_plain(tmp_path):
+    row = rate(n=np.int64(4), rate=np.float32(0.25))
+    contract.write(minimal(rates=(row,)), tmp_path)
+    assert contract.read(tmp_path)["rates"] == [rate()]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"outcome": "lost"}, "outcome: expected one of found, .*got 'lost'"),
+        ({"rates": [rate(), rate(rate="high")]}, r"rates\[1\]\.rate: expected number, got str 'high'"),
+        ({"rates": [rate(rate=25.0)]}, r"rates\[0\]\.rate: expected at most 1.*got 25\.0"),
+        ({"rates": [{"condition": "baseline"}]}, r"rates\[0\]: expected .*prompts.*, got condition"),
+        ({"rates": [rate(rate=None)]}, r"rates\[0\]\.rate: expected a value, got null; leave out"),
+        ({"added_field": None}, "added_field: expected a value, got null"),
+        ({"rates": [rate(rate=float("nan"))]}, r"rates\[0\]\.rate: expected a finite number, got nan"),
+        ({"timings": [{"stage": "find", "seconds": float("inf")}]}, "expected a finite number, got inf"),
+        ({"rates": [rate(n=0)]}, r"rates\[0\]\.n: expected at least 1, got 0"),
+        ({"settings": {"when": object()}}, "settings.when: expected a JSON value, got object"),
+        (
+            {"scopes": [{"scope": "all", "token_share": 1, "n": 3}]},
+            r"scopes\[0\]: expected rate or score_mean",
+        ),
+        (
+            {"scopes": [{"scope": "all", "token_share": 1, "n": 3, "rate": 0.5}]},
+            r"scopes\[0\]: expected ci_high, ci_low as well",
+        ),
+    ],
+)
+def test_broken_results_are_refused_and_nothing_is_written(tmp_path, broken, message):
+    with pytest.raises(ArtifactError, match=message) as raised:
+        contract.write(minimal(**broken), tmp_path / "run")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_null_is_allowed_in_the_manifest_only(tmp_path):
+    contract.write(minimal(manifest={"machine": {"gpu": None}}), tmp_path)
+    assert contract.read(tmp_path)["manifest"] == {"machine": {"gpu": None}}
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
+    contract.write(minimal(), tmp_path)
+    before = (tmp_path / "results.json").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(
+        ArtifactError, match=r"cannot be written \(No space left on device\); free some space"
+    ):
+        contract.write(minimal(outcome="no_refusal"), tmp_path)
+    assert (tmp_path / "results.json").read_bytes() == before
+    assert os.listdir(tmp_path) == ["results.json"]
+
+
+def test_read_says_what_is_wrong(tmp_path):
+    with pytest.raises(ArtifactError, match=r"results\.json: no such file; give the folder of a finished"):
+        contract.read(tmp_path)
+    path = tmp_path / "results.json"
+    for text, message in (
+        ("{", "not valid JSON"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ("[1]", "expected a JSON object of results, got array"),
+        ("{}", "expected schema_version 1, got no schema_version"),
+        (
+            json.dumps(minimal(schema_version=2)),
+            "expected schema_version 1, got schema_version 2; use the version",
+        ),
+        (json.dumps(minimal(schema_version=True)), "expected schema_version 1, got schema_version True"),
+        (json.dumps(minimal(rates=[{}])), r"rates\[0\]: expected condition"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ArtifactError, match=message):
+            contract.read(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ArtifactError, match="not valid JSON"):
+        contract.read(path)
+
+
+def test_every_field_is_documented_under_its_heading():
+    sections = re.split(r"^### ", DOCS.read_text("utf-8"), flags=re.M)
+    documented = {
+        section.split("\n", 1)[0]: set(re.findall(r"^\| `(\w+)`", section, flags=re.M))
+        for section in sections[1:]
+    }
+    top = set(re.findall(r"^\| `(\w+)`", sections[0], flags=re.M))
+    assert top == set(contract.schema()["properties"])
+    assert documented == {name: set(rows["properties"]) for name, rows in contract.schema()["$defs"].items()}

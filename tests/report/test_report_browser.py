@@ -1,0 +1,81 @@
+"""The page in Debian's Chromium: every figure drawn, no error, no request, nothing wider than a phone."""
+
+from pathlib import Path
+
+import pytest
+
+from rhat import report
+from rhat.report import drawings
+
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is missing; apt-get install chromium"),
+]
+FITS = """() => [...document.querySelectorAll('.plot')].filter((plot) => {
+  const box = plot.getBoundingClientRect();
+  const marks = plot.querySelectorAll('.xtitle, .ytitle, .legendtext, .xtick text, .ytick text');
+  return [...marks].some((mark) => {
+    const text = mark.getBoundingClientRect();
+    return text.width && (text.left < box.left - 1 || text.right > box.right + 1 || text.top < box.top - 1);
+  });
+}).map((plot) => plot.dataset.figure)"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+def opened(browser, path, width, scheme):
+    """The page, and what it complained of or asked the network for."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    trouble = []
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: trouble.append(request.url) if request.url[:4] == "http" else None)
+    page.goto(path.as_uri())
+    page.wait_for_function("document.documentElement.dataset.drawn", timeout=60_000)
+    return page, trouble
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_report_is_drawn_whole(browser, drawn_folder, width, scheme):
+    page, trouble = opened(browser, drawn_folder / "report.html", width, scheme)
+    assert trouble == []
+    assert page.locator(".plot").count() == len(drawings.FIGURES)
+    assert page.locator(".plot:has(.main-svg)").count() == len(drawings.FIGURES)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(FITS) == []
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[scheme]
+    page.close()
+
+
+def test_the_toggle_recolours_page_and_figures(browser, drawn_folder):
+    page, trouble = opened(browser, drawn_folder / "report.html", 1280, "light")
+    ink = "getComputedStyle(document.querySelector('.plot .xtitle')).fill"
+    assert page.evaluate(ink) == "rgb(28, 32, 38)"
+    page.locator("button.theme").click()
+    page.wait_for_function(f"{ink} === 'rgb(230, 233, 237)'")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+    assert page.locator("button.theme").text_content() == "Light"
+    assert trouble == []
+    page.close()
+
+
+def test_the_comparison_is_drawn_on_a_phone(browser, drawn_folder, tmp_path):
+    report.compare([drawn_folder, drawn_folder], tmp_path / "compare.html")
+    page, trouble = opened(browser, tmp_path / "compare.html", 390, "light")
+    assert trouble == []
+    assert page.locator(".plot:has(.main-svg)").count() == 3
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.close()

@@ -1,0 +1,192 @@
+import pytest
+import synthetic_results
+from synthetic_results import comparison, share
+
+from rhat.report import verdicts
+from rhat.report.verdicts import judge, prompts_needed
+
+
+def only(results, *rows):
+    """Results whose only comparisons are these."""
+    return {**results, "comparisons": list(rows)}
+
+
+@pytest.mark.parametrize(
+    ("difference", "se", "word", "phrase"),
+    [
+        (0.12, 0.02, "better", "Add mean refuses more than set projection (+12.0 points"),
+        (-0.12, 0.02, "worse", "Add mean refuses less than set projection (−12.0 points"),
+        (0.01, 0.02, "equivalent", "equivalent within 10 points (+1.0 points"),
+        (-0.05, 0.06, "undecided", "is undecided (−5.0 points"),
+    ],
+)
+def test_adding_is_judged_by_its_interval(results, difference, se, word, phrase):
+    results = only(results, comparison("add_average", "set_projection", difference, se=se))
+    verdict = verdicts.adding(results)
+    assert verdict.word == word
+    assert phrase in verdict.sentence
+
+
+def test_the_verdict_field_of_a_row_is_not_believed(results):
+    row = comparison("add_average", "set_projection", -0.12) | {"verdict": "equivalent", "equivalent": True}
+    assert verdicts.adding(only(results, row)).word == "worse"
+
+
+def test_a_clear_but_small_difference_says_that_it_is_inside_the_margin(results):
+    row = comparison("add_average", "set_projection", -0.04, se=0.01)
+    assert "though by less than the margin of 10 points" in verdicts.describe(results, row)
+
+
+def test_holm_can_take_a_verdict_back():
+    row = comparison("add_average", "set_projection", -0.12, se=0.05) | {"holm_p": 0.09}
+    assert judge(row) == "undecided"
+    assert judge({**row, "holm_p": 0.03}) == "worse"
+
+
+def test_undecided_says_how_many_prompts_it_would_need(results):
+    row = comparison("add_average", "set_projection", 0.0, se=0.08, n=64)
+    results = only(results, row)
+    del results["power"]
+    # two one-sided tests at 5 %, 80 % power, no difference: n = (sd (1.645 + 1.282) / margin)², sd = 0.08 √64
+    assert prompts_needed(row) == pytest.approx((0.64 * 2.927 / 0.1) ** 2, abs=10)
+    assert "it would need about 360 prompts" in verdicts.adding(results).sentence
+
+
+def test_the_studys_own_power_goes_first(results):
+    row = comparison("add_average", "set_projection", 0.0, se=0.08, n=64)
+    power = {key: row[key] for key in ("treatment", "reference", "prompts", "n")} | {"prompts_needed": 410}
+    assert "about 410 prompts" in verdicts.adding({**only(results, row), "power": [power]}).sentence
+
+
+def test_more_prompts_are_needed_than_were_there():
+    for difference in (-0.09, 0.0, 0.05, 0.15):
+        row = comparison("a", "b", difference, se=0.09, n=50)
+        assert judge(row) == "undecided"
+        assert prompts_needed(row) > 50
+
+
+@pytest.mark.parametrize(("rate", "inside"), [(0.41, "lies inside"), (0.2, "lies outside")])
+def test_prediction_is_held_against_the_interval(results, rate, inside):
+    results["prediction"]["predicted_rate"] = rate
+    assert any(inside in reason for reason in verdicts.adding(results).reasons)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"), [(0.9, 0.99, "better"), (0.45, 0.6, "undecided"), (0.2, 0.4, "worse")]
+)
+def test_separation_is_held_against_chance(results, low, high, word):
+    for row in results["auroc"]:
+        row.update(auroc=(low + high) / 2, ci_low=low, ci_high=high)
+    assert verdicts.projections(results).word == word
+
+
+@pytest.mark.parametrize(
+    ("ends", "word"),
+    [
+        (((-0.3, -0.1), (-0.3, -0.1)), "better"),  # ablating leaves fewer refusals
+        (((0.1, 0.3), (0.1, 0.3)), "worse"),
+        (((-0.1, 0.1), (-0.1, 0.1)), "undecided"),
+        (((-0.1, 0.1), (-0.3, -0.1)), "mixed"),
+    ],
+)
+def test_ablating_is_judged_at_matched_damage(results, ends, word):
+    for row, (low, high) in zip(results["ablate_vs_subtract"]["matched"], ends, strict=True):
+        row.update(difference=(low + high) / 2, ci_low=low, ci_high=high)
+    assert verdicts.ablating(results).word == word
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "phrase"),
+    [
+        (-0.5, -0.2, "the gap is larger where the projection is smaller"),
+        (0.2, 0.5, "the gap is smaller where the projection is smaller"),
+        (-0.1, 0.2, "no clear trend"),
+    ],
+)
+def test_the_explanation_is_tested_by_rank(results, low, high, phrase):
+    rank = {"rho": (low + high) / 2, "ci_low": low, "ci_high": high, "n": 99}
+    results["ablate_vs_subtract"]["spearman_projection_gap"] = rank
+    assert phrase in verdicts.ablating(results).reasons[-1]
+
+
+def test_the_smallest_sufficient_scope_is_named(results):
+    assert "prompt only: 58% of tokens" in verdicts.scopes(results).sentence
+    rows = [c for c in results["comparisons"] if c["treatment"] != "scope:template"]
+    rows.append(comparison("scope:template", "set_projection", 0.01, question=5))
+    assert "template tokens: 12% of tokens" in verdicts.scopes(only(results, *rows)).sentence
+
+
+def test_scopes_that_all_fall_short_or_are_undecided(results):
+    names = [row["condition"] for row in results["scopes"] if row["scope"] != "all"]
+    short = [comparison(name, "set_projection", -0.3) for name in names]
+    assert verdicts.scopes(only(results, *short)).word == "worse"
+    wide = [comparison(name, "set_projection", -0.05, se=0.1) for name in names]
+    results.pop("power")
+    verdict = verdicts.scopes(only(results, *wide))
+    assert verdict.word == "undecided"
+    assert "would need about" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("difference", "se", "word"),
+    [(0.2, 0.03, "better"), (-0.2, 0.03, "worse"), (0.0, 0.02, "equivalent"), (0.03, 0.08, "undecided")],
+)
+def test_repe_is_judged_against_setting(results, difference, se, word):
+    verdict = verdicts.boost(only(results, comparison("repe_add", "set_projection", difference, se=se)))
+    assert verdict.word == word
+    assert "Zou et al. 2023 report 8 points for Vicuna-13B (their number)" in verdict.sentence
+
+
+def test_heads_need_to_clear_baseline_and_random(results):
+    rows = results["heads"]["comparisons"]
+    for row in rows:
+        clear = row["k"] >= 6 if row["reference"] == "random" else row["k"] >= 2
+        row.update(difference=0.05, ci_low=0.01 if clear else -0.01, ci_high=0.1, holm_p=0.01)
+    assert verdicts.smallest_k(rows, "attributed") == 6
+    assert "6 heads at one token suffice" in verdicts.heads(results).sentence
+    for row in rows:
+        row["ci_low"] = -0.01
+    assert verdicts.heads(results).word == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("difference", "se", "word"),
+    [(-0.13, 0.03, "better"), (0.13, 0.03, "worse"), (0.0, 0.02, "equivalent"), (0.0, 0.09, "undecided")],
+)
+def test_fewer_refusals_of_borderline_prompts_are_better(results, difference, se, word):
+    row = comparison("set_harmless_mean", "baseline", difference, se=se, prompts="borderline", n=100)
+    assert verdicts.over_refusal(only(results, row)).word == word
+
+
+def test_a_second_direction_is_reported(results):
+    assert "no further direction" in verdicts.stability(results).sentence
+    results["stability"]["refits"][2]["induce"] = share(0.3, 64)
+    assert "round 2 still finds a direction" in verdicts.stability(results).sentence
+
+
+def test_a_run_by_log_odds_alone_is_judged_too():
+    results = synthetic_results.by_score()
+    found = verdicts.verdicts(results)
+    assert {1, 4, 5, 7, 10, 11} <= set(found)
+    assert "no further direction" in found[11].sentence
+    results["stability"]["refits"][1]["induce"] = synthetic_results.score(2.0, n=64)
+    assert "round 1 still finds a direction" in verdicts.stability(results).sentence
+    assert any("setting should score −0.40 nats" in reason for reason in found[1].reasons)
+
+
+def test_dose_reads_from_the_lowest_to_the_highest_target(results):
+    results["dose"].reverse()
+    sentence = verdicts.dose(results).sentence
+    targets = [row["target"] for row in results["dose"]]
+    assert sentence.startswith(f"From a target of −{abs(min(targets)):.2f} to {max(targets):.2f}")
+
+
+def test_absent_fields_give_no_verdict(results):
+    assert set(verdicts.verdicts(results)) == set(range(1, 12))
+    assert set(verdicts.verdicts(synthetic_results.quick())) == {1, 4}
+    assert verdicts.verdicts({"schema_version": 1}) == {}
+
+
+def test_each_table_can_be_missing(results):
+    for key in list(results):
+        verdicts.verdicts({name: value for name, value in results.items() if name != key})
