@@ -6,9 +6,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
-install_import_hook("rhat", "beartype.beartype")
+torch.set_num_threads(1)  # on shared cores two threads wait for one another: the tiny models take twenty times as long
+
+# Where tensors are; elsewhere annotations such as numpy's ArrayLike mean more than a runtime checker knows.
+TENSORS = ("capture", "directions", "generation", "heads", "interventions", "model", "scoring", "selection", "study")
+install_import_hook([f"rhat.{name}" for name in TENSORS], "typecheck.check")
 
 
 @pytest.fixture(scope="session")

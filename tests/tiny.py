@@ -71,14 +71,37 @@ _GROUPED = {**_USUAL, "num_key_value_heads": 2}
 
 @dataclass(frozen=True)
 class Family:
-    """One architecture: its configuration class, what to set on it, and the attribute that holds its text part."""
+    """One architecture: its configuration class, what to set on it, and what is special about it.
+
+    text       the attribute of the configuration that holds the text part of a multimodal model
+    layers     what the configuration calls the number of blocks
+    per_layer  settings that are one value a layer, repeated as needed
+    around     settings of the whole of which the text part is one
+    mask       the form in which its decoder takes the fast path's mask; None: run by the plain path
+    pads       whether it takes padding on the left
+    sum        how the parts make up a block
+    lacks      kind of site → blocks of three that have no such part
+    float32    what the model computes in float32 whatever its dtype, so that 1e-9 is out of reach
+    refused    what the error says, for an architecture that rhat refuses
+    """
 
     config: str
     settings: dict[str, Any]
     text: str = ""
     layers: str = "num_hidden_layers"
-    per_layer: dict[str, Any] = field(default_factory=dict)  # settings that are one value a layer, repeated as needed
-    around: dict[str, Any] = field(default_factory=dict)  # settings of the whole of which the text part is one
+    per_layer: dict[str, Any] = field(default_factory=dict)
+    around: dict[str, Any] = field(default_factory=dict)
+    mask: str | None = "pairs"
+    pads: bool = True
+    sum: str = "pre-norm"
+    lacks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    float32: str = ""
+    refused: str = ""
+
+    @property
+    def tolerance(self) -> float:
+        """The relative error that two float64 ways of computing the same may show."""
+        return 1e-6 if self.float32 else 1e-9
 
 
 _EXPERTS = {"moe_intermediate_size": 32, "num_experts_per_tok": 2}
@@ -109,12 +132,15 @@ FAMILIES: dict[str, Family] = {
             "mm_tokens_per_image": 4,
         },
     ),
+    "gemma": Family("GemmaConfig", {**_GROUPED, "head_dim": 16}),
+    "phi": Family("PhiConfig", {**_GROUPED, "hidden_size": 64}),  # one dropout module serves attention and MLP
     "phi3": Family("Phi3Config", {**_GROUPED}),
     "gpt2": Family("GPT2Config", {"n_embd": 48, "n_inner": 64, "n_head": 4, "n_positions": 512}, layers="n_layer"),
     "gpt-neox": Family("GPTNeoXConfig", {**_USUAL}),
     "gpt-neox-serial": Family("GPTNeoXConfig", {**_USUAL, "use_parallel_residual": False}),
     "gpt-j": Family(
-        "GPTJConfig", {"n_embd": 48, "n_inner": 64, "n_head": 4, "n_positions": 512, "rotary_dim": 8}, layers="n_layer"
+        "GPTJConfig", {"n_embd": 48, "n_inner": 64, "n_head": 4, "n_positions": 512, "rotary_dim": 8}, layers="n_layer",
+        float32="attention",
     ),
     "opt": Family(
         "OPTConfig",
@@ -123,25 +149,43 @@ FAMILIES: dict[str, Family] = {
     "opt-post-norm": Family(
         "OPTConfig",
         {"hidden_size": 48, "ffn_dim": 64, "num_attention_heads": 4, "max_position_embeddings": 512,
-         "word_embed_proj_dim": 32, "do_layer_norm_before": False},
+         "word_embed_proj_dim": 32, "do_layer_norm_before": False}, sum="post-norm",
     ),
-    "bloom": Family("BloomConfig", {"hidden_size": 48, "n_head": 4}, layers="n_layer"),
+    "bloom": Family("BloomConfig", {"hidden_size": 48, "n_head": 4}, layers="n_layer", mask="keys"),
     "falcon": Family("FalconConfig", {**_USUAL, "multi_query": True, "parallel_attn": True}),
     "falcon-new": Family("FalconConfig", {**_USUAL, "new_decoder_architecture": True, "num_kv_heads": 2}),
-    "falcon-alibi": Family("FalconConfig", {**_USUAL, "alibi": True, "parallel_attn": False, "multi_query": False}),
+    "falcon-alibi": Family(
+        "FalconConfig", {**_USUAL, "alibi": True, "parallel_attn": False, "multi_query": False}, mask="keys"
+    ),
     "stablelm": Family("StableLmConfig", {**_GROUPED, "hidden_size": 64}),
     "olmo2": Family("Olmo2Config", {**_GROUPED}),
+    "olmo3": Family(
+        "Olmo3Config", {**_GROUPED, "sliding_window": 12}, per_layer={"layer_types": ("sliding_attention", "full_attention")}
+    ),
+    "glm4": Family("Glm4Config", {**_GROUPED, "head_dim": 16}),
+    "exaone4": Family("Exaone4Config", {**_GROUPED, "sliding_window": 12, "sliding_window_pattern": 2}),
     "granite": Family(
         "GraniteConfig",
         {**_GROUPED, "residual_multiplier": 0.5, "embedding_multiplier": 3.0, "logits_scaling": 2.0,
          "attention_multiplier": 0.2},
     ),
     "cohere": Family("CohereConfig", {**_GROUPED}),
+    "cohere2": Family("Cohere2Config", {**_GROUPED, "sliding_window": 12, "sliding_window_pattern": 2}),
+    "llama4": Family(
+        "Llama4TextConfig",
+        {**_GROUPED, "head_dim": 16, "num_local_experts": 4, "intermediate_size_mlp": 64, "attention_chunk_size": 12},
+    ),
+    "minicpm3": Family(
+        "MiniCPM3Config",
+        {**_USUAL, "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_rope_head_dim": 8,
+         "qk_nope_head_dim": 8, "v_head_dim": 20},
+    ),
     "deepseek-v3": Family(
         "DeepseekV3Config",
         {**_USUAL, **_EXPERTS, "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_rope_head_dim": 8,
          "qk_nope_head_dim": 8, "v_head_dim": 20, "n_routed_experts": 4, "n_group": 2, "topk_group": 1,
          "first_k_dense_replace": 1},
+        float32="router",
     ),
     "gpt-oss": Family(
         "GptOssConfig",
@@ -150,10 +194,30 @@ FAMILIES: dict[str, Family] = {
         per_layer={"layer_types": ("sliding_attention", "full_attention")},
     ),
     "smollm3": Family("SmolLM3Config", {**_GROUPED}, per_layer={"no_rope_layers": (1, 0)}),
-    "falcon-h1": Family("FalconH1Config", {**_GROUPED, **_HYBRID, "mamba_n_heads": 4, "mamba_d_ssm": 64, "mamba_d_head": 16}),
-    "jamba": Family("JambaConfig", {**_GROUPED, **_HYBRID, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1}),
-    "mamba": Family("MambaConfig", {"hidden_size": 48, "state_size": 8}),
-    "mamba2": Family("Mamba2Config", {"hidden_size": 48, "state_size": 8, "num_heads": 4, "head_dim": 24, "n_groups": 1}),
+    "qwen3-next": Family(
+        "Qwen3NextConfig",
+        {**_GROUPED, **_EXPERTS, "head_dim": 16, "num_experts": 4, "shared_expert_intermediate_size": 32,
+         "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+        per_layer={"layer_types": ("linear_attention", "full_attention")},
+        mask=None, lacks={"attn_proj": (0, 2), "head_out": (0, 2)}, float32="linear attention",
+    ),
+    "recurrent-gemma": Family(
+        "RecurrentGemmaConfig", {**_GROUPED, "attention_window_size": 12, "block_types": ["recurrent", "attention"]},
+        mask=None, pads=False, lacks={"attn_proj": (0, 1, 2), "head_out": (0, 1, 2)}, float32="recurrence",
+    ),
+    "falcon-h1": Family(
+        "FalconH1Config", {**_GROUPED, **_HYBRID, "mamba_n_heads": 4, "mamba_d_ssm": 64, "mamba_d_head": 16},
+        mask=None, sum="unaccounted", lacks={"attn_out": (0, 1, 2), "mlp_out": (0, 1, 2)},
+    ),
+    "jamba": Family(
+        "JambaConfig", {**_GROUPED, **_HYBRID, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1},
+        mask=None, lacks={"attn_proj": (0, 2), "head_out": (0, 2)}, float32="state space",
+    ),
+    "mamba": Family("MambaConfig", {"hidden_size": 48, "state_size": 8}, refused="no attention heads"),
+    "mamba2": Family(
+        "Mamba2Config", {"hidden_size": 48, "state_size": 8, "num_heads": 4, "head_dim": 24, "n_groups": 1},
+        refused="no attention heads",
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+
 from rhat.cli import run
 from rhat.directions import Direction
 from rhat.sites import Site
@@ -33,7 +34,7 @@ def cli(capfd, monkeypatch):
 
 @pytest.fixture
 def refused(cli):
-    """Run a command that must fail as the contract says: exit code 2, one line, nothing on stdout; gives the line."""
+    """Run a command that must fail with exit code 2, one line and nothing on stdout; gives the line."""
 
     def call(*arguments):
         done = cli(*arguments)
@@ -69,30 +70,53 @@ def another_direction(tmp_path):
 def make_direction(path, width=48, layer=1, position=-1, model=None):
     unit = torch.randn(width, generator=torch.Generator().manual_seed(0))
     Direction(
-        unit / unit.norm(), Site("resid_pre", layer), position, norm=6.0, mean_harmful=4.0, mean_harmless=-2.0, model=model or {}
+        unit / unit.norm(),
+        Site("resid_pre", layer),
+        position,
+        norm=6.0,
+        mean_harmful=4.0,
+        mean_harmless=-2.0,
+        model=model or {},
     ).save(path)
     return path
 
 
 @pytest.fixture
 def found(monkeypatch, folder):
-    """Makes `rhat find` end in a given outcome: finding takes a model that refuses, which no tiny one does."""
+    """Makes `rhat find` end in a given outcome: no tiny model refuses, so nothing is found on it."""
     from rhat.selection import finding
 
     unit = torch.zeros(48)
     unit[0] = 1.0
     r = Direction(unit, Site("resid_pre", 1), -2, 6.0, 4.0, -2.0)
     table = tuple(
-        {"position": -2, "layer": layer, "ablation_score": -3.0 + layer, "induce_score": 0.5 - layer, "kl": 0.05, "status": status}
+        {
+            "position": -2,
+            "layer": layer,
+            "ablation_score": -3.0 + layer,
+            "induce_score": 0.5 - layer,
+            "kl": 0.05,
+            "status": status,
+        }
         for layer, status in enumerate(("zero_norm", "selected", "induce"))
     )
-    counts = {split: {label: {"given": 20, "kept": 12} for label in ("harmful", "harmless")} for split in ("train", "validation")}
+    counts = {
+        split: {label: {"given": 20, "kept": 12} for label in ("harmful", "harmless")}
+        for split in ("train", "validation")
+    }
 
     def outcome(name):
         has = name.startswith("found")
         made = finding.Finding(
-            name, f"this is the sentence of {name}", r if has else None, table if name != "no_refusal" else (), (), counts,
-            removed={"induce": 1}, split_half_cosine=0.9 if has else None, baseline_induce=-5.0,
+            name,
+            f"this is the sentence of {name}",
+            r if has else None,
+            table if name != "no_refusal" else (),
+            (),
+            counts,
+            removed={"induce": 1},
+            split_half_cosine=0.9 if has else None,
+            baseline_induce=-5.0,
         )
         monkeypatch.setattr(finding, "find", lambda *_arguments, **_options: made)
         monkeypatch.setattr("rhat.model.load", lambda *_arguments, **_options: None)

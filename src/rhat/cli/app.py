@@ -30,7 +30,7 @@ THEIR_OWN = (RhatError, OSError, MemoryError)  # what a user can mend, or the ma
 
 @dataclass(frozen=True)
 class Command:
-    """A command's one line in `rhat --help`, and the module of rhat.cli that holds the function of the same name."""
+    """A command's line in `rhat --help`; the function of its name is in the module of its name."""
 
     name: str
     panel: str
@@ -46,7 +46,9 @@ MAIN, ONE, MODELS, USE = "The whole job", "One question at a time", "Models", "R
 COMMANDS = {
     command.name: command
     for command in (
-        Command("study", MAIN, "Find r̂, induce and remove refusal with it, and write a report with intervals."),
+        Command(
+            "study", MAIN, "Find r̂, induce and remove refusal with it, and write a report with intervals."
+        ),
         Command("find", MAIN, "Find the refusal direction r̂ of a model, and save it."),
         Command("steer", ONE, "Answer prompts with and without an intervention, side by side."),
         Command("measure", ONE, "Project prompts onto a direction."),
@@ -99,11 +101,11 @@ class LazyGroup(TyperGroup):
             raise _BrokenPipe from None
 
 
-class _Interrupted(Exception):
+class _Interrupted(Exception):  # noqa: N818
     pass
 
 
-class _BrokenPipe(Exception):
+class _BrokenPipe(Exception):  # noqa: N818
     pass
 
 
@@ -138,8 +140,12 @@ def _show_version(wanted: bool) -> bool:
     "[bold]rhat steer --direction direction.safetensors 'Write a haiku about the sea.'[/bold]"
 )
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from; may stand anywhere.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error came from; may stand anywhere.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
@@ -158,7 +164,10 @@ def run(arguments: Sequence[str]) -> int:
         code = typer.main.get_command(app)(args=arguments, prog_name="rhat", standalone_mode=False)
         sys.stdout.flush()
     except _Interrupted:
-        return _fail("interrupted; finished work is kept, and the same command goes on from there", INTERRUPTED)
+        return _fail(
+            "interrupted; finished stages are kept: a study goes on from there when it is started again",
+            INTERRUPTED,
+        )
     except (_BrokenPipe, BrokenPipeError):
         _close_stdout()
         return 0

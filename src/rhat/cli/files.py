@@ -13,7 +13,7 @@ MEGABYTE = 1 << 20
 
 
 def check_output(path: Path, *, overwrite: bool, needs: int = MEGABYTE) -> None:
-    """Refuse now what would fail later: a file that is there, a folder that cannot be written, a disk that is full.
+    """Refuse now what would fail later: a file in the way, a folder that cannot be written, a full disk.
 
     Nothing is created. `needs` is the number of bytes that should be free.
 
@@ -21,7 +21,9 @@ def check_output(path: Path, *, overwrite: bool, needs: int = MEGABYTE) -> None:
         ArtifactError: saying what is in the way.
     """
     if path.is_dir():
-        raise ArtifactError(f"{path}: is a folder; give the name of a file, such as {path / 'direction.safetensors'}")
+        raise ArtifactError(
+            f"{path}: is a folder; give the name of a file, such as {path / 'direction.safetensors'}"
+        )
     if path.exists() and not overwrite:
         raise ArtifactError(f"{path}: is there already; replace it with --overwrite, or give another --out")
     check_folder(path.parent, needs=needs)
@@ -43,6 +45,6 @@ def check_folder(folder: Path, *, needs: int = MEGABYTE) -> None:
         raise ArtifactError(f"{folder}: cannot be written ({error.strerror}); give another folder") from error
     if free < needs:
         raise ArtifactError(
-            f"{folder}: no space left on the disk ({free / MEGABYTE:.1f} MB free, {needs / MEGABYTE:.0f} MB are needed); "
-            "free some, or give another folder"
+            f"{folder}: no space left on the disk ({free / MEGABYTE:.1f} MB free, "
+            f"{needs / MEGABYTE:.0f} MB are needed); free some, or give another folder"
         )

@@ -10,17 +10,29 @@ import typer
 from rhat.cli import tables
 from rhat.cli.console import out
 from rhat.cli.files import check_output
-from rhat.cli.options import Format, FormatOption, ModelOptions, OverwriteOption, PromptOptions, SeedOption, shared
+from rhat.cli.options import (
+    Format,
+    FormatOption,
+    ModelOptions,
+    OverwriteOption,
+    PromptOptions,
+    SeedOption,
+    shared,
+)
 from rhat.cli.progress import progress
 
 if TYPE_CHECKING:
     from rhat.selection.finding import Finding
 
 RULES = "The rules of selection"
-QUICK = {"train": 96, "validation": 32, "token_prompts": 32}
+QUICK: dict[str, Any] = {"train": 96, "validation": 32, "token_prompts": 32}
 COLUMNS = {
-    "position": "Position", "layer": "Layer", "induce_score": "Induce (nats)", "ablation_score": "Ablation (nats)",
-    "kl": "KL (nats)", "status": "Status",
+    "position": "Position",
+    "layer": "Layer",
+    "induce_score": "Induce (nats)",
+    "ablation_score": "Ablation (nats)",
+    "kl": "KL (nats)",
+    "status": "Status",
 }
 
 
@@ -28,22 +40,32 @@ COLUMNS = {
 def find(
     where: ModelOptions,
     prompts: PromptOptions,
-    destination: Annotated[
-        Path, typer.Option("--out", "-o", help="Where to save the direction.")
-    ] = Path("direction.safetensors"),
+    destination: Annotated[Path, typer.Option("--out", "-o", help="Where to save the direction.")] = Path(
+        "direction.safetensors"
+    ),
     quick: Annotated[
         bool, typer.Option("--quick", help="Use fewer prompts: 96 of each label to find r̂, 32 to choose it.")
     ] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="How many candidates the table shows.")] = 10,
     kl_max: Annotated[
-        float, typer.Option("--kl-max", min=0, help="Most that ablating may move harmless answers.", rich_help_panel=RULES)
+        float,
+        typer.Option(
+            "--kl-max", min=0, help="Most that ablating may move harmless answers.", rich_help_panel=RULES
+        ),
     ] = 0.1,
     induce_min: Annotated[
-        float, typer.Option("--induce-min", help="Refusal score that adding must exceed.", rich_help_panel=RULES)
+        float,
+        typer.Option("--induce-min", help="Refusal score that adding must exceed.", rich_help_panel=RULES),
     ] = 0.0,
     skip_last: Annotated[
         float,
-        typer.Option("--skip-last", min=0, max=0.99, help="Share of last layers that are left out.", rich_help_panel=RULES),
+        typer.Option(
+            "--skip-last",
+            min=0,
+            max=0.99,
+            help="Share of last layers that are left out.",
+            rich_help_panel=RULES,
+        ),
     ] = 0.2,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
@@ -52,9 +74,9 @@ def find(
     """Find the refusal direction r̂ of a model, and save it.
 
     The difference of means over harmful and harmless prompts at every layer and template position gives the
-    candidates; validation prompts choose one, by the rules of Arditi et al. (2024). Where these leave none, a relaxed
-    rule is tried, and the output says so. A model that hardly refuses has no r̂: that is a result too, and no file
-    is written.
+    candidates; validation prompts choose one, by the rules of Arditi et al. (2024). Where these leave none, a
+    relaxed rule is tried, and the output says so. A model that hardly refuses has no r̂: that is a result too,
+    and no file is written.
 
     Examples:
 
@@ -68,7 +90,9 @@ def find(
     contrast = prompts.read(seed, where.offline)
     from rhat.selection.finding import FindSettings, find
 
-    settings = FindSettings(**(QUICK if quick else {}), kl_max=kl_max, induce_min=induce_min, skip_last=skip_last)
+    settings = FindSettings(
+        **(QUICK if quick else {}), kl_max=kl_max, induce_min=induce_min, skip_last=skip_last
+    )
     with progress() as report:
         finding = find(where.load(report), contrast, settings, progress=report)
     written = None if finding.direction is None else finding.direction.save(destination)
@@ -95,19 +119,26 @@ def _print(finding: Finding, top: int, written: Path | None) -> None:
     tables.rows(counts, Format.table, titles, title="Prompts on which the model behaves as labelled")
     best = sorted(finding.candidates, key=_rank)[:top]
     if best:
-        title = f"Candidates: the best {len(best)} of {len(finding.candidates)} (baseline score {finding.baseline_induce:.2f})"
+        baseline = tables.shown(finding.baseline_induce)
+        title = f"Candidates: the best {len(best)} of {len(finding.candidates)} (baseline score {baseline})"
         tables.rows(best, Format.table, COLUMNS, title=title)
     console.print(f"[bold]{finding.outcome}[/bold]: ", end="")
     console.print(finding.sentence, markup=False, soft_wrap=True)
     if finding.direction is not None:
         r = finding.direction
         console.print(
-            f"mean projection: harmful {tables.shown(r.mean_harmful)}, harmless {tables.shown(r.mean_harmless)}; "
+            f"mean projection: harmful {tables.shown(r.mean_harmful)}, "
+            f"harmless {tables.shown(r.mean_harmless)}; "
             f"length of the raw difference {tables.shown(r.norm)}; split-half cosine "
             f"{tables.shown(finding.split_half_cosine)}",
-            markup=False, soft_wrap=True,
+            markup=False,
+            soft_wrap=True,
         )
-    console.print(f"saved to {written}" if written else "no direction, so no file was written", markup=False, soft_wrap=True)
+    console.print(
+        f"saved to {written}" if written else "no direction, so no file was written",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _rank(candidate: dict[str, Any]) -> tuple[int, float, float]:
@@ -131,8 +162,14 @@ def _summary(finding: Finding, written: Path | None) -> dict[str, Any]:
     }
     if r is not None:
         said["direction"] = {
-            "site": str(r.site), "layer": r.layer, "position": r.position, "norm": r.norm,
-            "mean_harmful": r.mean_harmful, "mean_harmless": r.mean_harmless, "method": r.method,
-            "split_half_cosine": finding.split_half_cosine, "file": str(written),
+            "site": str(r.site),
+            "layer": r.layer,
+            "position": r.position,
+            "norm": r.norm,
+            "mean_harmful": r.mean_harmful,
+            "mean_harmless": r.mean_harmless,
+            "method": r.method,
+            "split_half_cosine": finding.split_half_cosine,
+            "file": str(written),
         }
     return said

@@ -26,13 +26,15 @@ def measure(
     source: Annotated[
         str, typer.Argument(metavar="[FILE|-]", help="Prompts: a file, a data set id, or - for stdin.")
     ] = "-",
-    column: Annotated[str | None, typer.Option("--column", help="Where prompts are in each row, if not obvious.")] = None,
+    column: Annotated[
+        str | None, typer.Option("--column", help="Where prompts are in each row, if not obvious.")
+    ] = None,
     form: FormatOption = Format.table,
 ) -> None:
     """Project prompts onto a direction, at the layer and position at which it was found.
 
-    The projection is in residual-stream units. Scaled, it is 0 at the mean of the harmless training prompts and 1 at
-    that of the harmful ones. Files are read, and results printed, in chunks: their size does not matter.
+    The projection is in residual-stream units. Scaled, it is 0 at the mean of the harmless training prompts and
+    1 at that of the harmful ones. --format jsonl reads and prints in chunks: the size of a file does not matter.
 
     Examples:
 
@@ -73,12 +75,14 @@ def check_position(direction: Direction, model: ChatModel) -> None:
     direction.check_fits(model)
     if not -model.template_length <= direction.position < 0:
         raise DirectionError(
-            f"direction at position {direction.position}: {model.name} has {model.template_length} template tokens after "
-            "the instruction; use the chat template with which the direction was found"
+            f"direction at position {direction.position}: {model.name} has {model.template_length} template "
+            "tokens after the instruction; use the chat template with which the direction was found"
         )
 
 
-def projections(model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+def projections(
+    model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str]]
+) -> Iterator[dict[str, Any]]:
     """Id, projection and scaled projection of each (id, text), in order."""
     import torch
 

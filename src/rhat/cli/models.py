@@ -7,7 +7,12 @@ from rhat.cli.console import out
 from rhat.cli.options import Format, FormatOption
 
 COLUMNS = {
-    "name": "Name", "title": "Model", "megabytes": "MB", "licence": "Licence", "state": "Here", "note": "Note",
+    "name": "Name",
+    "title": "Model",
+    "megabytes": "MB",
+    "licence": "Licence",
+    "state": "Here",
+    "note": "Note",
 }
 
 
@@ -28,16 +33,18 @@ def models(form: FormatOption = Format.table) -> None:
     for entry in CATALOGUE.values():
         here = (cache_folder() / "models" / entry.sha256[:16] / "rhat.json").exists()
         fetched = gguf_path(entry).exists()
-        records.append({
-            "name": entry.name,
-            "title": entry.title,
-            "megabytes": round(entry.size / 1e6),
-            "licence": entry.licence,
-            "chat": entry.chat,
-            "default": entry.name == DEFAULT,
-            "state": "ready" if here else "downloaded" if fetched else "no",
-            "note": entry.note,
-        })
+        records.append(
+            {
+                "name": entry.name,
+                "title": entry.title,
+                "megabytes": round(entry.size / 1e6),
+                "licence": entry.licence,
+                "chat": entry.chat,
+                "default": entry.name == DEFAULT,
+                "state": "ready" if here else "downloaded" if fetched else "no",
+                "note": entry.note,
+            }
+        )
     tables.rows(records, form, COLUMNS)
     if form is Format.table:
         out().print(f"cache: {cache_folder()} (RHAT_CACHE moves it)", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Options that several commands share. A command takes one of these classes; `shared` spreads it into options."""
+"""Options that several commands share: a command takes one of these classes, and `shared` spreads it out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -23,7 +23,7 @@ MODEL = "qwen2.5-coder-0.5b"  # rhat.model.catalogue.DEFAULT; a test holds the t
 MODEL_PANEL, PROMPT_PANEL = "The model", "The prompts"
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How results are printed."""
 
     table = "table"
@@ -31,7 +31,7 @@ class Format(str, Enum):
     jsonl = "jsonl"
 
 
-class Dtype(str, Enum):
+class Dtype(StrEnum):
     """Precision of the forward passes."""
 
     auto = "auto"
@@ -42,12 +42,18 @@ class Dtype(str, Enum):
 
 
 FormatOption = Annotated[
-    Format, typer.Option("--format", help="A table for people, one JSON value, or JSON lines.", show_choices=True)
+    Format,
+    typer.Option("--format", help="A table for people, one JSON value, or JSON lines.", show_choices=True),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Fixes the splits and everything drawn at random.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Fixes the splits and everything drawn at random.")
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 DirectionOption = Annotated[
-    Path, typer.Option("--direction", "-d", help="A direction file, from [bold]rhat find[/bold].", show_default=False)
+    Path,
+    typer.Option(
+        "--direction", "-d", help="A direction file, from [bold]rhat find[/bold].", show_default=False
+    ),
 ]
 
 
@@ -57,7 +63,12 @@ class ModelOptions:
 
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="Catalogue name, hub id, folder, or .gguf file.", rich_help_panel=MODEL_PANEL),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Catalogue name, hub id, folder, or .gguf file.",
+            rich_help_panel=MODEL_PANEL,
+        ),
     ] = MODEL
     revision: Annotated[
         str | None, typer.Option("--revision", help="Revision of a hub model.", rich_help_panel=MODEL_PANEL)
@@ -67,11 +78,15 @@ class ModelOptions:
     ] = False
     chat_template: Annotated[
         Path | None,
-        typer.Option("--chat-template", help="A Jinja file, for a model that brings none.", rich_help_panel=MODEL_PANEL),
+        typer.Option(
+            "--chat-template", help="A Jinja file, for a model that brings none.", rich_help_panel=MODEL_PANEL
+        ),
     ] = None
     system: Annotated[
         str | None,
-        typer.Option("--system", help="A system prompt, instead of the template's own.", rich_help_panel=MODEL_PANEL),
+        typer.Option(
+            "--system", help="A system prompt, instead of the template's own.", rich_help_panel=MODEL_PANEL
+        ),
     ] = None
     dtype: Annotated[
         Dtype, typer.Option("--dtype", help="auto: bfloat16 where it is native.", rich_help_panel=MODEL_PANEL)
@@ -81,7 +96,9 @@ class ModelOptions:
     ] = None
     trust_remote_code: Annotated[
         bool,
-        typer.Option("--trust-remote-code", help="Run code that the model brings.", rich_help_panel=MODEL_PANEL),
+        typer.Option(
+            "--trust-remote-code", help="Run code that the model brings.", rich_help_panel=MODEL_PANEL
+        ),
     ] = False
 
     def settings(self) -> dict[str, Any]:
@@ -113,15 +130,20 @@ class PromptOptions:
     harmful: Annotated[
         str | None,
         typer.Option(
-            "--harmful", help="Harmful prompts: a file or data set id; without it the built-in set.", rich_help_panel=PROMPT_PANEL
+            "--harmful",
+            help="Harmful prompts: a file or data set id; without it the built-in set.",
+            rich_help_panel=PROMPT_PANEL,
         ),
     ] = None
     harmless: Annotated[
-        str | None, typer.Option("--harmless", help="Harmless prompts, likewise.", rich_help_panel=PROMPT_PANEL)
+        str | None,
+        typer.Option("--harmless", help="Harmless prompts, likewise.", rich_help_panel=PROMPT_PANEL),
     ] = None
     column: Annotated[
         str | None,
-        typer.Option("--column", help="Where prompts are in each row, if not obvious.", rich_help_panel=PROMPT_PANEL),
+        typer.Option(
+            "--column", help="Where prompts are in each row, if not obvious.", rich_help_panel=PROMPT_PANEL
+        ),
     ] = None
 
     def read(self, seed: int, offline: bool) -> ContrastSet:
@@ -135,12 +157,14 @@ class PromptOptions:
         if self.harmful is None and self.harmless is None:
             return builtin(seed)
         if self.harmful is None or self.harmless is None:
-            raise PromptError("got one of --harmful and --harmless; give both, or neither for the built-in prompts")
+            raise PromptError(
+                "got one of --harmful and --harmless; give both, or neither for the built-in prompts"
+            )
         return read(self.harmful, self.harmless, seed=seed, column=self.column, offline=offline)
 
 
 def shared(function: Callable[..., None]) -> Callable[..., None]:
-    """The same command with every parameter whose type is one of the classes above spread into that class's options."""
+    """The command with each parameter whose type is a class from above spread into that class's options."""
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
@@ -150,7 +174,8 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
             groups[name] = kind
             of_fields = get_type_hints(kind, include_extras=True)
             parameters += [
-                parameter.replace(name=f.name, annotation=of_fields[f.name], default=f.default) for f in fields(kind)
+                parameter.replace(name=f.name, annotation=of_fields[f.name], default=f.default)
+                for f in fields(kind)
             ]
         else:
             parameters.append(parameter.replace(annotation=hints[name]))

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar that names the stage and the time left, or now and then a line where there is no terminal."""
+"""Progress on stderr: a bar that names the stage and the time left; a line now and then without a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ EVERY = 15.0  # seconds between lines of one stage where there is no terminal
 class Report(Protocol):
     """What the library calls while it works: the stage, how much is done, of how much."""
 
-    def __call__(self, stage: str, done: int | float, total: int | float) -> None: ...
+    def __call__(self, stage: str, done: int | float, total: int | float) -> None:
+        """Say that `done` of `total` are done."""
 
 
 @contextmanager
@@ -38,11 +39,22 @@ def progress(quiet: bool = False) -> Iterator[Report]:
 @contextmanager
 def bar() -> Iterator[Progress]:
     """Rich's progress display on stderr, gone when the `with` ends."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-        TimeRemainingColumn(), TextColumn("left"),
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=err(), transient=True, refresh_per_second=4) as shown:
         yield shown
@@ -56,23 +68,28 @@ class Bars:
         self.stage = ""
         self.task: TaskID | None = None
         self.began = 0.0
+        self.clock = time.monotonic
 
     def __call__(self, stage: str, done: int | float, total: int | float) -> None:
         """The library's callback."""
+        from rich.markup import escape
+
         if self.task is None or stage != self.stage:
             self.finish()
-            self.stage, self.began = stage, time.monotonic()
-            self.task = self.shown.add_task(stage, total=total)
+            self.stage, self.began = stage, self.clock()
+            self.task = self.shown.add_task(escape(stage), total=total)
         self.shown.update(self.task, completed=done, total=total)
 
     def finish(self) -> None:
         """Take the bar away and leave a line for a stage that took a second or more."""
+        from rich.markup import escape
+
         if self.task is None:
             return
         self.shown.remove_task(self.task)
         self.task = None
-        if (seconds := time.monotonic() - self.began) >= 1:
-            self.shown.console.print(f"[green]✓[/green] {self.stage} [dim]{duration(seconds)}[/dim]")
+        if (seconds := self.clock() - self.began) >= 1:
+            self.shown.console.print(f"[green]✓[/green] {escape(self.stage)} [dim]{duration(seconds)}[/dim]")
 
 
 class Lines:

@@ -10,7 +10,9 @@ import typer
 from rhat.cli.console import out
 
 
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.", show_default=False)]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.", show_default=False)],
+) -> None:
     """Draw a study's report.html and figures again from its results.json. No model is needed, nor torch.
 
     Example:
@@ -20,4 +22,6 @@ def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's
     from rhat.report import draw
 
     files = draw(folder)
-    out().print(f"{files[0]}, and {len(files) - 1} figures in {folder / 'figures'}", markup=False, soft_wrap=True)
+    out().print(
+        f"{files[0]}, and {len(files) - 1} figures in {folder / 'figures'}", markup=False, soft_wrap=True
+    )

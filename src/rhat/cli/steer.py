@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +25,7 @@ SLOTS = 16  # prompts that are answered at the same time
 SIDES = ("without", "with_")
 
 
-class Operator(str, Enum):
+class Operator(StrEnum):
     """rhat.interventions.OPERATORS; a test holds the two together."""
 
     set_projection = "set_projection"
@@ -34,7 +34,7 @@ class Operator(str, Enum):
     ablate = "ablate"
 
 
-class Where(str, Enum):
+class Where(StrEnum):
     """Which layers are edited."""
 
     own = "own"
@@ -58,49 +58,65 @@ class Answer:
 
 @shared
 def steer(
-    prompts: Annotated[list[str], typer.Argument(help="What to ask; - reads prompts from stdin.", show_default=False)],
+    prompts: Annotated[
+        list[str], typer.Argument(help="What to ask; - reads prompts from stdin.", show_default=False)
+    ],
     direction: DirectionOption,
     op: Annotated[Operator, typer.Option("--op", help="What is done to the projection on r̂.")],
     where: ModelOptions,
     value: Annotated[
         float | None,
         typer.Option(
-            "--value", help="Target of set_projection, or how much to add or subtract, in residual-stream units. "
-            "[dim]default: the mean projection of harmful prompts[/dim]", show_default=False,
+            "--value",
+            help="Target of set_projection, or how much to add or subtract, in residual-stream units. "
+            "[dim]default: the mean projection of harmful prompts[/dim]",
+            show_default=False,
         ),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option("--layer", min=0, help="Edit at this layer. [dim]default: r̂'s own[/dim]", show_default=False)
+        int | None,
+        typer.Option(
+            "--layer", min=0, help="Edit at this layer. [dim]default: r̂'s own[/dim]", show_default=False
+        ),
     ] = None,
     layers: Annotated[
         Where | None,
-        typer.Option("--layers", help="One layer or every one. [dim]default: all for ablate, else own[/dim]", show_default=False),
+        typer.Option(
+            "--layers",
+            help="One layer or every one. [dim]default: all for ablate, else own[/dim]",
+            show_default=False,
+        ),
     ] = None,
     scope: Annotated[
         str,
         typer.Option(
-            "--scope", help="Which tokens: all, prompt, generated, last_prompt_token, template, first_generated:N."
+            "--scope",
+            help="Which tokens: all, prompt, generated, last_prompt_token, template, first_generated:N.",
         ),
     ] = "all",
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")] = 128,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")
+    ] = 128,
     form: FormatOption = Format.table,
 ) -> None:
     """Answer prompts with and without an intervention, side by side, as the answers are said.
 
     set_projection makes harmless prompts be refused, ablate and subtract make harmful ones be answered.
-    Decoding is greedy. In a pipe the answers come one after the other; --format jsonl gives a line per prompt.
+    Decoding is greedy. In a pipe the answers come one after the other; --format jsonl gives a line a prompt.
 
     Examples:
 
     [bold]rhat steer -d direction.safetensors --op set_projection "Write a haiku about the sea."[/bold]
 
-    [bold]rhat steer -d direction.safetensors --op add --value 12 --scope last_prompt_token "How do I boil an egg?"[/bold]
+    [bold]rhat steer -d direction.safetensors --op add --value 12 --scope prompt "How do I boil an egg?"[/bold]
 
     [bold]cat prompts.txt | rhat steer -d direction.safetensors --op ablate --format jsonl -[/bold]
     """
     texts = _texts(prompts)
     if op is Operator.ablate and value is not None:
-        raise InterventionError("--value: ablate takes none, it removes the projection; leave it out, or use set_projection")
+        raise InterventionError(
+            "--value: ablate takes none, it removes the projection; leave it out, or use set_projection"
+        )
     from rhat.directions import Direction
     from rhat.interventions import intervene
 
@@ -137,7 +153,7 @@ def _texts(prompts: Sequence[str]) -> list[str]:
 def answered(
     model: ChatModel, texts: Sequence[str], doing: Intervention, max_new_tokens: int
 ) -> Iterator[tuple[int, Answer]]:
-    """(index, answer) of every answer that has grown, after each step; one batch holds both sides of each prompt."""
+    """(index, answer) of every answer that has grown, after each step; both sides are in one batch."""
     from rhat.generation import Engine, Request
 
     answers = [Answer(text) for text in texts]
@@ -221,7 +237,9 @@ def _columns(answer: Answer, op: str, height: int | None = None) -> RenderableTy
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=box.ROUNDED, expand=True, title=Text(answer.prompt), title_justify="left", title_style="bold")
+    grid = Table(
+        box=box.ROUNDED, expand=True, title=Text(answer.prompt), title_justify="left", title_style="bold"
+    )
     grid.add_column("without", ratio=1, overflow="fold")
     grid.add_column(op, ratio=1, overflow="fold")
     cells = [answer.without, answer.with_]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,16 @@ import typer
 from rhat.cli import tables
 from rhat.cli.console import out
 from rhat.cli.files import MEGABYTE, check_folder
-from rhat.cli.options import PROMPT_PANEL, Format, FormatOption, ModelOptions, OverwriteOption, PromptOptions, SeedOption, shared
+from rhat.cli.options import (
+    PROMPT_PANEL,
+    Format,
+    FormatOption,
+    ModelOptions,
+    OverwriteOption,
+    PromptOptions,
+    SeedOption,
+    shared,
+)
 from rhat.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 NEEDS = 64 * MEGABYTE
 
 
-class Preset(str, Enum):
+class Preset(StrEnum):
     """rhat.study.config.PRESETS; a test holds the two together."""
 
     quick = "quick"
@@ -28,7 +37,7 @@ class Preset(str, Enum):
     full = "full"
 
 
-class Executor(str, Enum):
+class Executor(StrEnum):
     """Where the work is done."""
 
     serial = "serial"
@@ -41,14 +50,24 @@ def study(
     prompts: PromptOptions,
     borderline: Annotated[
         str | None,
-        typer.Option("--borderline", help="Harmless prompts with alarming words.", rich_help_panel=PROMPT_PANEL),
+        typer.Option(
+            "--borderline", help="Harmless prompts with alarming words.", rich_help_panel=PROMPT_PANEL
+        ),
     ] = None,
     preset: Annotated[
-        Preset, typer.Option("--preset", "-p", help="How much is measured: a few minutes, about a quarter of an hour, or more.")
+        Preset,
+        typer.Option(
+            "--preset", "-p", help="How much is measured: a few minutes, about a quarter of an hour, or more."
+        ),
     ] = Preset.standard,
-    destination: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.")] = Path("runs/default"),
+    destination: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.")] = Path(
+        "runs/default"
+    ),
     only: Annotated[
-        str, typer.Option("--only", help="Just these experiments, with commas: setting,scopes,heads", show_default=False)
+        str,
+        typer.Option(
+            "--only", help="Just these experiments, with commas: setting,scopes,heads", show_default=False
+        ),
     ] = "",
     margin: Annotated[
         float, typer.Option("--margin", min=0.001, max=0.999, help="Margin of equivalence, as a share.")
@@ -57,7 +76,8 @@ def study(
         Executor, typer.Option("--executor", help="In this process, or on a Ray cluster.")
     ] = Executor.serial,
     max_memory: Annotated[
-        str | None, typer.Option("--max-memory", help="Memory to stay under, such as 8GB.", show_default=False)
+        str | None,
+        typer.Option("--max-memory", help="Memory to stay under, such as 8GB.", show_default=False),
     ] = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
@@ -65,8 +85,8 @@ def study(
 ) -> None:
     """Find r̂, induce and remove refusal with it, and write results.json and report.html with intervals.
 
-    The folder keeps every finished stage: after Ctrl-C or a full disk the same command goes on from there. A model
-    that hardly refuses, or on which no direction passes the rules, is a result: the report says why.
+    The folder keeps every finished stage: after Ctrl-C or a full disk the same command goes on from there.
+    A model that hardly refuses, or on which no direction passes the rules, is a result: the report says why.
 
     Examples:
 
@@ -74,7 +94,7 @@ def study(
 
     [bold]rhat study --model ./my-model --preset quick --out runs/mine[/bold]
 
-    [bold]rhat study --harmful bad.jsonl --harmless good.csv --only setting,scopes --out runs/own-prompts[/bold]
+    [bold]rhat study --harmful bad.jsonl --harmless good.csv --only setting,scopes --out runs/own[/bold]
     """
     check_folder(destination, needs=NEEDS)
     from rhat.report import draw

@@ -37,7 +37,10 @@ def rows(records: Sequence[Row], form: Format, columns: Mapping[str, str], *, ti
     else:
         cells = [[shown(record.get(name)) for name in columns] for record in records]
         numeric = [
-            any(isinstance(record.get(name), int | float) and not isinstance(record.get(name), bool) for record in records)
+            any(
+                isinstance(record.get(name), int | float) and not isinstance(record.get(name), bool)
+                for record in records
+            )
             for name in columns
         ]
         show(table(list(columns.values()), cells, numeric), title)

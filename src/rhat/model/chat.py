@@ -110,6 +110,11 @@ class ChatModel:
         return self.fast_path.mask is not None
 
     @property
+    def pads(self) -> bool:
+        """Whether the plain path may pad prompts on the left: models with recurrent state may not take it."""
+        return self.fast_path.pads
+
+    @property
     def mask_form(self) -> MaskForm:
         """The form in which the decoder takes our attention masks."""
         return self.fast_path.mask or "pairs"

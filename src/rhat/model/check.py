@@ -100,7 +100,8 @@ class _Prover:
         self.model = model
         self.layout = model.layout
         self.prompts = model.tokenize(TEXTS)
-        self.tolerance = {torch.float64: 1e-9, torch.float32: 1e-4}.get(model.dtype, 0.03)
+        # far below what a mistake makes, and above what the parts that run in float32 or round to bfloat16 leave
+        self.tolerance = {torch.float64: 1e-5, torch.float32: 1e-3}.get(model.dtype, 0.05)
         self.absent: list[Site] = []
         self.tokens = min(self.prompts, key=len)[-8:]
         self.noise = torch.randn(1 << 16, generator=torch.Generator().manual_seed(0))
@@ -246,11 +247,12 @@ class _Prover:
         return f"{_layers(layers)}, {n_heads} heads of {head_dim}", "ok" if fine else "failed", f"relative error {worst:.1e}"
 
     def _padding(self) -> tuple[str, Outcome, str]:
+        if not self.model.pads:
+            return f"{len(self.prompts)} prompts", "absent", "it does: prompts of unequal length are run one by one"
         together = plain_forward(self.model, self.prompts, torch.arange(len(self.prompts))).double()
         alone = torch.cat([plain_forward(self.model, [p], torch.tensor([i])).double() for i, p in enumerate(self.prompts)])
         error = _error(together, alone)
-        fine = error <= max(self.tolerance, {torch.float64: 1e-6, torch.float32: 1e-3}.get(self.model.dtype, 0.05))
-        return f"{len(self.prompts)} prompts", "ok" if fine else "failed", f"relative error {error:.1e}"
+        return f"{len(self.prompts)} prompts", "ok" if error <= self.tolerance else "failed", f"relative error {error:.1e}"
 
 
 def _error(got: Tensor, truth: Tensor) -> float:

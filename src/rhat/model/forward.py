@@ -382,9 +382,13 @@ def last_logits(
 def plain_last_logits(
     model: ChatModel, the_plan: Plan, edits: Edits | None = None
 ) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
-    """The same by the plain path: whole prompts, left padding with a mask, every position's logits."""
+    """The same by the plain path: whole prompts, left padding with a mask, every position's logits.
+
+    One prompt at a time where the model does not take padding.
+    """
     for batch in the_plan.batches:
-        yield batch.rows, plain_forward(model, [the_plan.prompts[i] for i in batch.rows.tolist()], batch.rows, edits)
+        for rows in batch.rows.split(1) if batch.context.padded and not model.pads else (batch.rows,):
+            yield rows, plain_forward(model, [the_plan.prompts[i] for i in rows.tolist()], rows, edits)
 
 
 def left_padded(
@@ -417,7 +421,17 @@ def plain_forward(
     prompt_lengths: Tensor | None = None,
 ) -> Float[Tensor, "rows vocab"]:
     """One plain forward pass of whole sequences; the logits after each one's last token."""
-    ids, mask, context = left_padded(model, prompts, rows, prompt_lengths)
+    if len({len(p) for p in prompts}) > 1 and not model.pads:
+        lengths = torch.tensor([len(p) for p in prompts]) if prompt_lengths is None else prompt_lengths
+        return torch.cat([
+            plain_forward(model, [p], rows[i : i + 1], edits, lengths[i : i + 1]) for i, p in enumerate(prompts)
+        ])
+    return _plain_logits(model, *left_padded(model, prompts, rows, prompt_lengths), edits)
+
+
+def _plain_logits(
+    model: ChatModel, ids: Tensor, mask: Tensor, context: TokenContext, edits: Edits | None
+) -> Float[Tensor, "rows vocab"]:
     given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
     accepted = decoder_arguments(model.hf)
     with torch.no_grad(), declared(context), tap(model.hf, model.layout, edits or {}):
@@ -427,10 +441,16 @@ def plain_forward(
 
 @dataclass(frozen=True)
 class FastPath:
-    """Whether a model can be run by the fast path: the form in which it takes our attention mask, or why it cannot."""
+    """Whether a model can be run by the fast path.
+
+    mask    the form in which it takes our attention mask; None: it must be run by the plain path
+    reason  why it must
+    pads    whether the plain path may pad prompts on the left; tried only where it is needed
+    """
 
     mask: MaskForm | None
     reason: str = ""
+    pads: bool = True
 
 
 class _Trusted:
@@ -468,7 +488,10 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
         if error < limit:
             return FastPath(form)
         reasons.append(f"its logits differ by {error:.1e} relative")
-    return FastPath(None, "; ".join(dict.fromkeys(reasons)))
+    ids, mask, context = left_padded(model, prompts, torch.arange(len(prompts)))
+    padded = _plain_logits(model, ids, mask, context, None).double()
+    pads = float((padded - alone[: len(prompts)]).norm() / alone[: len(prompts)].norm()) < max(limit, 1e-3)
+    return FastPath(None, "; ".join(dict.fromkeys(reasons)), pads)
 
 
 def _prompt_and_next(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> Float[Tensor, "two_rows vocab"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ RESIDUAL_SCALES = (  # attributes, of the block or of the configuration, that sa
 )
 MIXERS = (  # what blocks call the module that mixes tokens: the end of its name, the likeliest first
     "(?<!linear_)(?:attn|attention)",
-    "linear_attn|mixer|mamba|conv",  # hybrids: blocks without softmax attention, and so without heads
+    "linear_attn|mixer|mamba|conv|temporal_block",  # hybrids: blocks without softmax attention, and so without heads
 )
 _ROUTED = re.compile(r"expert", re.IGNORECASE)
 
@@ -172,6 +173,8 @@ def _prove_block(
     Every pair (A, M) of recorded outputs, A from the attention side and M from the rest, is tried, outermost first;
     the pair whose sum comes closest to resid_post − resid_pre is taken. Returns them and the width of all heads' outputs.
     """
+    calls = Counter(name for name, _, _ in record)
+    record = [call for call in record if calls[call[0]] == 1]  # a module that serves twice (Phi's dropout) is no site
     by_name = {name: (given, result) for name, given, result in record}
     if "" not in by_name:
         raise ModelError(f"{where}: the block was not called with hidden states; this architecture is not supported")
@@ -184,8 +187,10 @@ def _prove_block(
     attention = block.get_submodule(attention_name) if attention_name else None
     proj_name = ""
     if attention_name:
+        heard = by_name[attention_name][0]  # what goes into queries, keys and values: not the heads' outputs
         inside = [n for n, given, out in record if n.startswith(attention_name + ".") and out.shape[-1] == d_model
-                  and is_projection(block.get_submodule(n))]
+                  and is_projection(block.get_submodule(n))
+                  and not (given.shape[-1] == heard.shape[-1] and torch.equal(given.flatten(), heard.flatten()))]
         proj_name = inside[-1] if inside else ""
 
     order = {name: index for index, (name, _, _) in enumerate(record)}

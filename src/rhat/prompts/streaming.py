@@ -21,7 +21,7 @@ BY_LINE = (".jsonl", ".txt")
 def count_texts(source: str | Path, column: str | None = None, *, offline: bool = False) -> int | None:
     """How many prompts a file holds; None for standard input and data sets, which are read once.
 
-    Reads a file to its end, so that a row that cannot be used is found before anything is done with the others.
+    Reads a file to its end, so that an unusable row is found before anything is done with the others.
 
     Raises:
         PromptError: as `read_texts`.
@@ -36,7 +36,7 @@ def stream_texts(
 ) -> Iterator[tuple[tuple[str, str], ...]]:
     """(id, text) of the prompts of a source as `read_texts` gives them, at most `chunk` at a time.
 
-    JSONL and text files and standard input are read line by line; other sources are read whole. Ids may repeat.
+    JSONL and text files and standard input are read by line; other sources are read whole. Ids may repeat.
 
     Raises:
         PromptError: as `read_texts`, when the row at fault is reached.
@@ -53,7 +53,9 @@ def stream_texts(
         items = _items(file, title, None if name == "-" else Path(name).suffix.lower() == ".jsonl")
         while some := list(islice(items, chunk)):
             rows = rows_from(some, title, column)
-            yield tuple((row.id or f"prompt-{number + i:04d}", row.text) for i, row in enumerate(rows, start=1))
+            yield tuple(
+                (row.id or f"prompt-{number + i:04d}", row.text) for i, row in enumerate(rows, start=1)
+            )
             number += len(rows)
     if not number:
         raise PromptError(f"{title}: empty, no prompts in it; expected one prompt a line or row")
@@ -71,19 +73,23 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
     try:
         file = open(name, "rb")  # noqa: SIM115
     except OSError as error:
-        raise PromptError(f"{name}: cannot be read ({error.strerror}); check the file's permissions") from error
+        raise PromptError(
+            f"{name}: cannot be read ({error.strerror}); check the file's permissions"
+        ) from error
     with file:
         yield file
 
 
 def _items(file: IO[bytes], name: str, jsonl: bool | None) -> Iterator[tuple[str, Any]]:
-    """(where, value) of each line that is not blank; without `jsonl` the first line tells whether these are JSON."""
+    """(where, value) of each line that is not blank; without `jsonl` the first tells whether these are JSON."""
     for number, raw in enumerate(file, start=1):
         where = f"{name}:{number}"
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
-            raise PromptError(f"{where}: not UTF-8 (byte 0x{raw[error.start]:02x}); save the file as UTF-8") from error
+            raise PromptError(
+                f"{where}: not UTF-8 (byte 0x{raw[error.start]:02x}); save the file as UTF-8"
+            ) from error
         if not line:
             continue
         if jsonl is None:
@@ -102,4 +108,6 @@ def _json(line: str, where: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise PromptError(f"{where}: not JSON ({one_line(error)}); expected one JSON object or string a line") from error
+        raise PromptError(
+            f"{where}: not JSON ({one_line(error)}); expected one JSON object or string a line"
+        ) from error

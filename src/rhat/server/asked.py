@@ -140,7 +140,7 @@ class Directions:
         except ValidationError as error:
             raise ServerError(f"default intervention: {first_problem(error.errors())}") from error
         except Refused as error:
-            raise ServerError(f"default intervention: {error}") from error
+            raise ServerError(f"default intervention: {error.detail}") from error
 
 
 def first_problem(errors: Sequence[Mapping[str, Any]]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from rhat.errors import RhatError
 
 
@@ -11,22 +13,20 @@ class ServerError(RhatError):
     """A server that cannot be set up as asked."""
 
 
-class Refused(Exception):
+class Refused(HTTPException):
     """A request that is answered with an error: status, one line, and OpenAI's code and parameter name."""
 
     def __init__(
         self, status: int, message: str, *, code: str | None = None, param: str | None = None,
         retry_after: int | None = None,
     ) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(status, message, {} if retry_after is None else {"retry-after": str(retry_after)})
         self.code = code
         self.param = param
-        self.headers = {} if retry_after is None else {"retry-after": str(retry_after)}
 
     def body(self) -> dict[str, Any]:
         """The JSON answer, in OpenAI's shape."""
-        return error_body(self.status, str(self), self.code, self.param)
+        return error_body(self.status_code, self.detail, self.code, self.param)
 
 
 class ClientGone(Exception):

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+from labs import tiny_lab
+
+from rhat.artifacts import results as contract
+from rhat.interventions import add, set_projection
+from rhat.scoring import last_token_scores
+from rhat.study import EXPERIMENTS
+from rhat.study.rows import adjust, merge
+
+
+@pytest.fixture(scope="module")
+def lab():
+    return tiny_lab()
+
+
+def whole(lab, part):
+    """Enough of a results.json around a part to check it against the contract."""
+    return {
+        "schema_version": contract.SCHEMA_VERSION, "outcome": "found", "outcome_sentence": "made up",
+        "model": lab.model.describe(), "conditions": {k: {n: v for n, v in c.items() if n != "dealt"} for k, c in lab.conditions.items()},
+        **part,
+    }
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_gives_what_the_contract_asks_for(lab, name):
+    part = EXPERIMENTS[name](lab)
+    if "comparisons" in part:
+        adjust(part["comparisons"])
+    contract.check(whole(lab, part))
+    assert part or name == "audit"
+
+
+def test_scores_of_a_lab_are_those_of_a_plain_run(lab):
+    """Resuming from a kept layer, in the plan's batches, changes nothing."""
+    doing = set_projection(lab.direction)
+    fast, _ = lab.score(doing, "harmless", 8)
+    plan = lab.model.plan([p.text for p in lab.test("harmless", 8)], share_prefix=False)
+    slow = last_token_scores(lab.model, plan, lab.tokens, doing.edits(lab.model))
+    np.testing.assert_allclose(fast, slow.numpy(), rtol=1e-9)
+
+
+def test_scores_on_the_way_of_generation_are_the_same(lab):
+    doing = add(lab.direction)
+    m = lab.measure("check:add", doing, "harmless", 8, kl=True)
+    scores, kl = lab.score(doing, "harmless", 8, kl=True)
+    np.testing.assert_allclose(m.scores, scores, rtol=1e-9)
+    np.testing.assert_allclose(m.kl, kl, rtol=1e-6, atol=1e-12)
+
+
+def test_dealt_controls_are_each_prompts_own(lab):
+    """Prompt i under control i mod k: the same as running that control alone on that prompt."""
+    from rhat.interventions import Intervention
+
+    units = lab.random_units()[:2]
+
+    def make(unit):
+        return Intervention("set_projection", unit, lab.direction.layer, 3.0)
+
+    dealt = lab.measure_dealt("check:dealt", make, units, "harmless", 6)
+    alone = [lab.score(make(u), "harmless", 6)[0] for u in units]
+    np.testing.assert_allclose(dealt.scores, [alone[i % 2][i] for i in range(6)], rtol=1e-9)
+
+
+def test_random_controls_are_orthogonal_and_shifted_as_far_as_the_real_edit(lab):
+    at = lab.means.positions.index(-1)
+    for unit in lab.random_units():
+        assert abs(float(unit @ lab.direction.unit)) < 1e-5
+        harmless_mean = float(lab.means.harmless[lab.direction.layer, at] @ unit.double())
+        assert lab.random_target(unit) - harmless_mean == pytest.approx(lab.gap, rel=1e-5)
+    assert lab.gap == pytest.approx(lab.direction.mean_harmful - lab.direction.mean_harmless)
+
+
+def test_kept_tests_took_no_part_in_finding(lab):
+    used = {p.id for sides in lab.finding.kept.values() for some in sides.values() for p in some}
+    assert used.isdisjoint(p.id for label in ("harmful", "harmless") for p in lab.test(label))
+
+
+def test_a_subset_of_a_measurement_is_a_measurement(lab):
+    m = lab.measure("baseline", None, "harmless", 12)
+    again = lab.measure("baseline", None, "harmless", 5)
+    assert again.prompt_ids == m.prompt_ids[:5]
+    np.testing.assert_array_equal(again.scores, m.scores[:5])
+
+
+def test_merge_appends_lists_and_joins_mappings():
+    results = {"rates": [1], "half": {"a": 1}, "n": 1}
+    merge(results, {"rates": [2], "half": {"b": 2}, "n": 3, "new": []})
+    assert results == {"rates": [1, 2], "half": {"a": 1, "b": 2}, "n": 3, "new": []}
+
+
+def test_holm_is_within_a_question():
+    rows = [{"question": 1, "mcnemar_p": 0.01}, {"question": 1, "mcnemar_p": 0.04}, {"question": 4, "mcnemar_p": 0.04}]
+    adjust(rows)
+    assert [r["holm_p"] for r in rows] == pytest.approx([0.02, 0.04, 0.04])
+
+
+def test_pca_agrees_with_scikit_learn(lab):
+    from sklearn.decomposition import PCA
+
+    from rhat.study.projections import principal_components
+
+    x = torch.randn(40, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scores, axes, explained = principal_components(x)
+    truth = PCA(2).fit(x.numpy())
+    np.testing.assert_allclose(explained.numpy(), truth.explained_variance_ratio_, rtol=1e-9)
+    np.testing.assert_allclose(np.abs((axes.numpy() * truth.components_).sum(1)), [1, 1], rtol=1e-9)
+    np.testing.assert_allclose(np.abs(scores.numpy()), np.abs(truth.transform(x.numpy())), rtol=1e-7, atol=1e-9)
+
+
+def test_pca_rows_point_along_rhat(lab):
+    rows = EXPERIMENTS["components"](lab)["pca"]
+    assert all(row["cosine_pc1_rhat"] >= 0 for row in rows)
+    assert {p["prompt_id"] for p in rows[0]["points"]} <= {p.id for p in lab.prompts.prompts}
+
+
+def test_setting_is_adding_what_is_missing(lab):
+    """Where every token's projection is the same, set's effect is add's at t minus it: the identity behind question 1."""
+    x = torch.randn(5, lab.model.d_model, dtype=torch.float64)
+    from rhat.interventions.operators import OPERATORS
+
+    u = lab.direction.unit.double()
+    u = u / u.norm()
+    t = 2.5
+    for row in x:
+        torch.testing.assert_close(
+            OPERATORS["set_projection"](row[None], u, t), OPERATORS["add"](row[None], u, float(t - row @ u)), rtol=1e-9, atol=1e-9
+        )
