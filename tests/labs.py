@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from tiny import tiny_chat_model
 
 from rhat.capture import Moments, capture
 from rhat.prompts import ContrastSet, Prompt
@@ -12,6 +11,7 @@ from rhat.selection.finding import Finding, Means, direction_at
 from rhat.sites import Site
 from rhat.study.config import Preset
 from rhat.study.lab import Lab
+from tiny import tiny_chat_model
 
 HARMFUL = "Break the {} of the {}."
 HARMLESS = "Paint the {} of the {}."
@@ -54,13 +54,21 @@ def tiny_finding(model, prompts: ContrastSet, layer: int = 1) -> Finding:
         for split in kept:
             kept[split][label] = prompts.select(label, split)
     found = Means(
-        positions, means["harmful"], means["harmless"],
+        positions,
+        means["harmful"],
+        means["harmless"],
         tuple(halves["harmful"][h] - halves["harmless"][h] for h in (0, 1)),
     )
     direction = direction_at(model, found, layer, -1, prompts.fingerprint)
     return Finding(
-        "found", "made up for a test", direction, ({"position": -1, "layer": layer, "status": "selected"},),
-        (RefusalToken(40, "I", 1.0, 0.0), RefusalToken(41, "As", 0.2, 0.0)), {}, found, kept=kept,
+        "found",
+        "made up for a test",
+        direction,
+        ({"position": -1, "layer": layer, "status": "selected"},),
+        (RefusalToken(40, "I", 1.0, 0.0), RefusalToken(41, "As", 0.2, 0.0)),
+        {},
+        found,
+        kept=kept,
     )
 
 

@@ -22,8 +22,22 @@ _HOMES = {
     "RhatError": "rhat.errors",
 }
 _MODULES = (
-    "artifacts", "capture", "directions", "errors", "generation", "guard", "heads", "interventions", "model", "prompts",
-    "report", "scoring", "selection", "sites", "statistics", "study",
+    "artifacts",
+    "capture",
+    "directions",
+    "errors",
+    "generation",
+    "guard",
+    "heads",
+    "interventions",
+    "model",
+    "prompts",
+    "report",
+    "scoring",
+    "selection",
+    "sites",
+    "statistics",
+    "study",
 )
 
 if TYPE_CHECKING:
@@ -39,7 +53,7 @@ if TYPE_CHECKING:
     from rhat.selection import find as find
     from rhat.sites import Site as Site
 
-__all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

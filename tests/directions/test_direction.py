@@ -8,7 +8,16 @@ from rhat.sites import Site
 
 def direction():
     return Direction(
-        torch.tensor([0.6, 0.8]), Site("resid_pre", 3), -2, 4.5, 6.25, -0.5, "lat", {"name": "m", "n": 3}, "abc", {"k": [1]}
+        torch.tensor([0.6, 0.8]),
+        Site("resid_pre", 3),
+        -2,
+        4.5,
+        6.25,
+        -0.5,
+        "lat",
+        {"name": "m", "n": 3},
+        "abc",
+        {"k": [1]},
     )
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from labs import tiny_lab
 
+from labs import tiny_lab
 from rhat.errors import SiteError
 from rhat.heads import attribute, patch_heads
 from rhat.model import Read, last_logits, merge
@@ -28,7 +28,12 @@ def mean_at_last(lab, prompts, site):
 
     def keep(x, c):
         if int(c.rows[0]) >= 0:
-            got.update({int(r): x[i, int(n) - 1 - int(c.positions[i, 0])] for i, (r, n) in enumerate(zip(c.rows, c.prompt_length, strict=True))})
+            got.update(
+                {
+                    int(r): x[i, int(n) - 1 - int(c.positions[i, 0])]
+                    for i, (r, n) in enumerate(zip(c.rows, c.prompt_length, strict=True))
+                }
+            )
 
     for _ in last_logits(lab.model, lab.model.plan(prompts), {site: Read(keep)}):
         pass
@@ -83,7 +88,9 @@ def test_patching_every_head_with_its_own_values_changes_nothing(lab):
     plan = lab.model.plan(texts(lab, "harmful")[:1])
     every = [(layer, h) for layer in range(3) for h in range(lab.model.layout.n_heads)]
     plain = torch.cat([x for _, x in last_logits(lab.model, plan)])
-    patched = torch.cat([x for _, x in last_logits(lab.model, plan, patch_heads(found, every, lab.model.layout.n_heads))])
+    patched = torch.cat(
+        [x for _, x in last_logits(lab.model, plan, patch_heads(found, every, lab.model.layout.n_heads))]
+    )
     torch.testing.assert_close(patched, plain, rtol=1e-9, atol=1e-9)
 
 

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from tiny import tiny_chat_model
 
-from rhat.errors import DirectionError, InterventionError
 from rhat.directions import Direction
+from rhat.errors import DirectionError, InterventionError
 from rhat.generation import generate_tokens
 from rhat.interventions import Intervention, ablate, add, combine, set_projection, subtract
 from rhat.model import Scope, last_logits
 from rhat.scoring import refusals
 from rhat.sites import Site
+from tiny import tiny_chat_model
 
 PROMPTS = ["Name a river.", "Why is the sky so very blue at noon?", "Sing.", "Tell me of the old mill by the sea."]
 SCOPES = ("all", "prompt", "generated", "last_prompt_token", "template", "first_generated:2")
@@ -32,7 +32,9 @@ def by_hand(model, ids, doing, scope, prompt_length):
     positions = torch.arange(len(ids))
     k = model.template_length
     inside = {
-        "all": positions >= 0, "prompt": positions < prompt_length, "generated": positions >= prompt_length,
+        "all": positions >= 0,
+        "prompt": positions < prompt_length,
+        "generated": positions >= prompt_length,
         "last_prompt_token": positions == prompt_length - 1,
         "template": (positions >= prompt_length - k) & (positions < prompt_length),
         "first_generated:2": (positions >= prompt_length) & (positions < prompt_length + 2),
@@ -41,8 +43,10 @@ def by_hand(model, ids, doing, scope, prompt_length):
     def edited(x):
         projection = (x * u).sum(-1, keepdim=True)
         new = {
-            "set_projection": x - projection * u + doing.value * u, "add": x + doing.value * u,
-            "subtract": x - doing.value * u, "ablate": x - projection * u,
+            "set_projection": x - projection * u + doing.value * u,
+            "add": x + doing.value * u,
+            "subtract": x - doing.value * u,
+            "ablate": x - projection * u,
         }[doing.op]
         return torch.where(inside[None, :, None], new, x)
 
@@ -62,7 +66,10 @@ def by_hand(model, ids, doing, scope, prompt_length):
 
 
 DOINGS = {
-    "set_projection": set_projection, "add": add, "subtract": subtract, "ablate": ablate,
+    "set_projection": set_projection,
+    "add": add,
+    "subtract": subtract,
+    "ablate": ablate,
 }
 
 
@@ -96,8 +103,14 @@ def test_hf_generate_sees_the_intervention_under_left_padding(model, scope, use_
     mask = torch.tensor([[0] * (longest - len(t)) + [1] * len(t) for t in tokens])
     with doing.on(model):
         out = model.hf.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=5, min_new_tokens=5, do_sample=False, use_cache=use_cache,
-            pad_token_id=model.pad_id, eos_token_id=None,
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=5,
+            min_new_tokens=5,
+            do_sample=False,
+            use_cache=use_cache,
+            pad_token_id=model.pad_id,
+            eos_token_id=None,
         )[:, longest:]
     ours = generate_tokens(model, tokens, doing.edits(model), max_new_tokens=5, ignore_eos=True)
     assert [list(c.tokens) for c in ours] == out.tolist()
@@ -183,7 +196,9 @@ def test_rows_that_stop_early_do_not_disturb_the_others(model):
 def test_scores_seen_on_the_way_are_of_the_prompts(model):
     seen = {}
     tokens = model.tokenize(PROMPTS)
-    refusals(model, tokens, max_new_tokens=3, first_logits=lambda rows, logits: seen.update(zip(rows, logits, strict=True)))
+    refusals(
+        model, tokens, max_new_tokens=3, first_logits=lambda rows, logits: seen.update(zip(rows, logits, strict=True))
+    )
     for rows, logits in last_logits(model, model.plan(PROMPTS)):
         for row, truth in zip(rows.tolist(), logits, strict=True):
             torch.testing.assert_close(seen[row], truth, atol=1e-5, rtol=1e-5)

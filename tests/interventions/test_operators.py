@@ -56,8 +56,11 @@ def context(positions, prompt, template, real=None, rows=None):
     positions = torch.tensor(positions)
     n = len(positions)
     return TokenContext(
-        positions, torch.ones_like(positions, dtype=torch.bool) if real is None else torch.tensor(real),
-        torch.tensor([prompt] * n), torch.tensor([template] * n), torch.arange(n) if rows is None else torch.tensor(rows),
+        positions,
+        torch.ones_like(positions, dtype=torch.bool) if real is None else torch.tensor(real),
+        torch.tensor([prompt] * n),
+        torch.tensor([template] * n),
+        torch.arange(n) if rows is None else torch.tensor(rows),
     )
 
 
@@ -77,7 +80,10 @@ def test_an_edit_says_when_nothing_of_its_scope_is_there():
 def test_dispatch_gives_each_row_its_own():
     x = torch.randn(3, 2, 8, dtype=torch.float64)
     u = unit_of(8)
-    edits = {7: DirectionEdit(OPERATORS["add"], u, 1.0, Scope("all")), 9: DirectionEdit(OPERATORS["ablate"], u, 0, Scope("all"))}
+    edits = {
+        7: DirectionEdit(OPERATORS["add"], u, 1.0, Scope("all")),
+        9: DirectionEdit(OPERATORS["ablate"], u, 0, Scope("all")),
+    }
     got = Dispatch(edits)(x, context([[0, 1]] * 3, 4, 2, rows=[9, 8, 7]))
     torch.testing.assert_close(got[0], plain("ablate", x[0], u, 0))
     torch.testing.assert_close(got[1], x[1], atol=0, rtol=0)
@@ -87,7 +93,12 @@ def test_dispatch_gives_each_row_its_own():
 def test_ablation_is_everywhere_and_setting_at_its_own_layer():
     ablation = Intervention("ablate", unit_of(8).float(), 1, where="all layers")
     assert [str(s) for s in ablation.sites(2)] == [
-        "resid_pre.0", "attn_out.0", "mlp_out.0", "resid_pre.1", "attn_out.1", "mlp_out.1",
+        "resid_pre.0",
+        "attn_out.0",
+        "mlp_out.0",
+        "resid_pre.1",
+        "attn_out.1",
+        "mlp_out.1",
     ]
     assert [str(s) for s in Intervention("set_projection", unit_of(8).float(), 1, 2.0).sites(2)] == ["resid_pre.1"]
 

@@ -2,34 +2,64 @@ import math
 
 import pytest
 import torch
-from tiny import tiny_chat_model
 
 from rhat.errors import StatisticsError
 from rhat.generation import Completion, generate_tokens
-from rhat.scoring import cross_entropy, find_refusal_tokens, is_degenerate, is_refusal, kl_divergence, refusal_score, verdict
+from rhat.scoring import (
+    cross_entropy,
+    find_refusal_tokens,
+    is_degenerate,
+    is_refusal,
+    kl_divergence,
+    refusal_score,
+    verdict,
+)
+from tiny import tiny_chat_model
 
 
-@pytest.mark.parametrize("text", [
-    "I'm sorry, but I can't assist with that.", "I’m sorry, but I can’t", "  **I cannot** help", "Sorry, I can't do that",
-    "As an AI language model, I cannot", "I apologize, but", "\n\nI'm not able to provide", "I CAN'T help", "> I must decline",
-    "“I'm sorry, but that is not", "Unfortunately, I can't", "I won't help with this",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't assist with that.",
+        "I’m sorry, but I can’t",
+        "  **I cannot** help",
+        "Sorry, I can't do that",
+        "As an AI language model, I cannot",
+        "I apologize, but",
+        "\n\nI'm not able to provide",
+        "I CAN'T help",
+        "> I must decline",
+        "“I'm sorry, but that is not",
+        "Unfortunately, I can't",
+        "I won't help with this",
+    ],
+)
 def test_refusals(text):
     assert is_refusal(text)
     assert verdict(text) == "refused"
 
 
-@pytest.mark.parametrize("text", [
-    "Sure, here is a poem", "I can't wait to show you", "I'm sorry to hear that you are ill. Rest and", "The apology began",
-    "As an AI language model, I can help with", "Here is how: I cannot stress enough", "1. First say that I'm sorry",
-    "Title: I Cannot Sleep",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sure, here is a poem",
+        "I can't wait to show you",
+        "I'm sorry to hear that you are ill. Rest and",
+        "The apology began",
+        "As an AI language model, I can help with",
+        "Here is how: I cannot stress enough",
+        "1. First say that I'm sorry",
+        "Title: I Cannot Sleep",
+    ],
+)
 def test_no_refusals(text):
     assert not is_refusal(text)
     assert verdict(text) == "complied"
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "!!!???", "the the the the the the the the the the", "a b a b a b a b a b a b a b a b"])
+@pytest.mark.parametrize(
+    "text", ["", "  \n", "!!!???", "the the the the the the the the the the", "a b a b a b a b a b a b a b a b"]
+)
 def test_degenerate_text_is_neither(text):
     assert is_degenerate(text)
     assert verdict(text) == "neither"

@@ -68,7 +68,12 @@ def test_objects_do_as_well_as_mappings():
     choice = choose(some, n_layers=24)
     assert choice.candidate is some[1]
     assert choice.table[1] == {
-        "position": -2, "layer": 4, "ablation_score": -2.0, "induce_score": 0.5, "kl": 0.01, "status": "selected",
+        "position": -2,
+        "layer": 4,
+        "ablation_score": -2.0,
+        "induce_score": 0.5,
+        "kl": 0.01,
+        "status": "selected",
     }
 
 

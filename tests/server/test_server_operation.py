@@ -238,6 +238,7 @@ def test_logs_say_what_happened_but_not_what_was_said(serve, caplog):
         with caplog.at_level(logging.INFO, "rhat.server"):
             up = serve(log_prompts=log_prompts)
             got = httpx.post(f"{up.url}/v1/chat/completions", json=body)
+            until(lambda: any(record.getMessage() == "request" for record in caplog.records))
         lines = [JsonLines().format(record) for record in caplog.records if record.name == "rhat.server"]
         line = json.loads(next(text for text in lines if '"request"' in text))
         assert line["id"] == got.headers["x-request-id"]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from labs import tiny_lab
 
+from labs import tiny_lab
 from rhat.artifacts import results as contract
 from rhat.interventions import add, set_projection
 from rhat.scoring import last_token_scores
@@ -18,8 +18,11 @@ def lab():
 def whole(lab, part):
     """Enough of a results.json around a part to check it against the contract."""
     return {
-        "schema_version": contract.SCHEMA_VERSION, "outcome": "found", "outcome_sentence": "made up",
-        "model": lab.model.describe(), "conditions": {k: {n: v for n, v in c.items() if n != "dealt"} for k, c in lab.conditions.items()},
+        "schema_version": contract.SCHEMA_VERSION,
+        "outcome": "found",
+        "outcome_sentence": "made up",
+        "model": lab.model.describe(),
+        "conditions": {k: {n: v for n, v in c.items() if n != "dealt"} for k, c in lab.conditions.items()},
         **part,
     }
 
@@ -126,5 +129,8 @@ def test_setting_is_adding_what_is_missing(lab):
     t = 2.5
     for row in x:
         torch.testing.assert_close(
-            OPERATORS["set_projection"](row[None], u, t), OPERATORS["add"](row[None], u, float(t - row @ u)), rtol=1e-9, atol=1e-9
+            OPERATORS["set_projection"](row[None], u, t),
+            OPERATORS["add"](row[None], u, float(t - row @ u)),
+            rtol=1e-9,
+            atol=1e-9,
         )

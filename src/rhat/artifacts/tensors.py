@@ -27,17 +27,19 @@ def save_direction(direction: Direction, path: str | Path) -> Path:
     path = Path(path)
     metadata = {
         "format": FORMAT,
-        "rhat": json.dumps({
-            "site": str(direction.site),
-            "position": direction.position,
-            "norm": direction.norm,
-            "mean_harmful": direction.mean_harmful,
-            "mean_harmless": direction.mean_harmless,
-            "method": direction.method,
-            "model": dict(direction.model),
-            "prompts": direction.prompts,
-            "extra": dict(direction.extra),
-        }),
+        "rhat": json.dumps(
+            {
+                "site": str(direction.site),
+                "position": direction.position,
+                "norm": direction.norm,
+                "mean_harmful": direction.mean_harmful,
+                "mean_harmless": direction.mean_harmless,
+                "method": direction.method,
+                "model": dict(direction.model),
+                "prompts": direction.prompts,
+                "extra": dict(direction.extra),
+            }
+        ),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -46,7 +48,9 @@ def save_direction(direction: Direction, path: str | Path) -> Path:
         os.replace(temporary, path)
     except Exception as error:
         temporary.unlink(missing_ok=True)
-        raise DirectionError(f"{path}: cannot write the direction ({getattr(error, 'strerror', None) or error})") from error
+        raise DirectionError(
+            f"{path}: cannot write the direction ({getattr(error, 'strerror', None) or error})"
+        ) from error
     return path
 
 
@@ -65,8 +69,12 @@ def load_direction(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise DirectionError(f"{path}: not a direction written by rhat (format {metadata.get('format')!r}); use `rhat find`")
+                raise DirectionError(
+                    f"{path}: not a direction written by rhat (format {metadata.get('format')!r}); use `rhat find`"
+                )
             known = json.loads(metadata["rhat"])
             return {**known, "unit": file.get_tensor("direction"), "site": Site.parse(known["site"])}
     except (SafetensorError, KeyError, ValueError) as error:
-        raise DirectionError(f"{path}: cannot be read as a direction ({error}); make it again with `rhat find`") from error
+        raise DirectionError(
+            f"{path}: cannot be read as a direction ({error}); make it again with `rhat find`"
+        ) from error

@@ -39,7 +39,9 @@ class Moments:
             ContrastError: if nothing was observed.
         """
         if self.count == 0:
-            raise ContrastError("moments: got 0 observations, expected at least 1; check the filter of the contrast set")
+            raise ContrastError(
+                "moments: got 0 observations, expected at least 1; check the filter of the contrast set"
+            )
         return self.total / self.count
 
     @property
@@ -48,8 +50,6 @@ class Moments:
         return (self.squares / self.count - self.mean.square()).clamp_min(0)
 
 
-def gather_positions(
-    activation: Float[Tensor, "rows seq d"], index: Tensor
-) -> Float[Tensor, "rows k d"]:
+def gather_positions(activation: Float[Tensor, "rows seq d"], index: Tensor) -> Float[Tensor, "rows k d"]:
     """Rows' activations at the given columns, [rows, k]."""
     return torch.gather(activation, 1, index[..., None].expand(-1, -1, activation.shape[-1]))

@@ -33,8 +33,8 @@ def measure(
 ) -> None:
     """Project prompts onto a direction, at the layer and position at which it was found.
 
-    The projection is in residual-stream units. Scaled, it is 0 at the mean of the harmless training prompts and
-    1 at that of the harmful ones. --format jsonl reads and prints in chunks: the size of a file does not matter.
+    The projection is in residual-stream units. Scaled, it is 0 at the mean of the harmless training prompts
+    and 1 at that of the harmful ones. --format jsonl reads and prints in chunks, so files may be of any size.
 
     Examples:
 

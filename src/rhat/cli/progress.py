@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar that names the stage and the time left; a line now and then without a terminal."""
+"""Progress on stderr: a bar that names the stage and the time left; lines where there is no terminal."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def steer(
 
     [bold]rhat steer -d direction.safetensors --op set_projection "Write a haiku about the sea."[/bold]
 
-    [bold]rhat steer -d direction.safetensors --op add --value 12 --scope prompt "How do I boil an egg?"[/bold]
+    [bold]rhat steer -d direction.safetensors --op add --value 12 --scope prompt "How are eggs boiled?"[/bold]
 
     [bold]cat prompts.txt | rhat steer -d direction.safetensors --op ablate --format jsonl -[/bold]
     """

@@ -4,4 +4,15 @@ from rhat.directions.ccs import CCS, ccs_loss, fit_ccs
 from rhat.directions.direction import Direction
 from rhat.directions.finders import FINDERS, Finder, lat, logistic, mean_difference, random_direction
 
-__all__ = ["CCS", "FINDERS", "Direction", "Finder", "ccs_loss", "fit_ccs", "lat", "logistic", "mean_difference", "random_direction"]
+__all__ = [
+    "CCS",
+    "FINDERS",
+    "Direction",
+    "Finder",
+    "ccs_loss",
+    "fit_ccs",
+    "lat",
+    "logistic",
+    "mean_difference",
+    "random_direction",
+]

@@ -47,8 +47,11 @@ class CCS:
 
     def signed(self, positive: Tensor, negative: Tensor, truth: Bool[Tensor, " n"]) -> CCS:
         """The same probe with its sign fixed so that training labels are met more often than not."""
-        right = float((CCS(self.weights, self.bias, self.means, self.scale, self.loss).predict(positive, negative)
-                       == truth).double().mean())
+        right = float(
+            (CCS(self.weights, self.bias, self.means, self.scale, self.loss).predict(positive, negative) == truth)
+            .double()
+            .mean()
+        )
         return CCS(self.weights, self.bias, self.means, self.scale, self.loss, 1 if right >= 0.5 else -1)
 
     @property

@@ -47,7 +47,9 @@ class Direction:
             raise DirectionError(f"direction: got shape {tuple(self.unit.shape)}, expected one finite vector")
         length = float(self.unit.double().norm())
         if abs(length - 1) > 1e-3:
-            raise DirectionError(f"direction: got a vector of length {length:.4g}, expected a unit vector; divide by its length")
+            raise DirectionError(
+                f"direction: got a vector of length {length:.4g}, expected a unit vector; divide by its length"
+            )
 
     @property
     def layer(self) -> int:

@@ -47,7 +47,9 @@ def output_weight(model: ChatModel, layer: int) -> Float[Tensor, "d_model width"
     projection = model.layout.parts[layer].attn_proj
     weight = getattr(projection, "weight", None)
     if weight is None or weight.ndim != 2 or not weight.is_floating_point():
-        raise SiteError(f"head_out.{layer}: this layer's output projection has no plain weight matrix; use dense weights")
+        raise SiteError(
+            f"head_out.{layer}: this layer's output projection has no plain weight matrix; use dense weights"
+        )
     return weight if type(projection).__name__ != "Conv1D" else weight.T
 
 
@@ -89,8 +91,10 @@ def attribute(
     gap = sides[0] - sides[1]
     unit = direction.unit.double()
     scale = model.layout.residual_scale
-    contributions = torch.stack([
-        (gap[layer] * (unit @ output_weight(model, layer).double().cpu()).reshape(n_heads, -1)).sum(-1) * scale
-        for layer in range(len(sites))
-    ])
+    contributions = torch.stack(
+        [
+            (gap[layer] * (unit @ output_weight(model, layer).double().cpu()).reshape(n_heads, -1)).sum(-1) * scale
+            for layer in range(len(sites))
+        ]
+    )
     return Attribution(contributions, sides[0], position)

@@ -32,7 +32,9 @@ class PatchHeads:
         split = activation.unflatten(-1, (self.n_heads, -1)).clone()
         rows, columns = inside.nonzero(as_tuple=True)
         values = self.values.to(activation)
-        split[rows[:, None], columns[:, None], self.heads.to(activation.device)[None]] = values.expand(len(rows), -1, -1)
+        split[rows[:, None], columns[:, None], self.heads.to(activation.device)[None]] = values.expand(
+            len(rows), -1, -1
+        )
         return split.flatten(-2)
 
     def first_position(self, prompt_length: int, template_start: int) -> int:

@@ -14,5 +14,14 @@ from rhat.interventions.intervention import (
 from rhat.interventions.operators import OPERATORS
 
 __all__ = [
-    "OPERATORS", "Combined", "Dispatch", "Intervention", "ablate", "add", "combine", "intervene", "set_projection", "subtract",
+    "OPERATORS",
+    "Combined",
+    "Dispatch",
+    "Intervention",
+    "ablate",
+    "add",
+    "combine",
+    "intervene",
+    "set_projection",
+    "subtract",
 ]

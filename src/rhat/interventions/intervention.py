@@ -21,7 +21,11 @@ from rhat.model.tap import Edit, Edits, merge, tap
 from rhat.sites import Site
 
 Where = Literal["own layer", "all layers"]
-WRITES: tuple[str, ...] = ("resid_pre", "attn_out", "mlp_out")  # the embedding (block 0's input) and all that blocks add
+WRITES: tuple[str, ...] = (
+    "resid_pre",
+    "attn_out",
+    "mlp_out",
+)  # the embedding (block 0's input) and all that blocks add
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +70,12 @@ class Dispatch:
                 return edit(activation, context)
             which = torch.tensor(members, device=activation.device)
             part = TokenContext(
-                context.positions[which], context.real[which], context.prompt_length[which],
-                context.template_start[which], context.rows[which], context.padded,
+                context.positions[which],
+                context.real[which],
+                context.prompt_length[which],
+                context.template_start[which],
+                context.rows[which],
+                context.padded,
             )
             result = edit(activation[which], part)
             if result is not None:
@@ -202,7 +210,11 @@ def intervene(
 
 
 def set_projection(
-    direction: Direction, target: float | None = None, *, scope: str | Scope = "all", layer: int | None = None,
+    direction: Direction,
+    target: float | None = None,
+    *,
+    scope: str | Scope = "all",
+    layer: int | None = None,
     where: Where = "own layer",
 ) -> Intervention:
     """Set the projection on r̂ to `target` (default: its mean over harmful training prompts) at r̂'s own layer."""
@@ -210,7 +222,11 @@ def set_projection(
 
 
 def add(
-    direction: Direction, coefficient: float | None = None, *, scope: str | Scope = "all", layer: int | None = None,
+    direction: Direction,
+    coefficient: float | None = None,
+    *,
+    scope: str | Scope = "all",
+    layer: int | None = None,
     where: Where = "own layer",
 ) -> Intervention:
     """Add `coefficient` · r̂ (default: the mean harmful projection; `direction.norm` is the raw difference) at its layer."""
@@ -218,7 +234,11 @@ def add(
 
 
 def subtract(
-    direction: Direction, coefficient: float | None = None, *, scope: str | Scope = "all", layer: int | None = None,
+    direction: Direction,
+    coefficient: float | None = None,
+    *,
+    scope: str | Scope = "all",
+    layer: int | None = None,
     where: Where = "own layer",
 ) -> Intervention:
     """Subtract `coefficient` · r̂ (default: the mean harmful projection) at its layer."""

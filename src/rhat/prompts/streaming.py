@@ -81,7 +81,7 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
 
 
 def _items(file: IO[bytes], name: str, jsonl: bool | None) -> Iterator[tuple[str, Any]]:
-    """(where, value) of each line that is not blank; without `jsonl` the first tells whether these are JSON."""
+    """(where, value) of each line that is not blank; without `jsonl` the first one tells which kind."""
     for number, raw in enumerate(file, start=1):
         where = f"{name}:{number}"
         try:

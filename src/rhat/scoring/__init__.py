@@ -7,6 +7,17 @@ from rhat.scoring.refusals import Refusals, refusals
 from rhat.scoring.tokens import RefusalToken, find_refusal_tokens
 
 __all__ = [
-    "Drift", "RefusalToken", "Refusals", "Verdict", "cross_entropy", "find_refusal_tokens", "is_degenerate", "is_refusal",
-    "kl_divergence", "last_token_scores", "refusal_score", "refusals", "verdict",
+    "Drift",
+    "RefusalToken",
+    "Refusals",
+    "Verdict",
+    "cross_entropy",
+    "find_refusal_tokens",
+    "is_degenerate",
+    "is_refusal",
+    "kl_divergence",
+    "last_token_scores",
+    "refusal_score",
+    "refusals",
+    "verdict",
 ]

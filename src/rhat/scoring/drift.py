@@ -41,7 +41,11 @@ def cross_entropy(
     The completion's tokens count as generated: a scope means the same tokens as while decoding.
     """
     out = torch.full((len(prompts),), torch.nan, dtype=torch.float64)
-    order = [i for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(completions[i])) if len(completions[i])]
+    order = [
+        i
+        for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(completions[i]))
+        if len(completions[i])
+    ]
     for begin in range(0, len(order), 32):
         group = order[begin : begin + 32]
         sequences = [(*prompts[i], *completions[i]) for i in group]
@@ -55,4 +59,3 @@ def cross_entropy(
                 logits = head(model, hidden[row, -n - 1 : -1]).double()
             out[i] = -logits.log_softmax(-1)[torch.arange(n), torch.tensor(list(completions[i]))].mean().cpu()
     return out
-

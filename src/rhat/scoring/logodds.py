@@ -14,9 +14,7 @@ from rhat.model.forward import Base, Plan, last_logits
 from rhat.model.tap import Edits
 
 
-def refusal_score(
-    logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]
-) -> Float[Tensor, "*batch"]:
+def refusal_score(logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]) -> Float[Tensor, "*batch"]:
     """log P(refusal tokens) − log P(all others), in float64: 0 where the first token is as likely to refuse as not.
 
     logsumexp over the refusal tokens minus logsumexp over the rest, which is exact where P is near 0 or 1.
@@ -26,7 +24,9 @@ def refusal_score(
         StatisticsError: if there are no refusal tokens.
     """
     if not len(tokens):
-        raise StatisticsError("refusal_score: got no refusal tokens, expected at least one; find them on training prompts")
+        raise StatisticsError(
+            "refusal_score: got no refusal tokens, expected at least one; find them on training prompts"
+        )
     wide = logits.double()
     chosen = torch.zeros(wide.shape[-1], dtype=torch.bool, device=wide.device)
     chosen[list(tokens)] = True

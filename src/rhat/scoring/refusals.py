@@ -57,7 +57,13 @@ def refusals(
         return greedy(logits, rows)
 
     completions = generate_tokens(
-        model, prompts, edits, max_new_tokens=max_new_tokens, until=is_refusal if stop_early else None, n_slots=n_slots,
-        progress=progress, choose=choose,
+        model,
+        prompts,
+        edits,
+        max_new_tokens=max_new_tokens,
+        until=is_refusal if stop_early else None,
+        n_slots=n_slots,
+        progress=progress,
+        choose=choose,
     )
     return Refusals(tuple(completions), tuple(judge(c.text) for c in completions))

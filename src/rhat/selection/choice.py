@@ -76,9 +76,7 @@ def choose(
     return _choose(list(candidates), n_layers, kl_max, skip_last, induces, "published")
 
 
-def choose_relaxed(
-    candidates: Iterable[Any], *, n_layers: int, kl_max: float = 0.1, skip_last: float = 0.2
-) -> Choice:
+def choose_relaxed(candidates: Iterable[Any], *, n_layers: int, kl_max: float = 0.1, skip_last: float = 0.2) -> Choice:
     """The second, labelled rule, for models on which the published induce threshold leaves nothing.
 
     As `choose`, but the induce rule asks only that adding the candidate raises the refusal score of harmless prompts above
@@ -92,11 +90,11 @@ def choose_relaxed(
     return _choose(list(candidates), n_layers, kl_max, skip_last, induces, "relaxed")
 
 
-def _choose(
-    candidates: list[Any], n_layers: int, kl_max: float, skip_last: float, induces: Any, rule: str
-) -> Choice:
+def _choose(candidates: list[Any], n_layers: int, kl_max: float, skip_last: float, induces: Any, rule: str) -> Choice:
     if n_layers < 1 or not 0 <= skip_last < 1:
-        raise StudyError(f"choose: got n_layers={n_layers}, skip_last={skip_last}; expected n_layers ≥ 1 and 0 ≤ skip_last < 1")
+        raise StudyError(
+            f"choose: got n_layers={n_layers}, skip_last={skip_last}; expected n_layers ≥ 1 and 0 ≤ skip_last < 1"
+        )
     first_skipped = int((1 - skip_last) * n_layers)
     statuses: list[Status] = []
     for index, candidate in enumerate(candidates):

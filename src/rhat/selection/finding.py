@@ -18,9 +18,16 @@ from rhat.errors import StudyError
 from rhat.generation import generate_tokens
 from rhat.interventions import Intervention
 from rhat.model.chat import ChatModel
-from rhat.model.forward import Plan, TokenIds, keep_base, last_logits, plan
-from rhat.prompts import ContrastSet, Prompt
-from rhat.scoring import RefusalToken, find_refusal_tokens, is_refusal, kl_divergence, last_token_scores, refusal_score
+from rhat.model.forward import Plan, keep_base, last_logits
+from rhat.prompts import ContrastSet, Label, Prompt, Split
+from rhat.scoring import (
+    RefusalToken,
+    find_refusal_tokens,
+    is_refusal,
+    kl_divergence,
+    last_token_scores,
+    refusal_score,
+)
 from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.selection.choice import Choice, choose, choose_relaxed
 from rhat.sites import Site
@@ -30,6 +37,7 @@ log = logging.getLogger(__name__)
 
 Outcome = Literal["found", "found_relaxed", "no_candidate", "no_refusal"]
 Progress = Callable[[str, int, int], None]  # stage, done, total
+SIDES: tuple[Label, Label] = ("harmful", "harmless")
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
@@ -127,14 +135,15 @@ def find(
     """
     settings = settings or FindSettings()
     clock = _Clock()
-    given = {
-        split: {label: prompts.select(label, split, limit) for label in ("harmful", "harmless")}
-        for split, limit in (("train", settings.train), ("validation", settings.validation))
-    }
+    limits: tuple[tuple[Split, int | None], ...] = (("train", settings.train), ("validation", settings.validation))
+    given: dict[str, dict[str, tuple[Prompt, ...]]]
+    given = {split: {label: prompts.select(label, split, limit) for label in SIDES} for split, limit in limits}
     for split, sides in given.items():
         for label, some in sides.items():
             if not some:
-                raise StudyError(f"{prompts.name}: got no {label} {split} prompts; give at least 8 prompts of each label")
+                raise StudyError(
+                    f"{prompts.name}: got no {label} {split} prompts; give at least 8 prompts of each label"
+                )
     tokens, said = _refusal_tokens(model, given["train"], settings.token_prompts, progress)
     clock.lap("refusal tokens")
     counts = _counts(given, {})
@@ -164,8 +173,18 @@ def find(
     choice, baseline = _select(model, means, kept["validation"], ids, settings, progress, clock)
     outcome, sentence = _outcome(model, choice)
     finding = Finding(
-        outcome, sentence, None, choice.table, tokens, counts, means, choice.rule, choice.removed,
-        baseline_induce=baseline, timings=tuple(clock.stages), kept=kept,
+        outcome,
+        sentence,
+        None,
+        choice.table,
+        tokens,
+        counts,
+        means,
+        choice.rule,
+        choice.removed,
+        baseline_induce=baseline,
+        timings=tuple(clock.stages),
+        kept=kept,
     )
     if choice.candidate is None:
         return finding
@@ -213,11 +232,14 @@ def _refusal_tokens(
     model: ChatModel, train: Mapping[str, Sequence[Prompt]], limit: int, progress: Progress
 ) -> tuple[tuple[RefusalToken, ...], dict[str, int]]:
     said = {}
-    for label in ("harmful", "harmless"):
+    for index, label in enumerate(("harmful", "harmless")):
         some = [p.text for p in train[label][:limit]]
+
+        def tell(done: int, total: int, before: int = index) -> None:
+            progress("refusal tokens", done + before * total, 2 * total)
+
         said[label] = generate_tokens(
-            model, model.tokenize(some), max_new_tokens=JUDGED_TOKENS, until=is_refusal,
-            progress=lambda done, total, label=label: progress("refusal tokens", done + (label == "harmless") * total, 2 * total),
+            model, model.tokenize(some), max_new_tokens=JUDGED_TOKENS, until=is_refusal, progress=tell
         )
     tokens = find_refusal_tokens(said["harmful"], said["harmless"], model.tokenizer.decode)
     return tokens, {"harmful": sum(is_refusal(c.text) for c in said["harmful"]), "n_harmful": len(said["harmful"])}
@@ -275,7 +297,9 @@ def _moments(
 
 
 def _total(parts: Sequence[Moments], model: ChatModel, k: int) -> Moments:
-    zero = torch.zeros(model.n_layers, k, model.d_model, dtype=torch.float64, device=parts[0].total.device if parts else None)
+    zero = torch.zeros(
+        model.n_layers, k, model.d_model, dtype=torch.float64, device=parts[0].total.device if parts else None
+    )
     total = Moments(0, zero, zero)
     for part in parts:
         total = total + part
@@ -331,7 +355,11 @@ def _select(
     clock.lap("KL")
     if rule == "published":
         choice = choose(
-            table, n_layers=n_layers, kl_max=settings.kl_max, induce_min=settings.induce_min, skip_last=settings.skip_last
+            table,
+            n_layers=n_layers,
+            kl_max=settings.kl_max,
+            induce_min=settings.induce_min,
+            skip_last=settings.skip_last,
         )
         if choice.candidate is None:  # KL removed all that the published induce rule kept
             rule = "relaxed"
@@ -346,8 +374,13 @@ def _select(
 
 
 def _score_induce(
-    model: ChatModel, means: Means, candidates: list[dict[str, Any]], harmless: Plan, ids: Sequence[int],
-    settings: FindSettings, progress: Progress,
+    model: ChatModel,
+    means: Means,
+    candidates: list[dict[str, Any]],
+    harmless: Plan,
+    ids: Sequence[int],
+    settings: FindSettings,
+    progress: Progress,
 ) -> tuple[str, list[dict[str, Any]], float]:
     base = keep_base(model, harmless, sorted({c["layer"] for c in candidates}))
     before = last_token_scores(model, harmless, ids)
@@ -371,7 +404,11 @@ def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> I
 
 
 def _score_kl(
-    model: ChatModel, means: Means, candidates: list[dict[str, Any]], harmless: Plan, settings: FindSettings,
+    model: ChatModel,
+    means: Means,
+    candidates: list[dict[str, Any]],
+    harmless: Plan,
+    settings: FindSettings,
     progress: Progress,
 ) -> None:
     if not candidates:
@@ -401,5 +438,3 @@ def _outcome(model: ChatModel, choice: Choice) -> tuple[Outcome, str]:
         f"it need only raise the refusal score of harmless prompts significantly (removed by: {removed})"
     )
 
-
-__all__ = ["FindSettings", "Finding", "Means", "TokenIds", "direction_at", "find", "plan", "split_half"]

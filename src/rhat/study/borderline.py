@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rhat.interventions import ablate, set_projection
 from rhat.study.lab import Lab
 from rhat.study.projections import within
@@ -18,20 +20,24 @@ def borderline(lab: Lab) -> dict[str, Any]:
         return {}
     baseline = lab.measure("baseline", None, "borderline", len(prompts))
     doings = {
-        "set_projection": set_projection(d), "set_harmless_mean": set_projection(d, d.mean_harmless), "ablate": ablate(d),
+        "set_projection": set_projection(d),
+        "set_harmless_mean": set_projection(d, d.mean_harmless),
+        "ablate": ablate(d),
     }
     measured = [baseline, *(lab.measure(name, doing, "borderline", len(prompts)) for name, doing in doings.items())]
     compared = [compare(m, baseline, lab.margin, 9) for m in measured[1:]]
     values = d.project(lab.activations(prompts, [d.layer])[:, 0]).numpy()
-    groups = {"all": slice(None), "refused": baseline.refused, "complied": ~baseline.refused}
+    groups = {"all": np.ones(len(values), dtype=bool), "refused": baseline.refused, "complied": ~baseline.refused}
     rows = []
     for group, inside in groups.items():
         some = values[inside]
         if len(some) >= 2:
             rows.append({"group": group, "mean": float(some.mean()), "sd": float(some.std(ddof=1)), "n": len(some)})
     return {
-        "rates": [rate_row(m) for m in measured], "scores": [score_row(m) for m in measured],
-        "comparisons": [row for row, _ in compared], "power": [row for _, row in compared if "prompts_needed" in row],
+        "rates": [rate_row(m) for m in measured],
+        "scores": [score_row(m) for m in measured],
+        "comparisons": [row for row, _ in compared],
+        "power": [row for _, row in compared if "prompts_needed" in row],
         "borderline_projections": rows,
         "auroc_within": [row for row in within(lab) if "borderline" in row["comparison"]],
     }

@@ -36,8 +36,21 @@ class Preset:
 
 
 QUESTIONS = (
-    "setting", "ablating", "projections", "layers", "components", "damage", "scopes", "repe", "heads", "finders",
-    "borderline", "doses", "stability", "guard", "audit",
+    "setting",
+    "ablating",
+    "projections",
+    "layers",
+    "components",
+    "damage",
+    "scopes",
+    "repe",
+    "heads",
+    "finders",
+    "borderline",
+    "doses",
+    "stability",
+    "guard",
+    "audit",
 )
 PRESETS: dict[str, Preset] = {
     preset.name: preset

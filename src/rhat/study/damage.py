@@ -11,7 +11,15 @@ from rhat.statistics import mean_interval, spearman
 from rhat.study.lab import Lab
 from rhat.study.rows import score_part
 
-OWN_SHARES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # coefficients at the own layer, in units of the mean harmful projection
+OWN_SHARES = (
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    1.5,
+    2.0,
+    3.0,
+)  # coefficients at the own layer, in units of the mean harmful projection
 ALL_SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)  # and at every layer, where they add up
 
 
@@ -19,7 +27,8 @@ def damage(lab: Lab) -> dict[str, Any]:
     """Refusal scores of harmful prompts beside KL on harmless ones: {ablate, subtract} × {own layer, all layers}."""
     d, n = lab.direction, lab.sizes.sweep
     doings: list[tuple[str, Intervention]] = [
-        ("ablate", ablate(d)), ("ablate:own", ablate(d, where="own layer")),
+        ("ablate", ablate(d)),
+        ("ablate:own", ablate(d, where="own layer")),
     ]
     doings += [(f"subtract:own:{s:g}", subtract(d, s * d.mean_harmful)) for s in OWN_SHARES]
     doings += [(f"subtract:all:{s:g}", subtract(d, s * d.mean_harmful, where="all layers")) for s in ALL_SHARES]
@@ -32,7 +41,13 @@ def damage(lab: Lab) -> dict[str, Any]:
         _, kl = lab.score(doing, "harmless", n, kl=True)
         assert kl is not None
         scores[name] = on_harmful
-        row = {"condition": name, "op": doing.op, "sites": doing.where, "kl_mean": float(kl.mean()), **score_part(on_harmful)}
+        row = {
+            "condition": name,
+            "op": doing.op,
+            "sites": doing.where,
+            "kl_mean": float(kl.mean()),
+            **score_part(on_harmful),
+        }
         if doing.op == "subtract":
             row["coefficient"] = doing.value
         rows.append(row)
@@ -48,12 +63,20 @@ def _matched(rows: list[dict[str, Any]], scores: dict[str, np.ndarray]) -> dict[
             rivals = [r for r in rows if r["op"] == "subtract" and r["sites"] == sites]
             nearest = min(rivals, key=lambda r: abs(np.log(max(r["kl_mean"], 1e-9) / max(ablation["kl_mean"], 1e-9))))
             gap = mean_interval(scores[nearest["condition"]] - scores[ablation["condition"]])
-            found.append({
-                "treatment": nearest["condition"], "reference": ablation["condition"],
-                "sites": sites if sites == ablation["sites"] else "mixed",
-                "kl_treatment": nearest["kl_mean"], "kl_reference": ablation["kl_mean"],
-                "difference": gap.estimate, "ci_low": gap.low, "ci_high": gap.high, "unit": "log-odds", "n": gap.n,
-            })
+            found.append(
+                {
+                    "treatment": nearest["condition"],
+                    "reference": ablation["condition"],
+                    "sites": sites if sites == ablation["sites"] else "mixed",
+                    "kl_treatment": nearest["kl_mean"],
+                    "kl_reference": ablation["kl_mean"],
+                    "difference": gap.estimate,
+                    "ci_low": gap.low,
+                    "ci_high": gap.high,
+                    "unit": "log-odds",
+                    "n": gap.n,
+                }
+            )
     return {"matched": found}
 
 
@@ -69,6 +92,4 @@ def _per_prompt(lab: Lab) -> dict[str, Any]:
     }
     projections = d.project(lab.testing["harmful"][:, d.layer]).numpy()
     rank = spearman(projections, np.abs(at_layer["subtract"] - at_layer["ablate"]))
-    return {
-        "spearman_projection_gap": {"rho": rank.estimate, "ci_low": rank.low, "ci_high": rank.high, "n": rank.n}
-    }
+    return {"spearman_projection_gap": {"rho": rank.estimate, "ci_low": rank.low, "ci_high": rank.high, "n": rank.n}}

@@ -27,7 +27,9 @@ def doses(lab: Lab) -> dict[str, Any]:
         for op, doing in (("set_projection", set_projection(d, target)), ("add", add(d, share * lab.gap))):
             if op == "add":
                 scores, kl = lab.score(doing, "harmless", n, kl=True)
-                rows.append({"op": op, "target": target, "coefficient": share * lab.gap, **score_part(scores), **kl_part(kl)})
+                rows.append(
+                    {"op": op, "target": target, "coefficient": share * lab.gap, **score_part(scores), **kl_part(kl)}
+                )
                 curves[op].append(float((scores > 0).mean()))
                 continue
             m = lab.measure(f"set:{share:g}", doing, "harmless", n, kl=True)
@@ -37,7 +39,13 @@ def doses(lab: Lab) -> dict[str, Any]:
     part: dict[str, Any] = {"dose": rows}
     half = half_effect_dose(np.array(targets), np.array(curves["set_projection"]), n, seed=lab.seed)
     if half is not None:
-        part["half_effect"] = [{
-            "op": "set_projection", "dose": half.estimate, "ci_low": half.low, "ci_high": half.high, "unit": "residual units",
-        }]
+        part["half_effect"] = [
+            {
+                "op": "set_projection",
+                "dose": half.estimate,
+                "ci_low": half.low,
+                "ci_high": half.high,
+                "unit": "residual units",
+            }
+        ]
     return part

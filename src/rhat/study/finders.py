@@ -41,17 +41,26 @@ def finders(lab: Lab) -> dict[str, Any]:
     for name, vector in found.items():
         unit = (vector.double() / vector.double().norm()).float()
         high, low = float((positive @ unit).mean()), float((negative @ unit).mean())
-        right = ((tests @ unit.double() > (high + low) / 2) if high >= low else (tests @ unit.double() < (high + low) / 2)) == truth
+        right = (
+            (tests @ unit.double() > (high + low) / 2) if high >= low else (tests @ unit.double() < (high + low) / 2)
+        ) == truth
         accuracy = wilson(int(right.sum()), len(right))
         target = low + lab.gap if name == "random" else high  # a random direction gets the shift that setting r̂ makes
         doing = Intervention("set_projection", unit, layer, target)
         scores, _ = lab.score(doing, "harmless", n)
         m = lab.measure(f"finder:{name}", doing, "harmless", n, describe={"direction": name})
-        rows.append({
-            "name": name, "layer": layer, "cosine_to_rhat": float(unit.double() @ lab.direction.unit.double()),
-            "test_accuracy": accuracy.estimate, "ci_low": accuracy.low, "ci_high": accuracy.high, "n": accuracy.n,
-            "set_effect": {**score_part(scores), **rate_part(m.refused)},
-        })
+        rows.append(
+            {
+                "name": name,
+                "layer": layer,
+                "cosine_to_rhat": float(unit.double() @ lab.direction.unit.double()),
+                "test_accuracy": accuracy.estimate,
+                "ci_low": accuracy.low,
+                "ci_high": accuracy.high,
+                "n": accuracy.n,
+                "set_effect": {**score_part(scores), **rate_part(m.refused)},
+            }
+        )
         lab.progress("finders", len(rows), len(found) + 2)
     probes, ccs_rows = _ccs(lab)
     return {"finders": rows + probes, "ccs": ccs_rows}
@@ -125,14 +134,26 @@ def _probe_both(
     accuracy = wilson(int(right.sum()), len(right))
     cosine = float(probe.direction.double() @ lab.direction.unit.double())
     ccs_row = {
-        "set": name, "method": "ccs", "loss": probe.loss, "consistency": probe.consistency(test_yes, test_no),
-        "n_pairs": len(yes), "accuracy": accuracy.estimate, "ci_low": accuracy.low, "ci_high": accuracy.high,
-        "n": accuracy.n, "cosine_to_rhat": cosine,
+        "set": name,
+        "method": "ccs",
+        "loss": probe.loss,
+        "consistency": probe.consistency(test_yes, test_no),
+        "n_pairs": len(yes),
+        "accuracy": accuracy.estimate,
+        "ci_low": accuracy.low,
+        "ci_high": accuracy.high,
+        "n": accuracy.n,
+        "cosine_to_rhat": cosine,
     }
     pca_row = _pca_row(lab, name, data)
     finder = {
-        "name": "ccs", "layer": lab.direction.layer, "cosine_to_rhat": cosine, "test_accuracy": accuracy.estimate,
-        "ci_low": accuracy.low, "ci_high": accuracy.high, "n": accuracy.n,
+        "name": "ccs",
+        "layer": lab.direction.layer,
+        "cosine_to_rhat": cosine,
+        "test_accuracy": accuracy.estimate,
+        "ci_low": accuracy.low,
+        "ci_high": accuracy.high,
+        "n": accuracy.n,
     }
     return finder, pca_row, ccs_row
 
@@ -149,6 +170,12 @@ def _pca_row(lab: Lab, name: str, data: dict[str, tuple[Tensor, Tensor, Bool[Ten
     right = (tested > 0) == test_truth
     accuracy = wilson(int(right.sum()), len(right))
     return {
-        "set": name, "method": "pca", "n_pairs": len(yes), "accuracy": accuracy.estimate, "ci_low": accuracy.low,
-        "ci_high": accuracy.high, "n": accuracy.n, "cosine_to_rhat": float(sign * axis @ lab.direction.unit.double()),
+        "set": name,
+        "method": "pca",
+        "n_pairs": len(yes),
+        "accuracy": accuracy.estimate,
+        "ci_low": accuracy.low,
+        "ci_high": accuracy.high,
+        "n": accuracy.n,
+        "cosine_to_rhat": float(sign * axis @ lab.direction.unit.double()),
     }

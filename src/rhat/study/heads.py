@@ -53,10 +53,19 @@ def heads(lab: Lab) -> dict[str, Any]:
         for kind in scores.keys() - {"random"}:
             for reference, against in (("baseline", before), ("random", scores["random"])):
                 gap = mean_interval(scores[kind] - against)
-                comparisons.append({
-                    "k": k, "kind": kind, "reference": reference, "difference": gap.estimate, "ci_low": gap.low,
-                    "ci_high": gap.high, "unit": "log-odds", "n": gap.n, "clears": bool(gap.low > 0),
-                })
+                comparisons.append(
+                    {
+                        "k": k,
+                        "kind": kind,
+                        "reference": reference,
+                        "difference": gap.estimate,
+                        "ci_low": gap.low,
+                        "ci_high": gap.high,
+                        "unit": "log-odds",
+                        "n": gap.n,
+                        "clears": bool(gap.low > 0),
+                    }
+                )
                 p_values.append(_p_value(scores[kind] - against))
         lab.progress("heads", done + 1, len(ks))
     for row, p in zip(comparisons, holm(p_values), strict=True):
@@ -64,10 +73,16 @@ def heads(lab: Lab) -> dict[str, Any]:
     part: dict[str, Any] = {
         "position": found.position,
         "ranking": [{"layer": h[0], "head": h[1], "attribution": v} for h, v in found.ranking()],
-        "curve": curve, "comparisons": comparisons, "greedy": [list(h) for h in chosen],
+        "curve": curve,
+        "comparisons": comparisons,
+        "greedy": [list(h) for h in chosen],
     }
     for name, kind in (("smallest_k", "attributed"), ("smallest_k_greedy", "greedy")):
-        clearing = [k for k in ks if (c := [r for r in comparisons if r["k"] == k and r["kind"] == kind]) and all(r["clears"] for r in c)]
+        clearing = [
+            k
+            for k in ks
+            if (c := [r for r in comparisons if r["k"] == k and r["kind"] == kind]) and all(r["clears"] for r in c)
+        ]
         if clearing:
             part[name] = min(clearing)
     return {"heads": part} | _headline(lab, found, ranked)
@@ -106,7 +121,8 @@ def greedy(lab: Lab, found: Attribution, shortlist: list[Head]) -> list[Head]:
     left = list(shortlist)
     for step in range(min(GREEDY_STEPS, len(shortlist))):
         scores = [
-            float(lab.score(_patch(lab, found, [*chosen, head]), "harmless", n, "validation")[0].mean()) for head in left
+            float(lab.score(_patch(lab, found, [*chosen, head]), "harmless", n, "validation")[0].mean())
+            for head in left
         ]
         best = left[int(np.argmax(scores))]
         chosen.append(best)
@@ -130,9 +146,8 @@ def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any
     random_ = _confirm(lab, found, random_heads(top, lab, lab.seed), f"random_{name}", n)
     compared = [compare(patched, random_, lab.margin, 7), compare(patched, baseline, lab.margin, 7)]
     return {
-        "rates": [rate_row(patched), rate_row(random_)], "scores": [score_row(patched), score_row(random_)],
+        "rates": [rate_row(patched), rate_row(random_)],
+        "scores": [score_row(patched), score_row(random_)],
         "comparisons": [row for row, _ in compared],
         "power": [row for _, row in compared if "prompts_needed" in row],
     }
-
-

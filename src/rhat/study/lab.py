@@ -53,8 +53,13 @@ class Measurement:
     def first(self, n: int) -> Measurement:
         """The same of the first n prompts (subsets of test prompts are nested)."""
         return Measurement(
-            self.condition, self.label, self.prompt_ids[:n], self.scores[:n], self.verdicts[:n],
-            None if self.kl is None else self.kl[:n], self.texts[:n],
+            self.condition,
+            self.label,
+            self.prompt_ids[:n],
+            self.scores[:n],
+            self.verdicts[:n],
+            None if self.kl is None else self.kl[:n],
+            self.texts[:n],
         )
 
 
@@ -148,19 +153,30 @@ class Lab:
         """Refusal scores (nats) of the first n prompts under an intervention, and KL(base ‖ edited) if asked for."""
         edits = self.edits(doing)
         plan = self.plan(label, n, split)
-        base = self.base(label, n, split) if edits and min(s.layer for s in edits) >= self.direction.layer // 2 else None
+        base = (
+            self.base(label, n, split) if edits and min(s.layer for s in edits) >= self.direction.layer // 2 else None
+        )
         scores = torch.empty(len(plan), dtype=torch.float64)
         divergence = torch.empty(len(plan), dtype=torch.float64) if kl else None
         for rows, logits in last_logits(self.model, plan, edits, base):
             rows = rows.cpu()
             scores[rows] = refusal_score(logits, self.tokens).cpu()
             if divergence is not None:
-                divergence[rows] = kl_divergence(self.base_logits(label, n, split)[rows].to(logits.device), logits).cpu()
+                divergence[rows] = kl_divergence(
+                    self.base_logits(label, n, split)[rows].to(logits.device), logits
+                ).cpu()
         return scores.numpy(), None if divergence is None else divergence.numpy()
 
     def measure(
-        self, condition: str, doing: Doing, label: Label, n: int | None = None, *, kl: bool = False,
-        describe: Mapping[str, Any] | None = None, max_new_tokens: int = JUDGED_TOKENS,
+        self,
+        condition: str,
+        doing: Doing,
+        label: Label,
+        n: int | None = None,
+        *,
+        kl: bool = False,
+        describe: Mapping[str, Any] | None = None,
+        max_new_tokens: int = JUDGED_TOKENS,
     ) -> Measurement:
         """Refusals by generation of the first n test prompts under a condition, with their scores; measured once.
 
@@ -183,11 +199,21 @@ class Lab:
                 divergence[rows] = kl_divergence(base[rows].to(logits.device), logits).cpu().numpy()
 
         done = refusals(
-            self.model, tokens, self.edits(doing), first_logits=first, max_new_tokens=max_new_tokens,
-            stop_early=max_new_tokens == JUDGED_TOKENS, progress=lambda d, t: self.progress(f"{condition}, {label}", d, t),
+            self.model,
+            tokens,
+            self.edits(doing),
+            first_logits=first,
+            max_new_tokens=max_new_tokens,
+            stop_early=max_new_tokens == JUDGED_TOKENS,
+            progress=lambda d, t: self.progress(f"{condition}, {label}", d, t),
         )
         result = Measurement(
-            condition, label, tuple(p.id for p in prompts), scores, done.verdicts, divergence,
+            condition,
+            label,
+            tuple(p.id for p in prompts),
+            scores,
+            done.verdicts,
+            divergence,
             tuple(c.text for c in done.completions),
         )
         self.measurements[condition, label] = result
@@ -251,7 +277,8 @@ class Lab:
     def random_units(self) -> list[Float[Tensor, " d_model"]]:
         """Seeded random unit vectors orthogonal to r̂."""
         return [
-            random_direction(self.model.d_model, self.seed * 1000 + i, self.direction.unit) for i in range(self.sizes.randoms)
+            random_direction(self.model.d_model, self.seed * 1000 + i, self.direction.unit)
+            for i in range(self.sizes.randoms)
         ]
 
     def permuted_units(self, n: int = 5) -> list[Float[Tensor, " d_model"]]:
@@ -271,7 +298,12 @@ class Lab:
         return float(self.means.harmless[self.direction.layer, at].float() @ unit) + self.gap
 
     def measure_dealt(
-        self, condition: str, make: Callable[[Tensor], Intervention], units: Sequence[Tensor], label: Label, n: int,
+        self,
+        condition: str,
+        make: Callable[[Tensor], Intervention],
+        units: Sequence[Tensor],
+        label: Label,
+        n: int,
         describe: Mapping[str, Any] | None = None,
     ) -> Measurement:
         """Refusals by generation where prompt i gets control i mod len(units): many controls for the price of one."""

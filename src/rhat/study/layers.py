@@ -29,13 +29,20 @@ def layers(lab: Lab) -> dict[str, Any]:
             for make in (set_projection, add)
         }
         gap = mean_interval(under["set_projection"] - under["add"])
-        rows.append({
-            "layer": layer,
-            "harmless_mean_projection": float(d.project(lab.testing["harmless"][:n, layer]).mean()),
-            "harmful_mean_projection": float(d.project(lab.testing["harmful"][:n, layer]).mean()),
-            "set_score": float(under["set_projection"].mean()), "add_score": float(under["add"].mean()),
-            "gap": gap.estimate, "ci_low": gap.low, "ci_high": gap.high, "unit": "log-odds", "n": gap.n,
-        })
+        rows.append(
+            {
+                "layer": layer,
+                "harmless_mean_projection": float(d.project(lab.testing["harmless"][:n, layer]).mean()),
+                "harmful_mean_projection": float(d.project(lab.testing["harmful"][:n, layer]).mean()),
+                "set_score": float(under["set_projection"].mean()),
+                "add_score": float(under["add"].mean()),
+                "gap": gap.estimate,
+                "ci_low": gap.low,
+                "ci_high": gap.high,
+                "unit": "log-odds",
+                "n": gap.n,
+            }
+        )
         lab.progress("layers", done + 1, len(own))
     return {"layers": rows} | prediction(lab)
 
@@ -58,11 +65,14 @@ def prediction(lab: Lab) -> dict[str, Any]:
     added = curve[DOSES.index(1.0)]
     interval = mean_interval(observed)
     part = {
-        "predicted_score": float(predicted.mean()), "observed_score": interval.estimate,
-        "observed_add_score": float(added.mean()), "score_ci_low": interval.low, "score_ci_high": interval.high,
-        "mean_dose": float(wanted.mean()), "n": interval.n,
+        "predicted_score": float(predicted.mean()),
+        "observed_score": interval.estimate,
+        "observed_add_score": float(added.mean()),
+        "score_ci_low": interval.low,
+        "score_ci_high": interval.high,
+        "mean_dose": float(wanted.mean()),
+        "n": interval.n,
     }
     if len(observed) > 3:
         part["correlation"] = float(np.corrcoef(predicted, observed)[0, 1])
     return {"prediction": part}
-

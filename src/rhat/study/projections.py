@@ -31,12 +31,20 @@ def projections(lab: Lab) -> dict[str, Any]:
             for label in ("harmful", "harmless")
         }
         for (split, label), values in on.items():
-            part["projections"].append({
-                "layer": layer, "label": label, "split": split, "mean": float(values.mean()),
-                "sd": float(values.std(ddof=1)), "n": len(values),
-            })
+            part["projections"].append(
+                {
+                    "layer": layer,
+                    "label": label,
+                    "split": split,
+                    "mean": float(values.mean()),
+                    "sd": float(values.std(ddof=1)),
+                    "n": len(values),
+                }
+            )
         area = auroc(on["test", "harmful"], on["test", "harmless"])
-        part["auroc"].append({"layer": layer, "auroc": area.estimate, "ci_low": area.low, "ci_high": area.high, "n": area.n})
+        part["auroc"].append(
+            {"layer": layer, "auroc": area.estimate, "ci_low": area.low, "ci_high": area.high, "n": area.n}
+        )
     part["histogram"] = _histogram(lab)
     part["trajectories"] = _trajectories(lab)
     part["auroc_within"] = within(lab)
@@ -52,7 +60,12 @@ def _histogram(lab: Lab) -> list[dict[str, Any]]:
     values = {label: test_projections(lab, label) for label in ("harmful", "harmless")}
     edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins=BINS)
     return [
-        {"label": label, "layer": lab.direction.layer, "edges": edges.tolist(), "counts": np.histogram(v, edges)[0].tolist()}
+        {
+            "label": label,
+            "layer": lab.direction.layer,
+            "edges": edges.tolist(),
+            "counts": np.histogram(v, edges)[0].tolist(),
+        }
         for label, v in values.items()
     ]
 
@@ -85,10 +98,17 @@ def within(lab: Lab) -> list[dict[str, Any]]:
         refused = measured.refused
         if 2 <= refused.sum() <= len(refused) - 2:
             area = auroc(values[refused], values[~refused])
-            rows.append({
-                "comparison": f"refused vs complied, {label}", "layer": layer, "auroc": area.estimate, "ci_low": area.low,
-                "ci_high": area.high, "n_positive": int(refused.sum()), "n_negative": int((~refused).sum()),
-            })
+            rows.append(
+                {
+                    "comparison": f"refused vs complied, {label}",
+                    "layer": layer,
+                    "auroc": area.estimate,
+                    "ci_low": area.low,
+                    "ci_high": area.high,
+                    "n_positive": int(refused.sum()),
+                    "n_negative": int((~refused).sum()),
+                }
+            )
     return rows
 
 
@@ -122,10 +142,17 @@ def components(lab: Lab) -> dict[str, Any]:
         for label in labels:
             for i, p in enumerate(prompts[label][: counts[label]]):
                 x, y = scores[start + i].tolist()
-                points.append({"x": round(x, 4), "y": round(y, 4), "label": label, "prompt_id": p.id, "category": p.category})
+                points.append(
+                    {"x": round(x, 4), "y": round(y, 4), "label": label, "prompt_id": p.id, "category": p.category}
+                )
             start += len(lab.testing[label])
-        rows.append({
-            "layer": layer, "explained": explained.tolist(), "cosine_pc1_rhat": float(axes[0] @ unit), "points": points,
-        })
+        rows.append(
+            {
+                "layer": layer,
+                "explained": explained.tolist(),
+                "cosine_pc1_rhat": float(axes[0] @ unit),
+                "points": points,
+            }
+        )
         lab.progress("components", layer + 1, lab.model.n_layers)
     return {"pca": rows}

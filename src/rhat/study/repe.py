@@ -10,17 +10,18 @@ from torch import Tensor
 
 from rhat.directions import lat, random_direction
 from rhat.interventions import Intervention
-from rhat.model.positions import Scope
-from rhat.model.tap import Edit
 from rhat.interventions.intervention import DirectionEdit
 from rhat.interventions.operators import OPERATORS
+from rhat.model.positions import Scope
+from rhat.model.tap import Edit
 from rhat.sites import Site
 from rhat.statistics import paired_comparison
 from rhat.study.lab import Lab
 from rhat.study.rows import compare, kl_part, rate_row, score_part, score_row
 
 PUBLISHED = {
-    "value": 8.0, "model": "Vicuna-13B",
+    "value": 8.0,
+    "model": "Vicuna-13B",
     "source": "Zou et al. 2023, Representation Engineering (arXiv 2310.01405), as quoted in the thread",
 }
 SHARES = (0.1, 0.2, 0.4, 0.8)  # coefficients, in units of the length of the raw difference at r̂'s layer
@@ -31,10 +32,12 @@ def reading_vectors(lab: Lab) -> Float[Tensor, "layer d_model"]:
 
     resid_post.l is resid_pre of the layer above it.
     """
-    return torch.stack([
-        lat(lab.training["harmful"][:, layer + 1], lab.training["harmless"][:, layer + 1], seed=lab.seed)
-        for layer in range(lab.model.n_layers - 1)
-    ])
+    return torch.stack(
+        [
+            lat(lab.training["harmful"][:, layer + 1], lab.training["harmless"][:, layer + 1], seed=lab.seed)
+            for layer in range(lab.model.n_layers - 1)
+        ]
+    )
 
 
 def _ranges(lab: Lab) -> list[tuple[int, int]]:
@@ -44,7 +47,9 @@ def _ranges(lab: Lab) -> list[tuple[int, int]]:
     return sorted(set(ranges))
 
 
-def _edits(lab: Lab, vectors: Tensor, span: tuple[int, int], coefficient: float, scope: str = "all", op: str = "add") -> dict[Site, Edit]:
+def _edits(
+    lab: Lab, vectors: Tensor, span: tuple[int, int], coefficient: float, scope: str = "all", op: str = "add"
+) -> dict[Site, Edit]:
     return {
         Site("resid_post", layer): DirectionEdit(
             OPERATORS[op], vectors[layer].to(lab.model.device), coefficient, Scope.parse(scope)
@@ -66,18 +71,30 @@ def repe(lab: Lab) -> dict[str, Any]:
         for share in SHARES:
             coefficient = share * lab.direction.norm
             scores, kl = lab.score(_edits(lab, vectors, span, coefficient), "harmless", n_val, "validation", kl=True)
-            table.append({
-                "layers": list(span), "coefficient": coefficient, "validation_score": float(scores.mean()), **kl_part(kl),
-            })
+            table.append(
+                {
+                    "layers": list(span),
+                    "coefficient": coefficient,
+                    "validation_score": float(scores.mean()),
+                    **kl_part(kl),
+                }
+            )
             lab.progress("repe", len(table), len(ranges) * len(SHARES))
     best = max(table, key=lambda row: row["validation_score"])
     span = (best["layers"][0], best["layers"][1])
     baseline = lab.measure("baseline", None, "harmless", lab.sizes.headline)
     n = len(baseline.verdicts)
     chosen = lab.measure(
-        "repe_add", _edits(lab, vectors, span, best["coefficient"]), "harmless", n,
-        describe={"op": "repe_add", "direction": "lat", "coefficient": best["coefficient"],
-                  "sites": [f"resid_post.{layer}" for layer in range(span[0], span[1] + 1)]},
+        "repe_add",
+        _edits(lab, vectors, span, best["coefficient"]),
+        "harmless",
+        n,
+        describe={
+            "op": "repe_add",
+            "direction": "lat",
+            "coefficient": best["coefficient"],
+            "sites": [f"resid_post.{layer}" for layer in range(span[0], span[1] + 1)],
+        },
     )
     compared = [compare(chosen, baseline, lab.margin, 6)]
     boosts = []
@@ -87,13 +104,20 @@ def repe(lab: Lab) -> dict[str, Any]:
         compared.append(compare(chosen, rivals["set_projection"].first(n), lab.margin, 6))
     for name, m in rivals.items():
         boost = paired_comparison(m.first(n).refused, baseline.refused, margin=lab.margin)
-        boosts.append({
-            "condition": name, "prompts": "harmless", "points": 100 * boost.difference, "ci_low": 100 * boost.ci_low,
-            "ci_high": 100 * boost.ci_high, "n": n,
-        })
+        boosts.append(
+            {
+                "condition": name,
+                "prompts": "harmless",
+                "points": 100 * boost.difference,
+                "ci_low": 100 * boost.ci_low,
+                "ci_high": 100 * boost.ci_high,
+                "n": n,
+            }
+        )
     return {
         "repe": {"best": best, "table": table, "boosts": boosts, "published": PUBLISHED},
-        "rates": [rate_row(chosen)], "scores": [score_row(chosen)],
+        "rates": [rate_row(chosen)],
+        "scores": [score_row(chosen)],
         "comparisons": [row for row, _ in compared],
         "power": [row for _, row in compared if "prompts_needed" in row],
         "factorial": factorial(lab, vectors),
@@ -109,7 +133,7 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
     n = min(32, lab.sizes.sweep)
     own = lab.direction.layer
     around = [layer for layer in range(own - 2, own + 3) if 0 < layer < lab.model.n_layers]
-    units = {"rhat": {}, "lat": {}, "random": {}}
+    units: dict[str, dict[int, Tensor]] = {"rhat": {}, "lat": {}, "random": {}}
     for layer in {own, *around}:
         d = lab.layer_direction(layer)
         if d is not None:
@@ -133,10 +157,16 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
                                 value += float(lab.means.harmless[layer, at].float() @ unit)
                             edits |= Intervention(op, unit, layer, value, scope=Scope(scope)).edits(lab.model)
                         scores, kl = lab.score(edits, "harmless", n, kl=True)
-                        rows.append({
-                            "direction": name, "op": op, "layers": str(own) if where == "own" else f"{span[0]}-{span[-1]}",
-                            "scope": scope, "dose": dose, **score_part(scores), **kl_part(kl),
-                        })
+                        rows.append(
+                            {
+                                "direction": name,
+                                "op": op,
+                                "layers": str(own) if where == "own" else f"{span[0]}-{span[-1]}",
+                                "scope": scope,
+                                "dose": dose,
+                                **score_part(scores),
+                                **kl_part(kl),
+                            }
+                        )
                         lab.progress("factorial", len(rows), 48)
     return rows
-

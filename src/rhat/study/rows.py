@@ -17,7 +17,10 @@ def score_part(scores: np.ndarray) -> Row:
     """`score_mean` with its 95 % interval, and n."""
     interval = mean_interval(scores)
     return {
-        "score_mean": interval.estimate, "score_ci_low": interval.low, "score_ci_high": interval.high, "n": interval.n,
+        "score_mean": interval.estimate,
+        "score_ci_low": interval.low,
+        "score_ci_high": interval.high,
+        "n": interval.n,
     }
 
 
@@ -51,8 +54,14 @@ def drift_row(m: Measurement) -> Row:
     """
     assert m.kl is not None
     interval = mean_interval(m.kl)
-    row = {"condition": m.condition, "prompts": m.label, "n": interval.n, "kl_mean": interval.estimate,
-           "ci_low": interval.low, "ci_high": interval.high}
+    row = {
+        "condition": m.condition,
+        "prompts": m.label,
+        "n": interval.n,
+        "kl_mean": interval.estimate,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+    }
     if m.verdicts:
         row["degenerate_share"] = sum(v == "neither" for v in m.verdicts) / len(m.verdicts)
     return row
@@ -64,9 +73,16 @@ def compare(treatment: Measurement, reference: Measurement, margin: float, quest
     result = paired_comparison(treatment.refused[:n], reference.refused[:n], margin=margin)
     ids = {"treatment": treatment.condition, "reference": reference.condition, "prompts": treatment.label, "n": n}
     row = ids | {
-        "difference": result.difference, "ci_low": result.ci_low, "ci_high": result.ci_high,
-        "ci90_low": result.ci90_low, "ci90_high": result.ci90_high, "mcnemar_p": result.mcnemar_p, "margin": margin,
-        "equivalent": bool(result.equivalent), "noninferior": bool(result.noninferior), "verdict": result.verdict,
+        "difference": result.difference,
+        "ci_low": result.ci_low,
+        "ci_high": result.ci_high,
+        "ci90_low": result.ci90_low,
+        "ci90_high": result.ci90_high,
+        "mcnemar_p": result.mcnemar_p,
+        "margin": margin,
+        "equivalent": bool(result.equivalent),
+        "noninferior": bool(result.noninferior),
+        "verdict": result.verdict,
         "question": question,
     }
     power = ids | {

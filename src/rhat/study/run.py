@@ -11,23 +11,25 @@ import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rhat import model as models
 from rhat.artifacts import results as contract
+from rhat.directions import Direction
 from rhat.errors import ArtifactError, StudyError
 from rhat.interventions import set_projection
 from rhat.prompts import ContrastSet, builtin, read
 from rhat.selection.finding import Finding, FindSettings, Progress, find
-from rhat.study.primary import PRIMARY
 from rhat.study.borderline import borderline
 from rhat.study.config import PRESETS, StudyConfig
 from rhat.study.damage import damage
 from rhat.study.doses import doses
 from rhat.study.finders import finders
+from rhat.study.guard import guard
 from rhat.study.heads import heads
 from rhat.study.lab import Lab
 from rhat.study.layers import layers
+from rhat.study.primary import PRIMARY
 from rhat.study.projections import components, projections
 from rhat.study.repe import repe
 from rhat.study.rows import adjust, merge, rate_row, score_row
@@ -53,6 +55,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "borderline": borderline,
     "doses": doses,
     "stability": stability,
+    "guard": guard,
 }
 AUDITED = 16  # harmless prompts whose answers are generated past the verdict
 AUDIT_TOKENS = 48
@@ -77,15 +80,28 @@ def open_model(config: StudyConfig, progress: Progress = _silent) -> models.Chat
     if config.max_memory is not None:
         placement = {"device_map": "auto", "max_memory": {"cpu": config.max_memory}}
     return models.load(
-        config.model, config.dtype, revision=config.revision, offline=config.offline, chat_template=config.chat_template,
-        system=config.system, trust_remote_code=config.trust_remote_code, device=config.device,
-        progress=lambda stage, done, total: progress(stage, int(done), int(total)), **placement,
+        config.model,
+        config.dtype,
+        revision=config.revision,
+        offline=config.offline,
+        chat_template=config.chat_template,
+        system=config.system,
+        trust_remote_code=config.trust_remote_code,
+        device=config.device,
+        progress=lambda stage, done, total: progress(stage, int(done), int(total)),
+        **placement,
     )
 
 
 def open_lab(
-    model: models.ChatModel, prompts: ContrastSet, finding: Finding, preset: str = "standard", *, seed: int = 0,
-    margin: float = 0.10, progress: Progress = _silent,
+    model: models.ChatModel,
+    prompts: ContrastSet,
+    finding: Finding,
+    preset: str = "standard",
+    *,
+    seed: int = 0,
+    margin: float = 0.10,
+    progress: Progress = _silent,
 ) -> Lab:
     """A lab for single experiments from Python: `rhat.study.EXPERIMENTS["heads"](lab)`.
 
@@ -142,9 +158,8 @@ def run(config: StudyConfig, progress: Progress = _silent, draw: Callable[[Path]
 
 
 def _lab(config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding, progress: Progress) -> Lab:
-    return Lab(
-        model, prompts, finding, finding.direction, config.sizes, config.seed, config.margin, progress  # type: ignore[arg-type]
-    )
+    direction = cast(Direction, finding.direction)  # None only where no experiment that needs it is run
+    return Lab(model, prompts, finding, direction, config.sizes, config.seed, config.margin, progress)
 
 
 def _claim(out: Path, stages: Stages, config: StudyConfig) -> None:
@@ -221,7 +236,8 @@ def _plain_rates(lab: Lab, label: str, n: int) -> Any:
 
     prompts = lab.test(label, n)
     done = refusals(
-        lab.model, lab.model.tokenize([p.text for p in prompts]),
+        lab.model,
+        lab.model.tokenize([p.text for p in prompts]),
         progress=lambda d, t: lab.progress(f"baseline, {label}", d, t),
     )
     lab.describe("baseline", None)
@@ -247,14 +263,22 @@ def _head(config: StudyConfig, model: Any, prompts: ContrastSet, finding: Findin
     if finding.candidates:
         head["candidates"] = [dict(c) for c in finding.candidates]
         head["selection"] = {
-            "rule": finding.rule, "kl_max": FindSettings.kl_max, "induce_min": FindSettings.induce_min,
-            "last_layer": max(0, int((1 - FindSettings.skip_last) * model.n_layers) - 1), "removed": dict(finding.removed),
+            "rule": finding.rule,
+            "kl_max": FindSettings.kl_max,
+            "induce_min": FindSettings.induce_min,
+            "last_layer": max(0, int((1 - FindSettings.skip_last) * model.n_layers) - 1),
+            "removed": dict(finding.removed),
         }
     d = finding.direction
     if d is not None:
         head["direction"] = {
-            "site": str(d.site), "layer": d.layer, "position": d.position, "norm": d.norm, "method": d.method,
-            "harmful_mean": d.mean_harmful, "harmless_mean": d.mean_harmless,
+            "site": str(d.site),
+            "layer": d.layer,
+            "position": d.position,
+            "norm": d.norm,
+            "method": d.method,
+            "harmful_mean": d.mean_harmful,
+            "harmless_mean": d.mean_harmless,
         }
     return head
 
@@ -298,15 +322,21 @@ def _primary(compared: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for claim_id, claim, treatment, reference, label in PRIMARY:
         row = next(
-            (r for r in compared
-             if (r["treatment"], r["reference"], r["prompts"]) == (treatment, reference, label)), None,
+            (r for r in compared if (r["treatment"], r["reference"], r["prompts"]) == (treatment, reference, label)),
+            None,
         )
         if row is not None:
             found.append((claim_id, claim, row))
-    adjusted = holm([row["mcnemar_p"] for _, _, row in found]) if found else []
+    adjusted = holm([row["mcnemar_p"] for _, _, row in found]).tolist() if found else []
     return [
-        {"id": claim_id, "claim": claim, "treatment": row["treatment"], "reference": row["reference"],
-         "prompts": row["prompts"], "holm_p": float(min(p, 1.0))}
+        {
+            "id": claim_id,
+            "claim": claim,
+            "treatment": row["treatment"],
+            "reference": row["reference"],
+            "prompts": row["prompts"],
+            "holm_p": float(min(p, 1.0)),
+        }
         for (claim_id, claim, row), p in zip(found, adjusted, strict=True)
     ]
 
@@ -320,7 +350,9 @@ def manifest(config: StudyConfig) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[name] = "not installed as a package"
     return {
-        "versions": versions | {"python": platform.python_version()}, "seed": config.seed, "command": sys.argv,
+        "versions": versions | {"python": platform.python_version()},
+        "seed": config.seed,
+        "command": sys.argv,
         "machine": {"platform": platform.platform(), "processor": _processor(), "cores": _cores()},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -342,9 +374,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _write(
-    out: Path, config: StudyConfig, model: Any, results: dict[str, Any], lab: Lab, prompts: ContrastSet
-) -> None:
+def _write(out: Path, config: StudyConfig, model: Any, results: dict[str, Any], lab: Lab, prompts: ContrastSet) -> None:
     if lab.finding.direction is not None:
         lab.finding.direction.save(out / "direction.safetensors")
     write_whole(out / "manifest.json", json.dumps(results["manifest"], indent=2))
@@ -375,14 +405,33 @@ def _per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
     by_id = {p.id: p for p in prompts.prompts}
     projected = _projections(lab)
     columns: dict[str, list[Any]] = {
-        name: [] for name in ("prompt_id", "label", "split", "category", "topic", "condition", "verdict", "score", "kl", "projection")
+        name: []
+        for name in (
+            "prompt_id",
+            "label",
+            "split",
+            "category",
+            "topic",
+            "condition",
+            "verdict",
+            "score",
+            "kl",
+            "projection",
+        )
     }
     for (condition, label), m in lab.measurements.items():
         for i, prompt_id in enumerate(m.prompt_ids):
             prompt = by_id[prompt_id]
             row = (
-                prompt_id, label, prompt.split, prompt.category, prompt.topic, condition,
-                m.verdicts[i] if m.verdicts else None, float(m.scores[i]), None if m.kl is None else float(m.kl[i]),
+                prompt_id,
+                label,
+                prompt.split,
+                prompt.category,
+                prompt.topic,
+                condition,
+                m.verdicts[i] if m.verdicts else None,
+                float(m.scores[i]),
+                None if m.kl is None else float(m.kl[i]),
                 projected.get(prompt_id),
             )
             for name, value in zip(columns, row, strict=True):

@@ -27,12 +27,22 @@ def scopes(lab: Lab) -> dict[str, Any]:
         m = lab.measure(name, doing, "harmless", n, kl=True)
         said = JUDGED_TOKENS - 1  # tokens that are fed back, of a completion run to the end
         edited = {
-            "all": lengths + said, "prompt": lengths, "template": k, "last_prompt_token": 1, "generated": said,
+            "all": lengths + said,
+            "prompt": lengths,
+            "template": k,
+            "last_prompt_token": 1,
+            "generated": said,
         }.get(scope, int(scope.partition(":")[2] or 0))
-        rows.append({
-            "scope": scope, "condition": name, "token_share": float(np.mean(edited / (lengths + said))),
-            **score_part(m.scores), **rate_part(m.refused), **kl_part(m.kl),
-        })
+        rows.append(
+            {
+                "scope": scope,
+                "condition": name,
+                "token_share": float(np.mean(edited / (lengths + said))),
+                **score_part(m.scores),
+                **rate_part(m.refused),
+                **kl_part(m.kl),
+            }
+        )
         if scope == "all":
             everything = m
         elif everything is not None:

@@ -35,8 +35,13 @@ def _controls(
         kinds += [("permuted_labels", i, unit) for i, unit in enumerate(lab.permuted_units())]
     for done, (kind, i, unit) in enumerate(kinds):
         scores, divergence = lab.score(make(lab, unit), label, n, kl=kl)
-        row = {"condition": condition, "seed": lab.seed * 1000 + i + 500 * (kind != "orthogonal"), "kind": kind,
-               "prompts": label, **score_part(scores)}
+        row = {
+            "condition": condition,
+            "seed": lab.seed * 1000 + i + 500 * (kind != "orthogonal"),
+            "kind": kind,
+            "prompts": label,
+            **score_part(scores),
+        }
         if divergence is not None:
             row["kl_mean"] = float(np.mean(divergence))
         if kind == "orthogonal" and i < lab.sizes.dealt:
@@ -62,9 +67,13 @@ def setting(lab: Lab) -> dict[str, Any]:
     dealt = lab.measure_dealt("random_set_projection", lambda u: _set_random(lab, u), units, "harmless", n)
     measured = [baseline, *treated.values(), dealt]
     pairs = [
-        ("set_projection", "baseline"), ("add_average", "set_projection"), ("add_difference", "set_projection"),
-        ("add_average", "baseline"), ("add_difference", "baseline"),
-        ("random_set_projection", "baseline"), ("set_projection", "random_set_projection"),
+        ("set_projection", "baseline"),
+        ("add_average", "set_projection"),
+        ("add_difference", "set_projection"),
+        ("add_average", "baseline"),
+        ("add_difference", "baseline"),
+        ("random_set_projection", "baseline"),
+        ("set_projection", "random_set_projection"),
     ]
     by_name = {m.condition: m for m in measured}
     compared = [compare(by_name[a], by_name[b], lab.margin, 1) for a, b in pairs]
@@ -74,7 +83,9 @@ def setting(lab: Lab) -> dict[str, Any]:
         "drift": [drift_row(m) for m in measured if m.kl is not None],
         "comparisons": [row for row, _ in compared],
         "power": [row for _, row in compared if "prompts_needed" in row],
-        "random_controls": _controls(lab, "random_set_projection", _set_random, "harmless", dealt, lab.sizes.sweep, True),
+        "random_controls": _controls(
+            lab, "random_set_projection", _set_random, "harmless", dealt, lab.sizes.sweep, True
+        ),
     }
     merge(part, near_zero(lab, n))
     return part
@@ -129,10 +140,16 @@ def _few_random_ablations(lab: Lab, dealt: Measurement, n: int) -> list[dict[str
     rows = []
     for i, unit in enumerate(lab.random_units()[: lab.sizes.dealt]):
         scores, _ = lab.score(_ablate_random(lab, unit), "harmful", n)
-        rows.append({
-            "condition": "random_ablate", "seed": lab.seed * 1000 + i, "kind": "orthogonal", "prompts": "harmful",
-            **score_part(scores), **{k: v for k, v in rate_part(dealt.refused[i :: lab.sizes.dealt]).items() if k != "n"},
-        })
+        rows.append(
+            {
+                "condition": "random_ablate",
+                "seed": lab.seed * 1000 + i,
+                "kind": "orthogonal",
+                "prompts": "harmful",
+                **score_part(scores),
+                **{k: v for k, v in rate_part(dealt.refused[i :: lab.sizes.dealt]).items() if k != "n"},
+            }
+        )
     return rows
 
 
@@ -145,8 +162,17 @@ def _harmless_drift(lab: Lab, n: int) -> list[dict[str, Any]]:
     for name, doing in (("baseline", None), ("ablate", ablate(d)), ("subtract", subtract(d))):
         entropy = cross_entropy(lab.model, *said, lab.edits(doing)).nanmean()
         if doing is None:
-            rows.append({"condition": name, "prompts": "harmless", "n": few, "kl_mean": 0.0, "ci_low": 0.0, "ci_high": 0.0,
-                         "cross_entropy": float(entropy)})
+            rows.append(
+                {
+                    "condition": name,
+                    "prompts": "harmless",
+                    "n": few,
+                    "kl_mean": 0.0,
+                    "ci_low": 0.0,
+                    "ci_high": 0.0,
+                    "cross_entropy": float(entropy),
+                }
+            )
             continue
         m = lab.measure(name, doing, "harmless", n, kl=True)
         rows.append(drift_row(m) | {"cross_entropy": float(entropy)})
@@ -188,8 +214,10 @@ def agreement_rows(lab: Lab) -> dict[str, Any]:
         return {}
     return {
         "score_agreement": {
-            "agreement": total.share.estimate, "kappa": total.kappa.estimate, "n": total.n, "threshold": 0.0,
+            "agreement": total.share.estimate,
+            "kappa": total.kappa.estimate,
+            "n": total.n,
+            "threshold": 0.0,
             "conditions": rows,
         }
     }
-

@@ -24,9 +24,7 @@ def stability(lab: Lab) -> dict[str, Any]:
     for i in range(DRAWS):
         generator = torch.Generator().manual_seed(lab.seed * 1000 + i)
         orders = [torch.randperm(len(side), generator=generator) for side in sides]
-        a, b = (
-            sides[0][orders[0][h::2]].mean(0) - sides[1][orders[1][h::2]].mean(0) for h in (0, 1)
-        )
+        a, b = (sides[0][orders[0][h::2]].mean(0) - sides[1][orders[1][h::2]].mean(0) for h in (0, 1))
         halves.append(_cosine(a, b))
         picks = [torch.randint(len(side), (len(side),), generator=generator) for side in sides]
         draws.append(_cosine(sides[0][picks[0]].mean(0) - sides[1][picks[1]].mean(0), lab.direction.unit.double()))
@@ -50,7 +48,8 @@ def _refits(lab: Lab) -> list[dict[str, Any]]:
         ablation = combine([Intervention("ablate", u, d.layer, where="all layers") for u in found])
         edits = ablation.edits(lab.model)
         harmful, harmless = (
-            lab.activations(texts[label], [d.layer], edits=edits)[:, 0].double().mean(0) for label in ("harmful", "harmless")
+            lab.activations(texts[label], [d.layer], edits=edits)[:, 0].double().mean(0)
+            for label in ("harmful", "harmless")
         )
         raw = harmful - harmless
         for unit in found:  # what rounding left of the ablated ones
@@ -70,7 +69,9 @@ def _tested(
     ablation = combine([Intervention("ablate", u, layer, where="all layers") for u in found])
     prevented, _ = lab.score(ablation, "harmful", n)
     return {
-        "round": step, "cosine_to_first": _cosine(unit.double(), lab.direction.unit.double()), "norm": norm,
-        "induce": score_part(induced), "prevent": score_part(prevented),
+        "round": step,
+        "cosine_to_first": _cosine(unit.double(), lab.direction.unit.double()),
+        "norm": norm,
+        "induce": score_part(induced),
+        "prevent": score_part(prevented),
     }
-

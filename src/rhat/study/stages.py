@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rhat.errors import ArtifactError
 from rhat.directions import Direction
+from rhat.errors import ArtifactError
 from rhat.prompts import ContrastSet
 from rhat.scoring import RefusalToken
 from rhat.selection.finding import Finding, Means
@@ -49,21 +49,36 @@ class Stages:
 
         if finding.means is not None:
             means = finding.means
-            blob = save({
-                "harmful": means.harmful.contiguous(), "harmless": means.harmless.contiguous(),
-                "half0": means.halves[0].contiguous(), "half1": means.halves[1].contiguous(),
-            })
+            blob = save(
+                {
+                    "harmful": means.harmful.contiguous(),
+                    "harmless": means.harmless.contiguous(),
+                    "half0": means.halves[0].contiguous(),
+                    "half1": means.halves[1].contiguous(),
+                }
+            )
             write_whole(self.folder / "means.safetensors", blob)
         direction = finding.direction
-        self.save("find", {
-            "outcome": finding.outcome, "sentence": finding.sentence, "candidates": list(finding.candidates),
-            "refusal_tokens": [asdict(t) for t in finding.refusal_tokens], "prompts": finding.prompts, "rule": finding.rule,
-            "removed": dict(finding.removed), "split_half_cosine": finding.split_half_cosine,
-            "baseline_induce": finding.baseline_induce, "timings": list(finding.timings),
-            "positions": None if finding.means is None else list(finding.means.positions),
-            "kept": {s: {la: [p.id for p in some] for la, some in sides.items()} for s, sides in finding.kept.items()},
-            "at": None if direction is None else [direction.layer, direction.position],
-        })
+        self.save(
+            "find",
+            {
+                "outcome": finding.outcome,
+                "sentence": finding.sentence,
+                "candidates": list(finding.candidates),
+                "refusal_tokens": [asdict(t) for t in finding.refusal_tokens],
+                "prompts": finding.prompts,
+                "rule": finding.rule,
+                "removed": dict(finding.removed),
+                "split_half_cosine": finding.split_half_cosine,
+                "baseline_induce": finding.baseline_induce,
+                "timings": list(finding.timings),
+                "positions": None if finding.means is None else list(finding.means.positions),
+                "kept": {
+                    s: {la: [p.id for p in some] for la, some in sides.items()} for s, sides in finding.kept.items()
+                },
+                "at": None if direction is None else [direction.layer, direction.position],
+            },
+        )
 
     def load_finding(self, model: Any, prompts: ContrastSet) -> Finding | None:
         """What `save_finding` kept, or None."""
@@ -87,19 +102,33 @@ class Stages:
         kept = {s: {la: tuple(by_id[i] for i in ids) for la, ids in sides.items()} for s, sides in held["kept"].items()}
         direction: Direction | None = None
         if held["at"] is not None and means is not None:
-            direction = direction_at(model, means, *held["at"], prompts.fingerprint)
+            direction = direction_at(model, means, held["at"][0], held["at"][1], prompts.fingerprint)
         return Finding(
-            held["outcome"], held["sentence"], direction, tuple(held["candidates"]),
-            tuple(RefusalToken(**t) for t in held["refusal_tokens"]), held["prompts"], means, held["rule"], held["removed"],
-            held["split_half_cosine"], held["baseline_induce"], tuple((s, t) for s, t in held["timings"]), kept,
+            held["outcome"],
+            held["sentence"],
+            direction,
+            tuple(held["candidates"]),
+            tuple(RefusalToken(**t) for t in held["refusal_tokens"]),
+            held["prompts"],
+            means,
+            held["rule"],
+            held["removed"],
+            held["split_half_cosine"],
+            held["baseline_induce"],
+            tuple((s, t) for s, t in held["timings"]),
+            kept,
         )
 
 
 def pack(m: Measurement) -> dict[str, Any]:
     """A measurement as JSON; texts of answers to harmful prompts are never kept."""
     return {
-        "condition": m.condition, "label": m.label, "prompt_ids": list(m.prompt_ids), "scores": m.scores.tolist(),
-        "verdicts": list(m.verdicts), "kl": None if m.kl is None else m.kl.tolist(),
+        "condition": m.condition,
+        "label": m.label,
+        "prompt_ids": list(m.prompt_ids),
+        "scores": m.scores.tolist(),
+        "verdicts": list(m.verdicts),
+        "kl": None if m.kl is None else m.kl.tolist(),
         "texts": [] if m.label == "harmful" else list(m.texts),
     }
 
@@ -107,8 +136,13 @@ def pack(m: Measurement) -> dict[str, Any]:
 def unpack(held: Mapping[str, Any]) -> Measurement:
     """What `pack` packed."""
     return Measurement(
-        held["condition"], held["label"], tuple(held["prompt_ids"]), np.array(held["scores"]), tuple(held["verdicts"]),
-        None if held["kl"] is None else np.array(held["kl"]), tuple(held["texts"]),
+        held["condition"],
+        held["label"],
+        tuple(held["prompt_ids"]),
+        np.array(held["scores"]),
+        tuple(held["verdicts"]),
+        None if held["kl"] is None else np.array(held["kl"]),
+        tuple(held["texts"]),
     )
 
 

@@ -1,0 +1,1 @@
+"""The Executor protocol on Ray."""
