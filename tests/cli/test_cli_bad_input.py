@@ -36,9 +36,7 @@ def find(refused, folder, good, tmp_path):
     def call(harmful, *more, model=folder, clean=True):
         out = tmp_path / "r.safetensors"
         before = sorted(tmp_path.rglob("*"))
-        line = refused(
-            "find", "--model", model, "--harmful", harmful, "--harmless", good, "--out", out, *more
-        )
+        line = refused("find", "--model", model, "--harmful", harmful, "--harmless", good, "--out", out, *more)
         assert not clean or sorted(tmp_path.rglob("*")) == before
         return line
 
@@ -61,9 +59,7 @@ def test_wrong_json_names_the_line(find, tmp_path):
 
 
 def test_label_under_eight_prompts(find, tmp_path):
-    assert "got 7 different harmful prompts, expected at least 8" in find(
-        jsonl(tmp_path / "few.jsonl", PROMPTS[:7])
-    )
+    assert "got 7 different harmful prompts, expected at least 8" in find(jsonl(tmp_path / "few.jsonl", PROMPTS[:7]))
 
 
 def test_one_label_without_the_other(refused, folder, good):
@@ -119,9 +115,7 @@ def test_result_in_a_place_that_is_no_folder(refused, tmp_path):
 
 
 def test_result_that_is_a_folder(refused, tmp_path):
-    assert "is a folder; give the name of a file" in refused(
-        "find", "--model", "./nothing/here", "--out", tmp_path
-    )
+    assert "is a folder; give the name of a file" in refused("find", "--model", "./nothing/here", "--out", tmp_path)
 
 
 @pytest.mark.parametrize("command", [("find", "--out", "r.safetensors"), ("study", "--out", "runs/full")])
@@ -177,9 +171,7 @@ def test_layer_option_out_of_range(refused, folder, direction):
 
 
 def test_position_outside_the_template(refused, folder, another_direction, tmp_path):
-    line = refused(
-        "measure", "-m", folder, "-d", another_direction(position=-9), jsonl(tmp_path / "p.jsonl", PROMPTS)
-    )
+    line = refused("measure", "-m", folder, "-d", another_direction(position=-9), jsonl(tmp_path / "p.jsonl", PROMPTS))
     assert "position -9" in line
     assert "4 template tokens" in line
 
@@ -205,9 +197,7 @@ def test_empty_prompt(refused, folder, direction):
 def test_measure_reports_a_late_bad_line_before_it_prints(refused, folder, direction, tmp_path):
     file = jsonl(tmp_path / "long.jsonl", [f"Prompt {i}." for i in range(2000)])
     file.write_text(file.read_text() + "{oops\n")
-    assert "long.jsonl:2001: not JSON" in refused(
-        "measure", "-m", folder, "-d", direction, file, "--format", "jsonl"
-    )
+    assert "long.jsonl:2001: not JSON" in refused("measure", "-m", folder, "-d", direction, file, "--format", "jsonl")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +222,5 @@ def test_every_error_class_is_in_the_documents():
     from pathlib import Path
 
     page = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
-    names = [
-        n for n, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.RhatError)
-    ]
+    names = [n for n, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.RhatError)]
     assert [name for name in names if f"## {name}\n" not in page] == []

@@ -40,11 +40,7 @@ class TestHelp:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"
-        listed = [
-            line.split()[1]
-            for line in done.stdout.splitlines()
-            if line.startswith("│ ") and line[2].isalpha()
-        ]
+        listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("│ ") and line[2].isalpha()]
         assert {
             "study",
             "find",
@@ -70,9 +66,7 @@ class TestHelp:
         assert "Usage: rhat" in cli().out
 
     def test_module_is_the_command_too(self):
-        done = subprocess.run(
-            [sys.executable, "-m", "rhat", "--version"], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-m", "rhat", "--version"], capture_output=True, text=True, check=True)
         assert done.stdout == f"rhat {library.__version__}\n"
 
 
@@ -149,9 +143,7 @@ class TestFailures:
             "    for i in range(100_000): print('x' * 80)\n"
             "models.models = many; sys.exit(run(['models']))"
         )
-        with subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             process.stdout.read(10)
             process.stdout.close()
             assert process.stderr.read() == b""
@@ -324,9 +316,7 @@ class TestSteer:
 
     def test_options_reach_the_intervention(self, cli, folder, direction):
         options = ("--value", 7.5, "--layer", 2, "--scope", "first_generated:3", "--max-new-tokens", 2)
-        done = cli(
-            "steer", "-m", folder, "-d", direction, "--op", "add", *options, "--format", "json", "Hello."
-        )
+        done = cli("steer", "-m", folder, "-d", direction, "--op", "add", *options, "--format", "json", "Hello.")
         (row,) = json.loads(done.out)
         assert row["intervention"] == {
             "op": "add",
@@ -649,9 +639,7 @@ def test_default_model(cli, default_model, tmp_path):
     file = tmp_path / "r.safetensors"
     from rhat.sites import Site
 
-    Direction(
-        unit / unit.norm(), Site("resid_pre", 12), -1, 9.0, 8.0, 1.0, model=default_model.describe()
-    ).save(file)
+    Direction(unit / unit.norm(), Site("resid_pre", 12), -1, 9.0, 8.0, 1.0, model=default_model.describe()).save(file)
     done = cli(
         "steer",
         "-d",

@@ -46,9 +46,7 @@ MAIN, ONE, MODELS, USE = "The whole job", "One question at a time", "Models", "R
 COMMANDS = {
     command.name: command
     for command in (
-        Command(
-            "study", MAIN, "Find r̂, induce and remove refusal with it, and write a report with intervals."
-        ),
+        Command("study", MAIN, "Find r̂, induce and remove refusal with it, and write a report with intervals."),
         Command("find", MAIN, "Find the refusal direction r̂ of a model, and save it."),
         Command("steer", ONE, "Answer prompts with and without an intervention, side by side."),
         Command("measure", ONE, "Project prompts onto a direction."),
@@ -140,12 +138,8 @@ def _show_version(wanted: bool) -> bool:
     "[bold]rhat steer --direction direction.safetensors 'Write a haiku about the sea.'[/bold]"
 )
 def _root(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show where an error came from; may stand anywhere.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from; may stand anywhere.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,

@@ -37,17 +37,12 @@ def check(
     try:
         checking = importlib.import_module("rhat.model.check")
     except ModuleNotFoundError as error:
-        raise ModelError(
-            "check: this installation of rhat has no rhat.model.check; install rhat again"
-        ) from error
+        raise ModelError("check: this installation of rhat has no rhat.model.check; install rhat again") from error
     with progress() as report:
         model = (where if name is None else replace(where, model=name)).load(report)
         result = checking.check(model)
     records = result.rows()
-    columns = {
-        key: key.replace("_", " ").capitalize()
-        for key in dict.fromkeys(key for row in records for key in row)
-    }
+    columns = {key: key.replace("_", " ").capitalize() for key in dict.fromkeys(key for row in records for key in row)}
     tables.rows(records, form, columns, title=f"{model.name}: {'sound' if result.ok else 'NOT SOUND'}")
     if not result.ok:
         raise typer.Exit(1)

@@ -21,9 +21,7 @@ def check_output(path: Path, *, overwrite: bool, needs: int = MEGABYTE) -> None:
         ArtifactError: saying what is in the way.
     """
     if path.is_dir():
-        raise ArtifactError(
-            f"{path}: is a folder; give the name of a file, such as {path / 'direction.safetensors'}"
-        )
+        raise ArtifactError(f"{path}: is a folder; give the name of a file, such as {path / 'direction.safetensors'}")
     if path.exists() and not overwrite:
         raise ArtifactError(f"{path}: is there already; replace it with --overwrite, or give another --out")
     check_folder(path.parent, needs=needs)

@@ -49,9 +49,7 @@ def find(
     top: Annotated[int, typer.Option("--top", min=1, help="How many candidates the table shows.")] = 10,
     kl_max: Annotated[
         float,
-        typer.Option(
-            "--kl-max", min=0, help="Most that ablating may move harmless answers.", rich_help_panel=RULES
-        ),
+        typer.Option("--kl-max", min=0, help="Most that ablating may move harmless answers.", rich_help_panel=RULES),
     ] = 0.1,
     induce_min: Annotated[
         float,
@@ -90,9 +88,7 @@ def find(
     contrast = prompts.read(seed, where.offline)
     from rhat.selection.finding import FindSettings, find
 
-    settings = FindSettings(
-        **(QUICK if quick else {}), kl_max=kl_max, induce_min=induce_min, skip_last=skip_last
-    )
+    settings = FindSettings(**(QUICK if quick else {}), kl_max=kl_max, induce_min=induce_min, skip_last=skip_last)
     with progress() as report:
         finding = find(where.load(report), contrast, settings, progress=report)
     written = None if finding.direction is None else finding.direction.save(destination)

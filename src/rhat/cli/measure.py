@@ -80,9 +80,7 @@ def check_position(direction: Direction, model: ChatModel) -> None:
         )
 
 
-def projections(
-    model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str]]
-) -> Iterator[dict[str, Any]]:
+def projections(model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
     """Id, projection and scaled projection of each (id, text), in order."""
     import torch
 

@@ -45,15 +45,11 @@ FormatOption = Annotated[
     Format,
     typer.Option("--format", help="A table for people, one JSON value, or JSON lines.", show_choices=True),
 ]
-SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Fixes the splits and everything drawn at random.")
-]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Fixes the splits and everything drawn at random.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 DirectionOption = Annotated[
     Path,
-    typer.Option(
-        "--direction", "-d", help="A direction file, from [bold]rhat find[/bold].", show_default=False
-    ),
+    typer.Option("--direction", "-d", help="A direction file, from [bold]rhat find[/bold].", show_default=False),
 ]
 
 
@@ -84,9 +80,7 @@ class ModelOptions:
     ] = None
     system: Annotated[
         str | None,
-        typer.Option(
-            "--system", help="A system prompt, instead of the template's own.", rich_help_panel=MODEL_PANEL
-        ),
+        typer.Option("--system", help="A system prompt, instead of the template's own.", rich_help_panel=MODEL_PANEL),
     ] = None
     dtype: Annotated[
         Dtype, typer.Option("--dtype", help="auto: bfloat16 where it is native.", rich_help_panel=MODEL_PANEL)
@@ -96,9 +90,7 @@ class ModelOptions:
     ] = None
     trust_remote_code: Annotated[
         bool,
-        typer.Option(
-            "--trust-remote-code", help="Run code that the model brings.", rich_help_panel=MODEL_PANEL
-        ),
+        typer.Option("--trust-remote-code", help="Run code that the model brings.", rich_help_panel=MODEL_PANEL),
     ] = False
 
     def settings(self) -> dict[str, Any]:
@@ -141,9 +133,7 @@ class PromptOptions:
     ] = None
     column: Annotated[
         str | None,
-        typer.Option(
-            "--column", help="Where prompts are in each row, if not obvious.", rich_help_panel=PROMPT_PANEL
-        ),
+        typer.Option("--column", help="Where prompts are in each row, if not obvious.", rich_help_panel=PROMPT_PANEL),
     ] = None
 
     def read(self, seed: int, offline: bool) -> ContrastSet:
@@ -157,9 +147,7 @@ class PromptOptions:
         if self.harmful is None and self.harmless is None:
             return builtin(seed)
         if self.harmful is None or self.harmless is None:
-            raise PromptError(
-                "got one of --harmful and --harmless; give both, or neither for the built-in prompts"
-            )
+            raise PromptError("got one of --harmful and --harmless; give both, or neither for the built-in prompts")
         return read(self.harmful, self.harmless, seed=seed, column=self.column, offline=offline)
 
 
@@ -174,8 +162,7 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
             groups[name] = kind
             of_fields = get_type_hints(kind, include_extras=True)
             parameters += [
-                parameter.replace(name=f.name, annotation=of_fields[f.name], default=f.default)
-                for f in fields(kind)
+                parameter.replace(name=f.name, annotation=of_fields[f.name], default=f.default) for f in fields(kind)
             ]
         else:
             parameters.append(parameter.replace(annotation=hints[name]))

@@ -22,6 +22,4 @@ def report(
     from rhat.report import draw
 
     files = draw(folder)
-    out().print(
-        f"{files[0]}, and {len(files) - 1} figures in {folder / 'figures'}", markup=False, soft_wrap=True
-    )
+    out().print(f"{files[0]}, and {len(files) - 1} figures in {folder / 'figures'}", markup=False, soft_wrap=True)

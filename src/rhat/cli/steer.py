@@ -58,9 +58,7 @@ class Answer:
 
 @shared
 def steer(
-    prompts: Annotated[
-        list[str], typer.Argument(help="What to ask; - reads prompts from stdin.", show_default=False)
-    ],
+    prompts: Annotated[list[str], typer.Argument(help="What to ask; - reads prompts from stdin.", show_default=False)],
     direction: DirectionOption,
     op: Annotated[Operator, typer.Option("--op", help="What is done to the projection on r̂.")],
     where: ModelOptions,
@@ -75,9 +73,7 @@ def steer(
     ] = None,
     layer: Annotated[
         int | None,
-        typer.Option(
-            "--layer", min=0, help="Edit at this layer. [dim]default: r̂'s own[/dim]", show_default=False
-        ),
+        typer.Option("--layer", min=0, help="Edit at this layer. [dim]default: r̂'s own[/dim]", show_default=False),
     ] = None,
     layers: Annotated[
         Where | None,
@@ -94,9 +90,7 @@ def steer(
             help="Which tokens: all, prompt, generated, last_prompt_token, template, first_generated:N.",
         ),
     ] = "all",
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")
-    ] = 128,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")] = 128,
     form: FormatOption = Format.table,
 ) -> None:
     """Answer prompts with and without an intervention, side by side, as the answers are said.
@@ -237,9 +231,7 @@ def _columns(answer: Answer, op: str, height: int | None = None) -> RenderableTy
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(
-        box=box.ROUNDED, expand=True, title=Text(answer.prompt), title_justify="left", title_style="bold"
-    )
+    grid = Table(box=box.ROUNDED, expand=True, title=Text(answer.prompt), title_justify="left", title_style="bold")
     grid.add_column("without", ratio=1, overflow="fold")
     grid.add_column(op, ratio=1, overflow="fold")
     cells = [answer.without, answer.with_]

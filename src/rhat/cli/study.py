@@ -50,9 +50,7 @@ def study(
     prompts: PromptOptions,
     borderline: Annotated[
         str | None,
-        typer.Option(
-            "--borderline", help="Harmless prompts with alarming words.", rich_help_panel=PROMPT_PANEL
-        ),
+        typer.Option("--borderline", help="Harmless prompts with alarming words.", rich_help_panel=PROMPT_PANEL),
     ] = None,
     preset: Annotated[
         Preset,
@@ -60,14 +58,10 @@ def study(
             "--preset", "-p", help="How much is measured: a few minutes, about a quarter of an hour, or more."
         ),
     ] = Preset.standard,
-    destination: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.")] = Path(
-        "runs/default"
-    ),
+    destination: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.")] = Path("runs/default"),
     only: Annotated[
         str,
-        typer.Option(
-            "--only", help="Just these experiments, with commas: setting,scopes,heads", show_default=False
-        ),
+        typer.Option("--only", help="Just these experiments, with commas: setting,scopes,heads", show_default=False),
     ] = "",
     margin: Annotated[
         float, typer.Option("--margin", min=0.001, max=0.999, help="Margin of equivalence, as a share.")
@@ -143,9 +137,7 @@ def show(results: dict[str, Any]) -> None:
         *parts.comparisons(results, 4),
     ]
     for part in chosen:
-        heads, numeric = [head.title for head in part.heads], [head.numeric for head in part.heads]
-        tables.show(tables.table(heads, part.rows, numeric), part.caption)
-        console.print()
+        tables.show_part(part)
     console.print(f"[bold]{results['outcome']}[/bold]: ", end="")
     console.print(results["outcome_sentence"], markup=False, soft_wrap=True)
     for number, verdict in sorted(verdicts(results).items()):

@@ -13,6 +13,8 @@ from rhat.cli.options import Format
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from rhat.report.tables import Table as Part
+
 Row = Mapping[str, Any]
 
 
@@ -52,6 +54,13 @@ def show(made: Table, title: str = "") -> None:
     if title:
         console.print(title, style="bold", markup=False, soft_wrap=True)
     console.print(made)
+
+
+def show_part(part: Part) -> None:
+    """Print one of the report's tables."""
+    heads, numeric = [head.title for head in part.heads], [head.numeric for head in part.heads]
+    show(table(heads, part.rows, numeric), part.caption)
+    out().print()
 
 
 def table(heads: Sequence[str], cells: Iterable[Sequence[str]], numeric: Sequence[bool]) -> Table:

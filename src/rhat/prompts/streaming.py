@@ -53,9 +53,7 @@ def stream_texts(
         items = _items(file, title, None if name == "-" else Path(name).suffix.lower() == ".jsonl")
         while some := list(islice(items, chunk)):
             rows = rows_from(some, title, column)
-            yield tuple(
-                (row.id or f"prompt-{number + i:04d}", row.text) for i, row in enumerate(rows, start=1)
-            )
+            yield tuple((row.id or f"prompt-{number + i:04d}", row.text) for i, row in enumerate(rows, start=1))
             number += len(rows)
     if not number:
         raise PromptError(f"{title}: empty, no prompts in it; expected one prompt a line or row")
@@ -73,9 +71,7 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
     try:
         file = open(name, "rb")  # noqa: SIM115
     except OSError as error:
-        raise PromptError(
-            f"{name}: cannot be read ({error.strerror}); check the file's permissions"
-        ) from error
+        raise PromptError(f"{name}: cannot be read ({error.strerror}); check the file's permissions") from error
     with file:
         yield file
 
@@ -87,9 +83,7 @@ def _items(file: IO[bytes], name: str, jsonl: bool | None) -> Iterator[tuple[str
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
-            raise PromptError(
-                f"{where}: not UTF-8 (byte 0x{raw[error.start]:02x}); save the file as UTF-8"
-            ) from error
+            raise PromptError(f"{where}: not UTF-8 (byte 0x{raw[error.start]:02x}); save the file as UTF-8") from error
         if not line:
             continue
         if jsonl is None:

@@ -117,18 +117,16 @@ class _Clock:
         self.last = now
 
 
-def find(
+def survey(
     model: ChatModel,
     prompts: ContrastSet,
     settings: FindSettings | None = None,
     *,
     progress: Progress = _silent,
 ) -> Finding:
-    """Find the refusal direction of a chat model by difference of means and the published selection.
+    """What is needed before choosing: refusal tokens, the prompts on which the model behaves as labelled, their means.
 
-    Training prompts give the candidates (every layer and template position), validation prompts the choice; only prompts
-    on which the model behaves as labelled are used (harmful: refusal score above 0; harmless: below). Test prompts are not
-    touched. Arditi et al. 2024, sections 2.3 to 2.5 and appendix C.
+    The outcome is "no_refusal" where there is too little of it, else "no_candidate": none has been scored yet.
 
     Raises:
         StudyError: if the contrast set has no prompts in a split that is needed.
@@ -169,22 +167,51 @@ def find(
             f"{settings.min_kept[0]} in train and {settings.min_kept[1]} in validation are needed), so r̂ would mean little"
         )
         return Finding("no_refusal", sentence, None, (), tokens, counts, timings=tuple(clock.stages), kept=kept)
-    means = moments
-    choice, baseline = _select(model, means, kept["validation"], ids, settings, progress, clock)
-    outcome, sentence = _outcome(model, choice)
-    finding = Finding(
-        outcome,
-        sentence,
+    return Finding(
+        "no_candidate",
+        "no candidate has been scored",
         None,
-        choice.table,
+        (),
         tokens,
         counts,
-        means,
-        choice.rule,
-        choice.removed,
-        baseline_induce=baseline,
+        moments,
         timings=tuple(clock.stages),
         kept=kept,
+    )
+
+
+def find(
+    model: ChatModel,
+    prompts: ContrastSet,
+    settings: FindSettings | None = None,
+    *,
+    progress: Progress = _silent,
+) -> Finding:
+    """Find the refusal direction of a chat model by difference of means and the published selection.
+
+    Training prompts give the candidates (every layer and template position), validation prompts the choice; only prompts
+    on which the model behaves as labelled are used (harmful: refusal score above 0; harmless: below). Test prompts are not
+    touched. Arditi et al. 2024, sections 2.3 to 2.5 and appendix C.
+
+    Raises:
+        StudyError: if the contrast set has no prompts in a split that is needed.
+    """
+    settings = settings or FindSettings()
+    surveyed = survey(model, prompts, settings, progress=progress)
+    if surveyed.means is None:
+        return surveyed
+    means, clock = surveyed.means, _Clock()
+    choice, baseline = _select(model, means, surveyed.kept["validation"], surveyed.token_ids, settings, progress, clock)
+    outcome, sentence = _outcome(model, choice)
+    finding = replace(
+        surveyed,
+        outcome=outcome,
+        sentence=sentence,
+        candidates=choice.table,
+        rule=choice.rule,
+        removed=choice.removed,
+        baseline_induce=baseline,
+        timings=(*surveyed.timings, *clock.stages),
     )
     if choice.candidate is None:
         return finding
@@ -437,4 +464,3 @@ def _outcome(model: ChatModel, choice: Choice) -> tuple[Outcome, str]:
         f"r̂ of {model.name} is at {where}, by the relaxed rule: no candidate meets the published induce threshold, so adding "
         f"it need only raise the refusal score of harmless prompts significantly (removed by: {removed})"
     )
-

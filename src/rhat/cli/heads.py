@@ -1,0 +1,33 @@
+"""`rhat heads`: attribute r̂ to attention heads, and see how few of them induce refusal."""
+
+from __future__ import annotations
+
+from rhat.cli import single
+from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
+from rhat.cli.study import Preset
+
+EXPERIMENT = single.Experiment("heads", 7, lambda results: results.get("heads", {}).get("ranking", []))
+
+
+@shared
+def heads(
+    direction: DirectionOption,
+    where: ModelOptions,
+    prompts: PromptOptions,
+    preset: single.PresetOption = Preset.standard,
+    seed: SeedOption = 0,
+    form: FormatOption = Format.table,
+) -> None:
+    """Attribute r̂ to attention heads, and see how few of them induce refusal.
+
+    Heads are ranked by what they add to the difference in projection between harmful and harmless prompts, at the
+    last prompt token. Then the outputs of the top k there are replaced by their mean over harmful prompts in harmless
+    runs, against k random heads of the same layers. --format jsonl gives the ranking.
+
+    Examples:
+
+    [bold]rhat heads -d direction.safetensors[/bold]
+
+    [bold]rhat heads -d direction.safetensors --preset quick --format jsonl | head -6[/bold]
+    """
+    single.run(EXPERIMENT, direction, where, prompts, preset, seed, form)

@@ -1,0 +1,32 @@
+"""`rhat layers`: compare setting with adding at every layer, each with its own r̂."""
+
+from __future__ import annotations
+
+from rhat.cli import single
+from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
+from rhat.cli.study import Preset
+
+EXPERIMENT = single.Experiment("layers", 1, lambda results: results.get("layers", []))
+
+
+@shared
+def layers(
+    direction: DirectionOption,
+    where: ModelOptions,
+    prompts: PromptOptions,
+    preset: single.PresetOption = Preset.standard,
+    seed: SeedOption = 0,
+    form: FormatOption = Format.table,
+) -> None:
+    """Compare setting with adding at every layer, each with its own r̂.
+
+    For each layer: the mean projection of harmless and harmful prompts, and the refusal scores of harmless prompts when
+    the projection is set and when the same amount is added. Where harmless prompts project to about zero the two agree.
+
+    Examples:
+
+    [bold]rhat layers -d direction.safetensors[/bold]
+
+    [bold]rhat layers -d direction.safetensors --format jsonl > layers.jsonl[/bold]
+    """
+    single.run(EXPERIMENT, direction, where, prompts, preset, seed, form)

@@ -1,0 +1,32 @@
+"""`rhat pca`: principal components of harmful and harmless test prompts, layer by layer."""
+
+from __future__ import annotations
+
+from rhat.cli import single
+from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
+from rhat.cli.study import Preset
+
+EXPERIMENT = single.Experiment("components", 3, lambda results: results.get("pca", []))
+
+
+@shared
+def pca(
+    direction: DirectionOption,
+    where: ModelOptions,
+    prompts: PromptOptions,
+    preset: single.PresetOption = Preset.standard,
+    seed: SeedOption = 0,
+    form: FormatOption = Format.table,
+) -> None:
+    """Principal components of harmful and harmless test prompts, layer by layer.
+
+    For each layer: the share of variance of the first two components, and the cosine of the first with r̂. --format json
+    and jsonl give the points too, by prompt id and category.
+
+    Examples:
+
+    [bold]rhat pca -d direction.safetensors[/bold]
+
+    [bold]rhat pca -d direction.safetensors --format jsonl | jq -c "[.layer, .cosine_pc1_rhat]"[/bold]
+    """
+    single.run(EXPERIMENT, direction, where, prompts, preset, seed, form)

@@ -1,0 +1,90 @@
+"""What `rhat heads`, `layers`, `pca` and `probe` share: one experiment of the study, with a known direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhat.cli import tables
+from rhat.cli.console import out
+from rhat.cli.options import Format, ModelOptions, PromptOptions
+from rhat.cli.progress import progress
+from rhat.cli.study import Preset
+
+if TYPE_CHECKING:
+    from rhat.report.tables import Table
+
+PresetOption = Annotated[Preset, typer.Option("--preset", "-p", help="How many test prompts are used.")]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment's name in rhat.study.EXPERIMENTS, its question in the report, and the list it puts first."""
+
+    name: str
+    question: int
+    records: Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
+
+
+def run(
+    experiment: Experiment,
+    file: Path,
+    where: ModelOptions,
+    prompts: PromptOptions,
+    preset: Preset,
+    seed: int,
+    form: Format,
+) -> None:
+    """Run one experiment and print its tables and verdict, what results.json holds of it, or its main list.
+
+    Raises:
+        RhatError: if the model, prompts or direction cannot be used.
+    """
+    from rhat.directions import Direction
+
+    direction = Direction.load(file)
+    contrast = prompts.read(seed, where.offline)
+    from rhat.selection.around import around
+    from rhat.study import EXPERIMENTS, open_lab
+    from rhat.study.rows import adjust
+
+    with progress() as report:
+        model = where.load(report)
+        finding = around(model, contrast, direction, progress=report)
+        results: dict[str, Any] = {}
+        if finding.direction is not None:
+            lab = open_lab(model, contrast, finding, preset.value, seed=seed, progress=report)
+            results = EXPERIMENTS[experiment.name](lab)
+            adjust(results.get("comparisons", []))
+    if form is Format.json:
+        tables.document(results)
+    elif form is Format.jsonl:
+        for record in experiment.records(results):
+            tables.line(record)
+    elif not results:
+        reason = "layer 0 sees no instruction yet" if finding.direction is not None else finding.sentence
+        out().print(f"nothing to measure: {reason}", markup=False, soft_wrap=True)
+    else:
+        show(results, experiment.question)
+
+
+def show(results: dict[str, Any], question: int) -> None:
+    """A question's tables and verdict, of whatever part of the results there is."""
+    from rhat.report import tables as parts
+    from rhat.report.verdicts import verdicts
+
+    of_question: dict[int, Callable[[dict[str, Any]], list[Table]]] = {
+        1: parts.adding,
+        3: parts.components,
+        7: parts.heads,
+        8: parts.finders,
+    }
+    for part in of_question[question](results):
+        tables.show_part(part)
+    verdict = verdicts(results).get(question)
+    if verdict is not None:
+        out().print(" ".join([verdict.sentence, *verdict.reasons]), markup=False, soft_wrap=True)

@@ -1,0 +1,150 @@
+"""What the page shows, as HTML: tokens coloured by projection, and scales between the two means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from rhat.directions import Direction
+from rhat.server.runner import SaidToken
+
+HARMLESS, HARMFUL = (33, 102, 172), (214, 96, 18)  # blue and orange: told apart by colour-blind eyes as well
+STRONGEST = 0.55  # opacity at and beyond a mean, so that text stays readable on light and dark pages
+
+
+@dataclass(frozen=True)
+class Range:
+    """The projections that a scale spans."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, direction: Direction) -> Range:
+        """From well below the lower mean to well above the higher one, in whole units."""
+        means = (direction.mean_harmless, direction.mean_harmful)
+        room = max(abs(means[1] - means[0]), 1e-3)
+        return cls(float(math.floor(min(*means, 0.0) - room / 2)), float(math.ceil(max(means) + room)))
+
+    def percent(self, value: float) -> float:
+        """Where a value stands from left to right, held within the scale."""
+        return 100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+
+
+def number(value: float | None) -> str:
+    """Two decimals and a true minus sign; a dash for what is unknown."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
+
+
+def colour(value: float | None, direction: Direction) -> str:
+    """Background of a token: clear half-way between the means, blue towards harmless, orange towards harmful."""
+    if value is None or not math.isfinite(value):
+        return "transparent"
+    half = (direction.mean_harmful - direction.mean_harmless) / 2
+    middle = direction.mean_harmless + half
+    share = max(-1.0, min(1.0, (value - middle) / half)) if half else 0.0
+    red, green, blue = HARMFUL if share > 0 else HARMLESS
+    return f"rgba({red},{green},{blue},{abs(share) * STRONGEST:.2f})"
+
+
+def answer(
+    title: str, note: str, tokens: Sequence[SaidToken], rest: str, state: str, direction: Direction | None
+) -> str:
+    """One answer: its tokens coloured, and the same numbers as a list for those who cannot use colours."""
+    spans: list[str] = []
+    for token in tokens:
+        if not token.text:
+            continue
+        text = escape(token.text).replace("\n", "<br>")
+        if direction is None:
+            spans.append(text)
+            continue
+        said = f"projection {number(token.arriving)}"
+        if token.leaving is not None and token.arriving is not None and abs(token.leaving - token.arriving) > 1e-6:
+            said += f", edited to {number(token.leaving)}"
+        background = colour(token.arriving, direction)
+        spans.append(f'<span class="rhat-token" style="background:{background}" title="{said}">{text}</span>')
+    body = "".join(spans) + escape(rest)
+    numbers = ""
+    if direction is not None and tokens:
+        rows = "".join(
+            f"<tr><td>{escape(repr(t.text)[1:-1])}</td><td>{number(t.arriving)}</td><td>{number(t.leaving)}</td></tr>"
+            for t in tokens
+        )
+        numbers = (
+            '<details><summary>Projections as numbers</summary><div class="rhat-numbers"><table><thead><tr><th>Token</th>'
+            f"<th>Projection</th><th>After edits</th></tr></thead><tbody>{rows}</tbody></table></div></details>"
+        )
+    return (
+        f'<section class="rhat-answer" aria-label="{escape(title)}"><h3>{escape(title)}</h3>'
+        f'<p class="rhat-note">{escape(note)}</p><div class="rhat-text" aria-live="polite">{body or "&nbsp;"}</div>'
+        f'<p class="rhat-state">{escape(state)}</p>{numbers}</section>'
+    )
+
+
+def _mark(name: str, label: str, value: float, span: Range) -> str:
+    at = span.percent(value)
+    side = " rhat-left" if at > 80 else " rhat-right" if at < 20 else ""
+    return (
+        f'<span class="rhat-mark rhat-{name}{side}" style="left:{at:.2f}%"><i></i>'
+        f"<b>{escape(label)} {number(value)}</b></span>"
+    )
+
+
+def marks(direction: Direction) -> str:
+    """The two means below the slider, each where the slider's handle would stand."""
+    span = Range.around(direction)
+    return (
+        '<div class="rhat-marks" aria-hidden="true">'
+        + _mark("harmless", "harmless mean", direction.mean_harmless, span)
+        + _mark("harmful", "harmful mean", direction.mean_harmful, span)
+        + "</div>"
+    )
+
+
+def scale(direction: Direction, prompt: float | None, threshold: float | None) -> str:
+    """The prompt's projection between the two means, and the guard's threshold if there is one."""
+    span = Range.around(direction)
+    if prompt is None:
+        said, pointer = "The prompt's projection appears here.", ""
+    else:
+        said = f"The prompt's projection is {number(prompt)}: {_where(direction, prompt)}"
+        if threshold is not None:
+            said += f", and {'above' if prompt > threshold else 'not above'} the guard's threshold"
+        pointer = f'<span class="rhat-pointer" style="left:{span.percent(prompt):.2f}%"></span>'
+        said += "."
+    guard = "" if threshold is None else f'<span class="rhat-threshold" style="left:{span.percent(threshold):.2f}%"></span>'
+    legend = "" if threshold is None else f' <span class="rhat-legend">┊ threshold {number(threshold)}</span>'
+    return (
+        f'<figure class="rhat-scale"><figcaption>{said}{legend}</figcaption>'
+        f'<div class="rhat-bar" aria-hidden="true">{guard}{pointer}</div>{marks(direction)}</figure>'
+    )
+
+
+def _where(direction: Direction, value: float) -> str:
+    gap = direction.mean_harmful - direction.mean_harmless
+    share = (value - direction.mean_harmless) / gap if gap else 0.0
+    if share < 0:
+        return "below the mean of harmless prompts"
+    if share > 1:
+        return "above the mean of harmful prompts"
+    return f"{share:.0%} of the way from the harmless to the harmful mean"
+
+
+def legend() -> str:
+    """What the colours mean."""
+
+    def ink(rgb: tuple[int, int, int]) -> str:
+        return f"rgba({','.join(map(str, rgb))},{STRONGEST})"
+
+    return (
+        '<p class="rhat-legend-line">Each token is coloured by its projection on r̂ as it reaches the layer: '
+        f'<span class="rhat-token" style="background:{ink(HARMLESS)}">harmless mean or below</span> '
+        f'<span class="rhat-token" style="background:{ink(HARMFUL)}">harmful mean or above</span>. '
+        "Hover over a token, or open the numbers, to read it.</p>"
+    )

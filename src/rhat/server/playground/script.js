@@ -1,0 +1,84 @@
+// Links and commands that repeat what the page is set to. All of it runs in the page; nothing is loaded.
+window.rhat = (() => {
+  const about = () => JSON.parse(document.getElementById("rhat-about").textContent);
+
+  const named = (values) => Object.fromEntries(about().names.map((name, i) => [name, values[i]]));
+
+  // The request that the intervened answer was made with.
+  const body = (set) => {
+    const rhat = { op: set.op, direction: set.direction, layer: set.layer, scope: set.scope };
+    if (set.op === "set_projection") rhat.target = set.target;
+    if (set.op === "add" || set.op === "subtract") rhat.coefficient = set.target;
+    if (set.where) rhat.where = set.where;
+    if (set.when) rhat.when = set.when;
+    const made = {
+      model: about().model,
+      messages: [{ role: "user", content: set.prompt || "" }],
+      max_tokens: set.max_tokens,
+      temperature: set.temperature,
+    };
+    if (set.temperature > 0) made.seed = set.seed;
+    return [made, rhat];
+  };
+
+  const link = (set) => {
+    const url = new URL(window.location.href);
+    url.search = "";
+    for (const [name, value] of Object.entries(set)) {
+      if (value !== "" && value !== null && value !== undefined) url.searchParams.set(name, value);
+    }
+    window.history.replaceState(null, "", url);
+    return url.toString();
+  };
+
+  const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
+
+  const curl = (set) => {
+    const [made, rhat] = body(set);
+    const key = about().key ? ` \\\n  -H "Authorization: Bearer $RHAT_API_KEY"` : "";
+    const json = JSON.stringify({ ...made, rhat });
+    return `curl -sS ${window.location.origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json'${key} \\\n  -d ${quoted(json)}`;
+  };
+
+  // JSON as Python writes it; the values here are strings, numbers and containers of them.
+  const literal = (value) => JSON.stringify(value, null, 4);
+
+  const python = (set) => {
+    const [made, rhat] = body(set);
+    const key = about().key ? 'os.environ["RHAT_API_KEY"]' : '"none"';
+    const more = Object.entries(made).map(([name, value]) => `    ${name}=${literal(value).replaceAll("\n", "\n    ")},`);
+    return [
+      ...(about().key ? ["import os", ""] : []),
+      "from openai import OpenAI",
+      "",
+      `client = OpenAI(base_url="${window.location.origin}/v1", api_key=${key})`,
+      "answer = client.chat.completions.create(",
+      ...more,
+      `    extra_body={"rhat": ${literal(rhat).replaceAll("\n", "\n    ")}},`,
+      ")",
+      "print(answer.choices[0].message.content)",
+      "",
+    ].join("\n");
+  };
+
+  const toClipboard = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {  // pages that are not on localhost or https have no clipboard of that kind
+      const area = document.createElement("textarea");
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+  };
+
+  const copy = (kind, values) => {
+    const text = { link, curl, python }[kind](named(values));
+    toClipboard(text);
+    return text;
+  };
+
+  return { copy };
+})();
