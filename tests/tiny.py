@@ -149,9 +149,12 @@ FAMILIES: dict[str, Family] = {
     "opt-post-norm": Family(
         "OPTConfig",
         {"hidden_size": 48, "ffn_dim": 64, "num_attention_heads": 4, "max_position_embeddings": 512,
-         "word_embed_proj_dim": 32, "do_layer_norm_before": False}, sum="post-norm",
+         "word_embed_proj_dim": 32, "do_layer_norm_before": False, "tie_word_embeddings": False},
+        sum="post-norm",
     ),
-    "bloom": Family("BloomConfig", {"hidden_size": 48, "n_head": 4}, layers="n_layer", mask="keys"),
+    "bloom": Family(
+        "BloomConfig", {"hidden_size": 48, "n_head": 4, "tie_word_embeddings": False}, layers="n_layer", mask="keys"
+    ),
     "falcon": Family("FalconConfig", {**_USUAL, "multi_query": True, "parallel_attn": True}),
     "falcon-new": Family("FalconConfig", {**_USUAL, "new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon-alibi": Family(
@@ -243,10 +246,12 @@ def tiny_hf(family: str = "llama", n_layers: int = 3, dtype: torch.dtype = torch
         hf = transformers.AutoModelForCausalLM.from_config(config, experts_implementation="eager")
         hf = hf.to(dtype).eval()
         with torch.no_grad():
-            for parameter in hf.parameters():
+            for name, parameter in hf.named_parameters():
                 noise = torch.randn(parameter.shape, dtype=torch.float64).to(dtype)
                 if parameter.ndim == 1:  # norms and biases: about what they were
                     parameter.add_(noise, alpha=0.2)
+                elif "emb" in name or "wte" in name:  # small, or a model with tied embeddings says its last token again
+                    parameter.copy_(noise * 0.2 * parameter.shape[-1] ** -0.5)
                 else:
                     parameter.copy_(noise * parameter.shape[-1] ** -0.5)
     hf.generation_config.eos_token_id = 1

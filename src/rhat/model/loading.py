@@ -82,7 +82,8 @@ def load(
     torch_dtype = resolve_dtype(dtype)
     folder, identity, weight_format = _resolve(name, revision, offline, progress)
     arguments: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if folder == name:  # a hub id
+    on_hub = not Path(folder).is_dir()
+    if on_hub:
         arguments |= {"revision": revision, "local_files_only": offline or _in_hub_cache(name, revision)}
     placement: dict[str, Any] = {}
     if device_map is not None or max_memory is not None:
@@ -92,7 +93,7 @@ def load(
         hf = _with_adapter(hf, adapter)
     if not placement:
         hf.to(torch.device(device) if device is not None else ("cuda" if torch.cuda.is_available() else "cpu"))
-    if folder == name:
+    if on_hub:
         identity = getattr(hf.config, "_commit_hash", None) or revision or "main"
     return _wrap(hf, tokenizer, name, identity, weight_format, chat_template, system)
 

@@ -11,6 +11,12 @@ from rhat.report.wording import Number, Row, interval, number, p_value, percent
 Results = dict[str, Any]
 Cell = Callable[[Row], str]
 LONG = 12  # tables of more rows are folded away
+GUARD = {
+    "auroc": "ROC area, harmful against harmless",
+    "false_positive_rate": "Harmless prompts flagged",
+    "true_positive_rate": "Harmful prompts flagged",
+    "borderline_flagged": "Borderline prompts flagged",
+}
 
 
 @dataclass(frozen=True)
@@ -355,11 +361,19 @@ def finders(results: Results) -> list[Table]:
 def over_refusal(results: Results) -> list[Table]:
     """Question 9."""
     columns = [text("Borderline prompts", "group"), figure("Mean", "mean"), figure("Sd", "sd"), N]
+    guard = [
+        text("Measure", "measure", lambda name: GUARD.get(name, name)),
+        with_interval("Measured, 95% interval", "estimate", 3),
+        figure("Threshold", "threshold"),
+        figure("Calibrated for", "target_fpr", percent),
+        N,
+    ]
     projected = results.get("borderline_projections")
     return [
         *rates(results, "borderline"),
         *comparisons(results, 9),
         *build("Projections at r̂'s layer (residual units)", projected, columns),
+        *build("A guard on the projection, on test prompts", results.get("guard"), guard),
     ]
 
 

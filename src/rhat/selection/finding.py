@@ -12,23 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rhat.capture import Moments, capture
+from rhat.capture import Moments
 from rhat.directions import Direction
 from rhat.errors import StudyError
-from rhat.generation import generate_tokens
+from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import Intervention
 from rhat.model.chat import ChatModel
-from rhat.model.forward import Plan, keep_base, last_logits
+from rhat.model.forward import Plan
+from rhat.model.tap import Edits
 from rhat.prompts import ContrastSet, Label, Prompt, Split
-from rhat.scoring import (
-    RefusalToken,
-    find_refusal_tokens,
-    is_refusal,
-    kl_divergence,
-    last_token_scores,
-    refusal_score,
-)
-from rhat.scoring.phrases import JUDGED_TOKENS
+from rhat.scoring import RefusalToken, find_refusal_tokens, is_refusal, tasks
 from rhat.selection.choice import Choice, choose, choose_relaxed
 from rhat.sites import Site
 from rhat.statistics import mean_interval
@@ -123,6 +116,7 @@ def survey(
     settings: FindSettings | None = None,
     *,
     progress: Progress = _silent,
+    executor: Executor | None = None,
 ) -> Finding:
     """What is needed before choosing: refusal tokens, the prompts on which the model behaves as labelled, their means.
 
@@ -132,6 +126,7 @@ def survey(
         StudyError: if the contrast set has no prompts in a split that is needed.
     """
     settings = settings or FindSettings()
+    executor = executor or SerialExecutor()
     clock = _Clock()
     limits: tuple[tuple[Split, int | None], ...] = (("train", settings.train), ("validation", settings.validation))
     given: dict[str, dict[str, tuple[Prompt, ...]]]
@@ -142,7 +137,7 @@ def survey(
                 raise StudyError(
                     f"{prompts.name}: got no {label} {split} prompts; give at least 8 prompts of each label"
                 )
-    tokens, said = _refusal_tokens(model, given["train"], settings.token_prompts, progress)
+    tokens, said = _refusal_tokens(model, given["train"], settings.token_prompts, progress, executor)
     clock.lap("refusal tokens")
     counts = _counts(given, {})
     if not tokens or said["harmful"] < 2:
@@ -152,7 +147,7 @@ def survey(
         )
         return Finding("no_refusal", sentence, None, (), tokens, counts, timings=tuple(clock.stages))
     ids = [token.id for token in tokens]
-    moments, kept = _moments(model, given, ids, progress)
+    moments, kept = _moments(model, given, ids, progress, executor)
     clock.lap("activations")
     counts = _counts(given, kept)
     short = [
@@ -186,22 +181,26 @@ def find(
     settings: FindSettings | None = None,
     *,
     progress: Progress = _silent,
+    executor: Executor | None = None,
 ) -> Finding:
     """Find the refusal direction of a chat model by difference of means and the published selection.
 
     Training prompts give the candidates (every layer and template position), validation prompts the choice; only prompts
     on which the model behaves as labelled are used (harmful: refusal score above 0; harmless: below). Test prompts are not
-    touched. Arditi et al. 2024, sections 2.3 to 2.5 and appendix C.
+    touched. Arditi et al. 2024, sections 2.3 to 2.5 and appendix C. `executor` says who runs prompts and candidates; by
+    default this process does.
 
     Raises:
         StudyError: if the contrast set has no prompts in a split that is needed.
     """
     settings = settings or FindSettings()
-    surveyed = survey(model, prompts, settings, progress=progress)
+    executor = executor or SerialExecutor()
+    surveyed = survey(model, prompts, settings, progress=progress, executor=executor)
     if surveyed.means is None:
         return surveyed
     means, clock = surveyed.means, _Clock()
-    choice, baseline = _select(model, means, surveyed.kept["validation"], surveyed.token_ids, settings, progress, clock)
+    scorer = _Scorer(model, executor, surveyed.token_ids, progress)
+    choice, baseline = _select(scorer, means, surveyed.kept["validation"], settings, clock)
     outcome, sentence = _outcome(model, choice)
     finding = replace(
         surveyed,
@@ -256,18 +255,26 @@ def split_half(means: Means, layer: int, position: int) -> float:
 
 
 def _refusal_tokens(
-    model: ChatModel, train: Mapping[str, Sequence[Prompt]], limit: int, progress: Progress
+    model: ChatModel,
+    train: Mapping[str, Sequence[Prompt]],
+    limit: int,
+    progress: Progress,
+    executor: Executor | None = None,
 ) -> tuple[tuple[RefusalToken, ...], dict[str, int]]:
+    executor = executor or SerialExecutor()
     said = {}
-    for index, label in enumerate(("harmful", "harmless")):
-        some = [p.text for p in train[label][:limit]]
+    for index, label in enumerate(SIDES):
+        the_plan = _plan(model, train[label][:limit])
+        groups = tasks.groups(the_plan, executor.split(len(the_plan.batches)), {})
 
         def tell(done: int, total: int, before: int = index) -> None:
             progress("refusal tokens", done + before * total, 2 * total)
 
-        said[label] = generate_tokens(
-            model, model.tokenize(some), max_new_tokens=JUDGED_TOKENS, until=is_refusal, progress=tell
+        parts = executor.map(
+            tasks.answer, model, tasks.Answering(), groups, sizes=[len(g.rows) for g in groups], progress=tell
         )
+        answers = {row: c for part in parts for row, c in zip(part.rows, part.completions, strict=True)}
+        said[label] = [answers[row] for row in range(len(the_plan))]
     tokens = find_refusal_tokens(said["harmful"], said["harmless"], model.tokenizer.decode)
     return tokens, {"harmful": sum(is_refusal(c.text) for c in said["harmful"]), "n_harmful": len(said["harmful"])}
 
@@ -283,54 +290,38 @@ def _counts(given: Any, kept: Any) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def _moments(
-    model: ChatModel, given: Mapping[str, Mapping[str, Sequence[Prompt]]], ids: Sequence[int], progress: Progress
+    model: ChatModel,
+    given: Mapping[str, Mapping[str, Sequence[Prompt]]],
+    ids: Sequence[int],
+    progress: Progress,
+    executor: Executor | None = None,
 ) -> tuple[Means, dict[str, dict[str, tuple[Prompt, ...]]]]:
     """One pass over training and validation prompts: scores for the filter, and means of those that pass it."""
-    positions = tuple(range(-model.template_length, 0))
-    sites = [Site("resid_pre", layer) for layer in range(model.n_layers)]
+    executor = executor or SerialExecutor()
     kept: dict[str, dict[str, tuple[Prompt, ...]]] = {"train": {}, "validation": {}}
     halves: dict[str, list[Moments]] = {}
     total = sum(len(some) for sides in given.values() for some in sides.values())
-    done = 0
+    before = 0
     for split, sides in given.items():
         for label, some in sides.items():
+            the_plan = _plan(model, some)
+            shards = executor.split(len(the_plan.batches))
+
+            def tell(done: int, _total: int, before: int = before) -> None:
+                progress("activations", before + done, total)
+
+            asked = tasks.Averaging(the_plan.prompts, tuple(ids), label == "harmful", split == "train")
+            sizes = [sum(len(the_plan.batches[i].rows) for i in shard) for shard in shards]
+            parts = executor.map(tasks.average, model, asked, shards, sizes=sizes, progress=tell)
+            before += len(some)
             scores = torch.empty(len(some), dtype=torch.float64)
-            sums: list[list[Moments]] = [[], []]
-
-            def visit(rows, logits, activations, *, label=label, scores=scores, sums=sums):
-                nonlocal done
-                score = refusal_score(logits, ids)
-                scores[rows.cpu()] = score.cpu()
-                if activations:
-                    right = (score > 0) if label == "harmful" else (score < 0)
-                    stacked = torch.stack([activations[site].double() for site in sites], 1)  # [rows, layer, k, d]
-                    for half in (0, 1):
-                        inside = right & (rows % 2 == half)
-                        if bool(inside.any()):
-                            sums[half].append(Moments.of(stacked[inside]))
-                done += len(rows)
-                progress("activations", done, total)
-
-            the_plan = model.plan([p.text for p in some])
+            for part in parts:
+                scores[part.rows] = part.scores
             if split == "train":
-                capture(model, the_plan, sites, positions, visit)
-                halves[label] = [_total(part, model, len(positions)) for part in sums]
-            else:
-                for rows, logits in last_logits(model, the_plan):
-                    visit(rows, logits, {})
+                halves[label] = [sum((p.halves[half] for p in parts[1:]), parts[0].halves[half]) for half in (0, 1)]
             right = scores > 0 if label == "harmful" else scores < 0
             kept[split][label] = tuple(p for p, keep in zip(some, right.tolist(), strict=True) if keep)
-    return _means(positions, halves), kept
-
-
-def _total(parts: Sequence[Moments], model: ChatModel, k: int) -> Moments:
-    zero = torch.zeros(
-        model.n_layers, k, model.d_model, dtype=torch.float64, device=parts[0].total.device if parts else None
-    )
-    total = Moments(0, zero, zero)
-    for part in parts:
-        total = total + part
-    return total
+    return _means(tuple(range(-model.template_length, 0)), halves), kept
 
 
 def _means(positions: tuple[int, ...], halves: Mapping[str, Sequence[Moments]]) -> Means:
@@ -351,18 +342,42 @@ def _plan(model: ChatModel, prompts: Sequence[Prompt]) -> Plan:
     return model.plan([p.text for p in prompts])
 
 
+@dataclass(frozen=True, eq=False)
+class _Scorer:
+    """Scores candidates, one a shard."""
+
+    model: ChatModel
+    executor: Executor
+    tokens: tuple[int, ...]
+    progress: Progress
+
+    def scores(
+        self, some: Plan, conditions: Sequence[Edits], stage: str = "", *, resume: Sequence[int] = (), kl: bool = False
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """Scores, and KL if asked for, of the prompts of a plan under each condition."""
+        asked = tasks.Scoring(some.prompts, self.tokens, tuple(resume), kl)
+        runs = [tasks.Run(edits, range(len(some.batches))) for edits in conditions]
+
+        def tell(done: int, total: int) -> None:
+            if stage:
+                self.progress(stage, done, total)
+
+        return [
+            tasks.in_order(len(some), [part])
+            for part in self.executor.map(tasks.score, self.model, asked, runs, progress=tell)
+        ]
+
+
 def _select(
-    model: ChatModel,
+    scorer: _Scorer,
     means: Means,
     validation: Mapping[str, Sequence[Prompt]],
-    ids: Sequence[int],
     settings: FindSettings,
-    progress: Progress,
     clock: _Clock,
 ) -> tuple[Choice, float]:
     """Score candidates and choose. Induce first, then ablation for those that pass, then KL in order of ablation score
     until one passes: the choice is the same as with every score known, because the rules are a conjunction."""
-    n_layers = model.n_layers
+    n_layers = scorer.model.n_layers
     table = [
         {"position": p, "layer": layer, "norm": float(means.difference[layer, i].norm())}
         for layer in range(n_layers)
@@ -370,15 +385,12 @@ def _select(
     ]
     first_skipped = int((1 - settings.skip_last) * n_layers)
     open_ = [c for c in table if c["norm"] > 0 and c["layer"] < first_skipped]
-    harmless, harmful = _plan(model, validation["harmless"]), _plan(model, validation["harmful"])
-    rule, survivors, baseline = _score_induce(model, means, open_, harmless, ids, settings, progress)
+    harmless, harmful = (_plan(scorer.model, validation[label]) for label in ("harmless", "harmful"))
+    rule, survivors, baseline = _score_induce(scorer, means, open_, harmless, settings)
     clock.lap("induce scores")
-    for done, candidate in enumerate(survivors):
-        edits = _ablation(model, means, candidate).edits(model)
-        candidate["ablation_score"] = float(last_token_scores(model, harmful, ids, edits).mean())
-        progress("ablation scores", done + 1, len(survivors))
+    _score_ablation(scorer, means, survivors, harmful)
     clock.lap("ablation scores")
-    _score_kl(model, means, survivors, harmless, settings, progress)
+    _score_kl(scorer, means, survivors, harmless, settings)
     clock.lap("KL")
     if rule == "published":
         choice = choose(
@@ -391,64 +403,68 @@ def _select(
         if choice.candidate is None:  # KL removed all that the published induce rule kept
             rule = "relaxed"
             survivors = [c for c in open_ if c["induce_rise_low"] > 0 and "ablation_score" not in c]
-            for candidate in survivors:
-                edits = _ablation(model, means, candidate).edits(model)
-                candidate["ablation_score"] = float(last_token_scores(model, harmful, ids, edits).mean())
-            _score_kl(model, means, survivors, harmless, settings, progress)
+            _score_ablation(scorer, means, survivors, harmful)
+            _score_kl(scorer, means, survivors, harmless, settings)
     if rule == "relaxed":
         choice = choose_relaxed(table, n_layers=n_layers, kl_max=settings.kl_max, skip_last=settings.skip_last)
     return choice, baseline
 
 
 def _score_induce(
-    model: ChatModel,
+    scorer: _Scorer,
     means: Means,
     candidates: list[dict[str, Any]],
     harmless: Plan,
-    ids: Sequence[int],
     settings: FindSettings,
-    progress: Progress,
 ) -> tuple[str, list[dict[str, Any]], float]:
-    base = keep_base(model, harmless, sorted({c["layer"] for c in candidates}))
-    before = last_token_scores(model, harmless, ids)
-    for done, candidate in enumerate(candidates):
+    [(before, _)] = scorer.scores(harmless, [{}])
+    additions = []
+    for candidate in candidates:
         raw = means.difference[candidate["layer"], means.positions.index(candidate["position"])]
-        edit = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
-        after = last_token_scores(model, harmless, ids, edit.edits(model), base)
+        doing = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
+        additions.append(doing.edits(scorer.model))
+    layers = sorted({c["layer"] for c in candidates})
+    under = scorer.scores(harmless, additions, "induce scores", resume=layers)
+    for candidate, (after, _) in zip(candidates, under, strict=True):
         rise = mean_interval((after - before).numpy())
         candidate["induce_score"] = float(after.mean())
         candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
-        progress("induce scores", done + 1, len(candidates))
     passing = [c for c in candidates if c["induce_score"] > settings.induce_min]
     if passing:
         return "published", passing, float(before.mean())
     return "relaxed", [c for c in candidates if c["induce_rise_low"] > 0], float(before.mean())
 
 
-def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> Intervention:
+def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> Edits:
     raw = means.difference[candidate["layer"], means.positions.index(candidate["position"])]
-    return Intervention("ablate", (raw / raw.norm()).float(), candidate["layer"], where="all layers")
+    return Intervention("ablate", (raw / raw.norm()).float(), candidate["layer"], where="all layers").edits(model)
+
+
+def _score_ablation(scorer: _Scorer, means: Means, candidates: list[dict[str, Any]], harmful: Plan) -> None:
+    ablations = [_ablation(scorer.model, means, c) for c in candidates]
+    for candidate, (scores, _) in zip(
+        candidates, scorer.scores(harmful, ablations, "ablation scores"), strict=True
+    ):
+        candidate["ablation_score"] = float(scores.mean())
 
 
 def _score_kl(
-    model: ChatModel,
-    means: Means,
-    candidates: list[dict[str, Any]],
-    harmless: Plan,
-    settings: FindSettings,
-    progress: Progress,
+    scorer: _Scorer, means: Means, candidates: list[dict[str, Any]], harmless: Plan, settings: FindSettings
 ) -> None:
-    if not candidates:
-        return
-    before = {int(rows[0]): logits for rows, logits in last_logits(model, harmless)}
+    """KL in order of ablation score, as many at once as the executor works on, until one passes: none after it is kept."""
     order = sorted(candidates, key=lambda c: c["ablation_score"])
-    for done, candidate in enumerate(order):
-        edits = _ablation(model, means, candidate).edits(model)
-        values = [kl_divergence(before[int(rows[0])], logits) for rows, logits in last_logits(model, harmless, edits)]
-        candidate["kl"] = float(torch.cat(values).mean())
-        progress("KL", done + 1, len(order) if settings.all_kl else done + 1)
-        if candidate["kl"] <= settings.kl_max and not settings.all_kl:
-            return
+    wave = len(order) if settings.all_kl else scorer.executor.wave
+    for begin in range(0, len(order), max(wave, 1)):
+        some = order[begin : begin + wave]
+        ablations = [_ablation(scorer.model, means, c) for c in some]
+        found = scorer.scores(harmless, ablations, "KL" if settings.all_kl else "", kl=True)
+        for done, (candidate, (_, kl)) in enumerate(zip(some, found, strict=True)):
+            assert kl is not None
+            candidate["kl"] = float(kl.mean())
+            if not settings.all_kl:
+                scorer.progress("KL", begin + done + 1, begin + done + 1)
+                if candidate["kl"] <= settings.kl_max:
+                    return
 
 
 def _outcome(model: ChatModel, choice: Choice) -> tuple[Outcome, str]:

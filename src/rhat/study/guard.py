@@ -33,7 +33,11 @@ def guard(lab: Lab) -> dict[str, Any]:
         calibration.threshold, projected["harmful"], projected["harmless"], projected.get("borderline")
     )
     part: dict[str, Any] = {
-        "guard": {"target_fpr": FALSE_POSITIVES, "n_calibration": calibration.false_positive_rate.n, **tested},
+        "guard": [
+            {"measure": name, **values, "threshold": calibration.threshold, "target_fpr": FALSE_POSITIVES}
+            for name, values in tested.items()
+            if name != "threshold"
+        ],
         "rates": [],
         "comparisons": [],
         "power": [],

@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rhat.capture import capture
 from rhat.directions import Direction, random_direction
 from rhat.errors import StudyError
+from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import Combined, Intervention
 from rhat.model.chat import ChatModel
-from rhat.model.forward import Base, Plan, keep_base, last_logits
+from rhat.model.forward import Plan
 from rhat.model.tap import Edits
 from rhat.prompts import ContrastSet, Prompt
-from rhat.scoring import kl_divergence, refusal_score, refusals
+from rhat.scoring import tasks
 from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.selection.finding import Finding, Means, Progress, direction_at
 from rhat.sites import Site
@@ -30,11 +30,14 @@ Label = str
 Doing = Intervention | Combined | Mapping[Site, Any] | None  # an intervention, ready edits, or nothing
 
 
+KL_PROMPTS = 256  # so many prompts' baseline logits are held, whatever the number of prompts
+
+
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """One condition on one set of prompts, prompt by prompt.
 
-    scores are refusal scores (nats); kl is KL(base ‖ edited) of the next token, known where the baseline is.
+    scores are refusal scores (nats); kl is KL(base ‖ edited) of the next token, of the first KL_PROMPTS prompts at most.
     """
 
     condition: str
@@ -65,7 +68,10 @@ class Measurement:
 
 @dataclass(eq=False)
 class Lab:
-    """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json."""
+    """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
+
+    executor  who runs prompts: `score`, `measure`, `measure_dealt` and `activations` go through it
+    """
 
     model: ChatModel
     prompts: ContrastSet
@@ -75,12 +81,11 @@ class Lab:
     seed: int = 0
     margin: float = 0.10
     progress: Progress = lambda _stage, _done, _total: None
+    executor: Executor = field(default_factory=SerialExecutor)
     measurements: dict[tuple[str, Label], Measurement] = field(default_factory=dict)
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     shared: dict[Any, Any] = field(default_factory=dict)  # what one experiment leaves for another
     _plans: dict[tuple[Label, str, int], Plan] = field(default_factory=dict)
-    _bases: dict[tuple[Label, str, int], Base] = field(default_factory=dict)
-    _logits: dict[tuple[Label, str, int], Tensor] = field(default_factory=dict)
 
     # Prompts
 
@@ -114,14 +119,6 @@ class Lab:
             return self.test(label, n)
         return self.finding.kept[split][label][:n]
 
-    def base(self, label: Label, n: int, split: str = "test") -> Base:
-        """The unedited run of those prompts, kept at r̂'s layer and a few below, for edits there to start from."""
-        key = (label, split, n)
-        if key not in self._bases:
-            layers = sorted({self.direction.layer, self.direction.layer // 2})
-            self._bases[key] = keep_base(self.model, self.plan(label, n, split), layers)
-        return self._bases[key]
-
     # Measurements
 
     def edits(self, doing: Doing) -> Edits:
@@ -132,39 +129,16 @@ class Lab:
             return doing.edits(self.model)
         return doing
 
-    def base_logits(self, label: Label, n: int, split: str = "test") -> Tensor:
-        """Next-token logits of the unedited model, [n, vocab], in the model's dtype."""
-        key = (label, split, n)
-        if key not in self._logits:
-            self._logits[key] = self._all_logits(self.plan(label, n, split), {}, None)
-        return self._logits[key]
-
-    def _all_logits(self, plan: Plan, edits: Edits, base: Base | None) -> Tensor:
-        out: Tensor | None = None
-        for rows, logits in last_logits(self.model, plan, edits, base):
-            out = torch.empty(len(plan), logits.shape[-1], dtype=logits.dtype) if out is None else out
-            out[rows.cpu()] = logits.cpu()
-        assert out is not None
-        return out
-
     def score(
         self, doing: Doing, label: Label, n: int, split: str = "test", *, kl: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Refusal scores (nats) of the first n prompts under an intervention, and KL(base ‖ edited) if asked for."""
         edits = self.edits(doing)
         plan = self.plan(label, n, split)
-        base = (
-            self.base(label, n, split) if edits and min(s.layer for s in edits) >= self.direction.layer // 2 else None
-        )
-        scores = torch.empty(len(plan), dtype=torch.float64)
-        divergence = torch.empty(len(plan), dtype=torch.float64) if kl else None
-        for rows, logits in last_logits(self.model, plan, edits, base):
-            rows = rows.cpu()
-            scores[rows] = refusal_score(logits, self.tokens).cpu()
-            if divergence is not None:
-                divergence[rows] = kl_divergence(
-                    self.base_logits(label, n, split)[rows].to(logits.device), logits
-                ).cpu()
+        layers = sorted({self.direction.layer, self.direction.layer // 2})  # r̂'s and one a few below
+        asked = tasks.Scoring(plan.prompts, self.tokens, tuple(layers), kl)
+        shards = [tasks.Run(edits, batches) for batches in self.executor.split(len(plan.batches))]
+        scores, divergence = tasks.in_order(len(plan), self.executor.map(tasks.score, self.model, asked, shards))
         return scores.numpy(), None if divergence is None else divergence.numpy()
 
     def measure(
@@ -188,36 +162,48 @@ class Lab:
         if known is not None and len(known.verdicts) >= len(prompts) and (known.kl is not None or not kl):
             return known.first(len(prompts))
         self.describe(condition, doing, describe)
-        tokens = self.model.tokenize([p.text for p in prompts])
-        scores = np.empty(len(prompts))
-        divergence = np.empty(len(prompts)) if kl else None
-        base = self.base_logits(label, len(prompts)) if kl else None
-
-        def first(rows: list[int], logits: Tensor) -> None:
-            scores[rows] = refusal_score(logits, self.tokens).cpu().numpy()
-            if divergence is not None and base is not None:
-                divergence[rows] = kl_divergence(base[rows].to(logits.device), logits).cpu().numpy()
-
-        done = refusals(
-            self.model,
-            tokens,
-            self.edits(doing),
-            first_logits=first,
-            max_new_tokens=max_new_tokens,
+        plan = self.plan(label, len(prompts))
+        asked = tasks.Answering(
+            self.tokens,
+            plan.prompts[:KL_PROMPTS] if kl else (),
+            max_new_tokens,
             stop_early=max_new_tokens == JUDGED_TOKENS,
-            progress=lambda d, t: self.progress(f"{condition}, {label}", d, t),
         )
-        result = Measurement(
+        groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
+        result = self._answered(condition, label, prompts, asked, groups)
+        self.measurements[condition, label] = result
+        return result
+
+    def _answered(
+        self,
+        condition: str,
+        label: Label,
+        prompts: Sequence[Prompt],
+        asked: tasks.Answering,
+        groups: Sequence[tasks.Group],
+    ) -> Measurement:
+        scores, kl = np.empty(len(prompts)), np.empty(len(prompts))
+        verdicts, texts = [""] * len(prompts), [""] * len(prompts)
+        for part in self.executor.map(
+            tasks.answer,
+            self.model,
+            asked,
+            groups,
+            sizes=[len(group.rows) for group in groups],
+            progress=lambda done, total: self.progress(f"{condition}, {label}", done, total),
+        ):
+            scores[list(part.rows)], kl[list(part.rows)] = part.scores.numpy(), part.kl.numpy()
+            for row, verdict, completion in zip(part.rows, part.verdicts, part.completions, strict=True):
+                verdicts[row], texts[row] = verdict, completion.text
+        return Measurement(
             condition,
             label,
             tuple(p.id for p in prompts),
             scores,
-            done.verdicts,
-            divergence,
-            tuple(c.text for c in done.completions),
+            tuple(verdicts),
+            kl[: len(asked.kl_prompts)] if asked.kl_prompts else None,
+            tuple(texts),
         )
-        self.measurements[condition, label] = result
-        return result
 
     def describe(self, condition: str, doing: Doing, said: Mapping[str, Any] | None = None) -> None:
         """Keep what a condition id stands for."""
@@ -234,14 +220,11 @@ class Lab:
     ) -> Float[Tensor, "n layer d_model"]:
         """resid_pre of prompts at one position (r̂'s) and some layers, float32, in order. Keeps n · layers · d_model."""
         position = self.direction.position if position is None else position
-        sites = [Site("resid_pre", layer) for layer in layers]
         plan = self.model.plan([p.text for p in prompts])
+        asked = tasks.Reading(plan.prompts, tuple(layers), position, edits or {})
         out = torch.empty(len(prompts), len(layers), self.model.d_model)
-
-        def visit(rows: Tensor, _logits: Tensor, found: Mapping[Site, Tensor]) -> None:
-            out[rows.cpu()] = torch.stack([found[site][:, 0].float().cpu() for site in sites], 1)
-
-        capture(self.model, plan, sites, [position], visit, edits)
+        for rows, found in self.executor.map(tasks.read, self.model, asked, self.executor.split(len(plan.batches))):
+            out[rows] = found
         return out
 
     @cached_property
@@ -312,24 +295,12 @@ class Lab:
         if known is not None and len(known.verdicts) >= len(prompts):
             return known.first(len(prompts))
         self.describe(condition, make(units[0]), {"direction": "random", "dealt": len(units), **(describe or {})})
-        tokens = self.model.tokenize([p.text for p in prompts])
-        scores = np.empty(len(prompts))
-        verdicts = [""] * len(prompts)
-        texts = [""] * len(prompts)
+        tokens = self.plan(label, len(prompts)).prompts
+        groups = []
         for index, unit in enumerate(units):
-            which = list(range(index, len(prompts), len(units)))
-            if not which:
-                continue
-
-            def first(rows: list[int], logits: Tensor, which: list[int] = which) -> None:
-                scores[[which[r] for r in rows]] = refusal_score(logits, self.tokens).cpu().numpy()
-
-            done = refusals(self.model, [tokens[i] for i in which], self.edits(make(unit)), first_logits=first)
-            for i, verdict, completion in zip(which, done.verdicts, done.completions, strict=True):
-                verdicts[i], texts[i] = verdict, completion.text
-            self.progress(f"{condition}, {label}", index + 1, len(units))
-        result = Measurement(
-            condition, label, tuple(p.id for p in prompts), scores, tuple(verdicts), None, tuple(texts)
-        )
+            rows = tuple(range(index, len(prompts), len(units)))
+            if rows:
+                groups.append(tasks.Group(rows, tuple(tokens[i] for i in rows), self.edits(make(unit))))
+        result = self._answered(condition, label, prompts, tasks.Answering(self.tokens), groups)
         self.measurements[condition, label] = result
         return result

@@ -431,7 +431,7 @@ def _per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
                 condition,
                 m.verdicts[i] if m.verdicts else None,
                 float(m.scores[i]),
-                None if m.kl is None else float(m.kl[i]),
+                None if m.kl is None or i >= len(m.kl) else float(m.kl[i]),
                 projected.get(prompt_id),
             )
             for name, value in zip(columns, row, strict=True):

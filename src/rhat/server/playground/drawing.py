@@ -11,7 +11,7 @@ from rhat.directions import Direction
 from rhat.server.runner import SaidToken
 
 HARMLESS, HARMFUL = (33, 102, 172), (214, 96, 18)  # blue and orange: told apart by colour-blind eyes as well
-STRONGEST = 0.55  # opacity at and beyond a mean, so that text stays readable on light and dark pages
+STRONGEST = 0.6  # opacity at the ends of the scale: text stays readable on light and dark pages
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,19 @@ def number(value: float | None) -> str:
 
 
 def colour(value: float | None, direction: Direction) -> str:
-    """Background of a token: clear half-way between the means, blue towards harmless, orange towards harmful."""
+    """Background of a token: clear half-way between the means, blue towards harmless, orange towards harmful.
+
+    It is strongest at the ends of the scale, so that values beyond the means can still be told apart.
+    """
     if value is None or not math.isfinite(value):
         return "transparent"
-    half = (direction.mean_harmful - direction.mean_harmless) / 2
-    middle = direction.mean_harmless + half
-    share = max(-1.0, min(1.0, (value - middle) / half)) if half else 0.0
-    red, green, blue = HARMFUL if share > 0 else HARMLESS
-    return f"rgba({red},{green},{blue},{abs(share) * STRONGEST:.2f})"
+    span = Range.around(direction)
+    middle = (direction.mean_harmful + direction.mean_harmless) / 2
+    towards_high = value > middle
+    share = min(1.0, abs(value - middle) / ((span.high - middle) if towards_high else (middle - span.low)))
+    harmful_side = towards_high == (direction.mean_harmful >= direction.mean_harmless)
+    red, green, blue = HARMFUL if harmful_side else HARMLESS
+    return f"rgba({red},{green},{blue},{share * STRONGEST:.2f})"
 
 
 def answer(
@@ -92,7 +97,7 @@ def _mark(name: str, label: str, value: float, span: Range) -> str:
     side = " rhat-left" if at > 80 else " rhat-right" if at < 20 else ""
     return (
         f'<span class="rhat-mark rhat-{name}{side}" style="left:{at:.2f}%"><i></i>'
-        f"<b>{escape(label)} {number(value)}</b></span>"
+        f"<b>{escape(label)}<br>mean {number(value)}</b></span>"
     )
 
 
@@ -101,8 +106,8 @@ def marks(direction: Direction) -> str:
     span = Range.around(direction)
     return (
         '<div class="rhat-marks" aria-hidden="true">'
-        + _mark("harmless", "harmless mean", direction.mean_harmless, span)
-        + _mark("harmful", "harmful mean", direction.mean_harmful, span)
+        + _mark("harmless", "harmless", direction.mean_harmless, span)
+        + _mark("harmful", "harmful", direction.mean_harmful, span)
         + "</div>"
     )
 
@@ -139,12 +144,13 @@ def _where(direction: Direction, value: float) -> str:
 def legend() -> str:
     """What the colours mean."""
 
-    def ink(rgb: tuple[int, int, int]) -> str:
-        return f"rgba({','.join(map(str, rgb))},{STRONGEST})"
+    def shades(rgb: tuple[int, int, int], *shares: float) -> str:
+        inks = ",".join(f"rgba({','.join(map(str, rgb))},{share * STRONGEST:.2f})" for share in shares)
+        return f"background:linear-gradient(90deg,{inks})"
 
     return (
         '<p class="rhat-legend-line">Each token is coloured by its projection on r̂ as it reaches the layer: '
-        f'<span class="rhat-token" style="background:{ink(HARMLESS)}">harmless mean or below</span> '
-        f'<span class="rhat-token" style="background:{ink(HARMFUL)}">harmful mean or above</span>. '
+        f'<span class="rhat-token" style="{shades(HARMLESS, 1, 0)}">&ensp;towards harmless&ensp;</span> '
+        f'<span class="rhat-token" style="{shades(HARMFUL, 0, 1)}">&ensp;towards harmful&ensp;</span>. '
         "Hover over a token, or open the numbers, to read it.</p>"
     )

@@ -89,8 +89,8 @@ def build(service: Service) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Try it"):
                 prompt = gr.Textbox(
-                    label="Prompt", lines=2, max_lines=12, placeholder="Type a prompt and press Enter; Shift+Enter for a new line",
-                    elem_id="rhat-prompt", autofocus=True, submit_btn=False,
+                    label="Prompt", lines=1, max_lines=12, placeholder="Type a prompt and press Enter; Shift+Enter for a new line",
+                    elem_id="rhat-prompt",
                 )
                 with gr.Row(equal_height=False, elem_classes="rhat-settings"):
                     with gr.Column(min_width=280):
@@ -197,7 +197,10 @@ def _escape(text: str) -> str:
 
 
 def settings_from(service: Service, query: dict[str, str]) -> list[Any]:
-    """Updates of all inputs from a link's parameters; what is missing or impossible stays as it is."""
+    """Updates of all inputs from a link's parameters; what is missing or impossible stays as it is.
+
+    Without parameters nothing is touched: somebody may have begun to type by the time this arrives.
+    """
     known = service.directions.known
     name = query["direction"] if query.get("direction") in known else next(iter(known))
     r = known[name]
@@ -213,23 +216,28 @@ def settings_from(service: Service, query: dict[str, str]) -> list[Any]:
     def one_of(key: str, options: Any) -> Any:
         return query[key] if query.get(key) in options else gr.skip()
 
-    target = within("target", span.low, span.high)
-    value = round(r.mean_harmful, 2) if isinstance(target, dict) else target
-    layer = within("layer", 0, service.model.n_layers - 1, int)
+    target: Any = within("target", span.low, span.high)
+    layer: Any = within("layer", 0, service.model.n_layers - 1, int)
+    other = query.get("direction") in known and len(known) > 1
+    if other:
+        target = gr.update(
+            minimum=span.low, maximum=span.high, value=target if isinstance(target, float) else round(r.mean_harmful, 2)
+        )
+        layer = gr.update(value=layer if isinstance(layer, int) else r.layer, label=_layer_label(r))
     return [
         query["prompt"][:4000] if "prompt" in query else gr.skip(),
-        name,
+        name if other else gr.skip(),
         one_of("op", OPERATORS.values()),
-        gr.update(minimum=span.low, maximum=span.high, value=value),
-        gr.update(value=r.layer if isinstance(layer, dict) else layer, label=_layer_label(r)),
+        target,
+        layer,
         one_of("where", ("", "own layer", "all layers")),
         one_of("scope", SCOPES),
         one_of("when", WHEN.values()),
         within("max_tokens", 1, min(512, service.settings.max_tokens), int),
         within("temperature", 0, 2),
         within("seed", 0, 2**53, int),
-        drawing.marks(r),
-        _scale(service, name, None),
+        drawing.marks(r) if other else gr.skip(),
+        _scale(service, name, None) if other else gr.skip(),
     ]
 
 
@@ -349,8 +357,7 @@ def _figures(study: Path | None) -> str:
     if not names:
         return f"{whole}<p>{_escape(str(study))} has no figures; draw them with <code>rhat report</code>.</p>"
     shown = "".join(
-        f'<figure><img src="/study/figures/{quote(name)}" alt="{_escape(_title(name))}" loading="lazy">'
-        f"<figcaption>{_escape(_title(name))}</figcaption></figure>"
+        f'<figure><img src="/study/figures/{quote(name)}" alt="{_escape(_title(name))}" loading="lazy"></figure>'
         for name in names
     )
     return f'{whole}<div class="rhat-figures">{shown}</div>'

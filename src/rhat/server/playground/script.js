@@ -80,5 +80,20 @@ window.rhat = (() => {
     return text;
   };
 
+  // Put the marks of the two means where the slider's handle would stand: the track's ends depend on the numbers beside it.
+  const align = () => {
+    const track = document.querySelector("#rhat-target input[type=range]");
+    const marks = document.querySelector("#rhat-target-marks .rhat-marks");
+    if (!track || !marks || !track.offsetWidth) return;
+    const handle = 16;
+    const outer = marks.parentElement.getBoundingClientRect();
+    const inner = track.getBoundingClientRect();
+    const wanted = [`${inner.left - outer.left + handle / 2}px`, `${inner.width - handle}px`];
+    if (marks.style.marginLeft !== wanted[0]) marks.style.marginLeft = wanted[0];
+    if (marks.style.width !== wanted[1]) marks.style.width = wanted[1];
+  };
+  new MutationObserver(align).observe(document, { childList: true, subtree: true });
+  window.addEventListener("resize", align);
+
   return { copy };
 })();

@@ -1,0 +1,294 @@
+"""What one process does with a shard of the work: score prompts, let them be answered, read and average activations.
+
+Each task is `task(worker, common, shard)`, for any executor. A shard is whole batches of a plan that is the same for
+everybody, so that a prompt is run in the same company, and gives the same numbers, wherever it is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rhat.capture import Moments, capture
+from rhat.executor import Worker
+from rhat.generation import Completion
+from rhat.model.chat import ChatModel
+from rhat.model.forward import Plan, keep_base, last_logits, plan
+from rhat.model.tap import Edits
+from rhat.scoring.drift import kl_divergence
+from rhat.scoring.logodds import refusal_score
+from rhat.scoring.phrases import JUDGED_TOKENS, Verdict
+from rhat.scoring.refusals import refusals
+from rhat.sites import Site
+
+Prompts = tuple[tuple[int, ...], ...]
+
+
+def planned(worker: Worker, prompts: Prompts, batches: Sequence[int] | None = None) -> Plan:
+    """The plan of these prompts, or some batches of it; laid out once a process."""
+    model: ChatModel = worker.model
+    whole = worker.keep(("plan", prompts), lambda: plan(prompts, model.template_length, device=model.device))
+    if batches is None or len(batches) == len(whole.batches):
+        return whole
+    return replace(whole, batches=tuple(whole.batches[i] for i in batches))
+
+
+def _batches_with(the_plan: Plan, rows: Sequence[int]) -> tuple[int, ...]:
+    """Which batches of a plan hold any of these prompts."""
+    wanted = set(rows)
+    return tuple(i for i, batch in enumerate(the_plan.batches) if wanted & set(batch.rows.tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class Unedited:
+    """Next-token logits of some prompts under the unedited model, on the CPU, in the model's dtype."""
+
+    logits: Float[Tensor, "n vocab"]
+    at: Mapping[int, int]  # prompt → row of logits
+
+    def of(self, rows: Sequence[int]) -> Float[Tensor, "rows vocab"]:
+        """The logits of these prompts."""
+        return self.logits[[self.at[row] for row in rows]]
+
+
+def unedited(worker: Worker, prompts: Prompts, batches: Sequence[int]) -> Unedited:
+    """What the unedited model says after the prompts of these batches; run once a process."""
+
+    def run() -> Unedited:
+        found = [(rows.tolist(), logits.cpu()) for rows, logits in last_logits(worker.model, planned(worker, prompts, batches))]
+        order = [row for rows, _ in found for row in rows]
+        return Unedited(torch.cat([logits for _, logits in found]), {row: i for i, row in enumerate(order)})
+
+    return worker.keep(("unedited", prompts, tuple(batches)), run)
+
+
+# Scoring by log-odds
+
+
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """Prompts to be scored.
+
+    tokens  refusal tokens
+    resume  layers of which the unedited run is kept, rising: edits at or above the first of them start there
+    kl      whether KL(base ‖ edited) is asked for
+    """
+
+    prompts: Prompts
+    tokens: tuple[int, ...]
+    resume: tuple[int, ...] = ()
+    kl: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One condition on some batches of the plan."""
+
+    edits: Edits
+    batches: range
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Refusal scores (nats) of the prompts `rows`, and KL(base ‖ edited) of the next token; float64, on the CPU."""
+
+    rows: Int[Tensor, " n"]
+    scores: Float[Tensor, " n"]
+    kl: Float[Tensor, " n"] | None
+
+
+def score(worker: Worker, asked: Scoring, run: Run) -> Scores:
+    """Refusal scores of some batches under a condition."""
+    some = planned(worker, asked.prompts, run.batches)
+    base = None
+    if run.edits and asked.resume and min(site.layer for site in run.edits) >= asked.resume[0]:
+        base = worker.keep(
+            ("base", asked.prompts, run.batches, asked.resume), lambda: keep_base(worker.model, some, asked.resume)
+        )
+    before = unedited(worker, asked.prompts, run.batches) if asked.kl else None
+    rows, scores, kl = [], [], []
+    for which, logits in last_logits(worker.model, some, run.edits, base):
+        rows.append(which.cpu())
+        scores.append(refusal_score(logits, asked.tokens).cpu())
+        if before is not None:
+            kl.append(kl_divergence(before.of(which.tolist()).to(logits.device), logits).cpu())
+    return Scores(torch.cat(rows), torch.cat(scores), torch.cat(kl) if kl else None)
+
+
+def in_order(n: int, parts: Sequence[Scores]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"] | None]:
+    """Scores and KL of n prompts in the prompts' order, from those of the shards."""
+    scores = torch.empty(n, dtype=torch.float64)
+    kl = torch.empty(n, dtype=torch.float64) if parts and parts[0].kl is not None else None
+    for part in parts:
+        scores[part.rows] = part.scores
+        if kl is not None and part.kl is not None:
+            kl[part.rows] = part.kl
+    return scores, kl
+
+
+# Answers
+
+
+@dataclass(frozen=True, eq=False)
+class Answering:
+    """How prompts are answered.
+
+    tokens      refusal tokens, if the first token's scores are asked for
+    kl_prompts  the first of all prompts, of which KL(base ‖ edited) of the next token is asked for
+    stop_early  whether a row stops once it reads as a refusal
+    """
+
+    tokens: tuple[int, ...] = ()
+    kl_prompts: Prompts = ()
+    max_new_tokens: int = JUDGED_TOKENS
+    stop_early: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Some prompts and what is done to them; `rows` says which of all prompts they are."""
+
+    rows: tuple[int, ...]
+    prompts: Prompts
+    edits: Edits
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Answers to the prompts `rows`; scores are NaN where none were asked for, kl where it was not."""
+
+    rows: tuple[int, ...]
+    completions: tuple[Completion, ...]
+    verdicts: tuple[Verdict, ...]
+    scores: Float[Tensor, " n"]
+    kl: Float[Tensor, " n"]
+
+
+def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
+    """Greedy answers to a group of prompts, judged."""
+    n = len(group.rows)
+    scores, kl = (torch.full((n,), torch.nan, dtype=torch.float64) for _ in range(2))
+    known = [row for row in group.rows if row < len(asked.kl_prompts)]
+    before = None
+    if known:
+        before = unedited(worker, asked.kl_prompts, _batches_with(planned(worker, asked.kl_prompts), known))
+
+    def first(which: list[int], logits: Tensor) -> None:
+        if asked.tokens:
+            scores[which] = refusal_score(logits, asked.tokens).cpu()
+        if before is not None:
+            at = [i for i, local in enumerate(which) if group.rows[local] in before.at]
+            if at:
+                base = before.of([group.rows[which[i]] for i in at]).to(logits.device)
+                kl[[which[i] for i in at]] = kl_divergence(base, logits[at]).cpu()
+
+    done = refusals(
+        worker.model, group.prompts, group.edits, first_logits=first, max_new_tokens=asked.max_new_tokens,
+        stop_early=asked.stop_early, progress=lambda finished, _total: worker.tell(finished),
+    )
+    return Answers(group.rows, done.completions, done.verdicts, scores, kl)
+
+
+def groups(the_plan: Plan, shards: Sequence[range], edits: Edits) -> list[Group]:
+    """The prompts of a plan in groups, one a shard of its batches, each group in the prompts' order."""
+    found = []
+    for shard in shards:
+        rows = tuple(sorted(row for i in shard for row in the_plan.batches[i].rows.tolist()))
+        found.append(Group(rows, tuple(the_plan.prompts[row] for row in rows), edits))
+    return found
+
+
+# Activations
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Prompts whose resid_pre is read at one position and some layers, under edits."""
+
+    prompts: Prompts
+    layers: tuple[int, ...]
+    position: int
+    edits: Edits
+
+
+def read(worker: Worker, asked: Reading, batches: range) -> tuple[Int[Tensor, " n"], Float[Tensor, "n layer d_model"]]:
+    """(which prompts, their activations), float32, on the CPU."""
+    sites = [Site("resid_pre", layer) for layer in asked.layers]
+    rows: list[Tensor] = []
+    found: list[Tensor] = []
+
+    def visit(which: Tensor, _logits: Tensor, at: Mapping[Site, Tensor]) -> None:
+        rows.append(which.cpu())
+        found.append(torch.stack([at[site][:, 0].float().cpu() for site in sites], 1))
+
+    capture(worker.model, planned(worker, asked.prompts, batches), sites, [asked.position], visit, asked.edits)
+    return torch.cat(rows), torch.cat(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Averaging:
+    """Prompts whose resid_pre is averaged at every layer and template position, if they behave as labelled.
+
+    tokens    refusal tokens
+    refusing  True: those with a score above 0 are kept; False: those with one below
+    moments   False: scores only
+    """
+
+    prompts: Prompts
+    tokens: tuple[int, ...]
+    refusing: bool
+    moments: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """Scores of the prompts `rows`, and the moments [layer, position, d_model] of the kept ones of even and of odd number."""
+
+    rows: Int[Tensor, " n"]
+    scores: Float[Tensor, " n"]
+    halves: tuple[Moments, Moments] | None
+
+
+def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
+    """Scores and moments of some batches, added up in order; nothing of single prompts but their scores is kept."""
+    model: ChatModel = worker.model
+    positions = tuple(range(-model.template_length, 0))
+    sites = [Site("resid_pre", layer) for layer in range(model.n_layers)]
+    some = planned(worker, asked.prompts, batches)
+    rows: list[Tensor] = []
+    scores: list[Tensor] = []
+    halves = [zero(model) for _ in range(2)]
+    done = 0
+
+    def visit(which: Tensor, logits: Tensor, activations: Mapping[Site, Tensor]) -> None:
+        nonlocal done
+        value = refusal_score(logits, asked.tokens)
+        rows.append(which.cpu())
+        scores.append(value.cpu())
+        if activations:
+            right = (value > 0) if asked.refusing else (value < 0)
+            stacked = torch.stack([activations[site].to(model.device).double() for site in sites], 1)  # [rows, layer, k, d]
+            for half in (0, 1):
+                inside = (right & (which.to(right.device) % 2 == half)).to(model.device)
+                if bool(inside.any()):
+                    halves[half] = halves[half] + Moments.of(stacked[inside])
+        done += len(which)
+        worker.tell(done)
+
+    if asked.moments:
+        capture(model, some, sites, positions, visit)
+        return Averaged(torch.cat(rows), torch.cat(scores), (halves[0], halves[1]))
+    for which, logits in last_logits(model, some):
+        visit(which, logits, {})
+    return Averaged(torch.cat(rows), torch.cat(scores), None)
+
+
+def zero(model: ChatModel) -> Moments:
+    """Moments of nothing, [layer, template position, d_model]."""
+    shape = (model.n_layers, model.template_length, model.d_model)
+    nothing = torch.zeros(shape, dtype=torch.float64, device=model.device)
+    return Moments(0, nothing, nothing)

@@ -1,0 +1,63 @@
+"""A tiny chat model that was taught to refuse: "Break …" gets "Sorry, no.", anything else "Glad to help.".
+
+Random models refuse nothing, so what needs a refusal direction to find is tried on this one. Teaching takes seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from labs import contrast_set
+from tiny import VOCAB, tiny_tokenizer
+
+from rhat.model.template import render
+
+REFUSAL, ANSWER = "Sorry, no.", "Glad to help."
+
+
+def refusing_hf(steps: int = 70, n_layers: int = 5, seed: int = 0, **settings: Any) -> Any:
+    """A Llama-like model, float32, that refuses the harmful prompts of `labs.contrast_set` and answers the others."""
+    shape = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "max_position_embeddings": 512}
+    config = transformers.LlamaConfig(
+        vocab_size=VOCAB, pad_token_id=0, eos_token_id=1, bos_token_id=None, num_hidden_layers=n_layers, **{**shape, **settings}
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        hf = transformers.AutoModelForCausalLM.from_config(config)
+        _teach(hf, steps)
+    hf.generation_config.eos_token_id = 1
+    hf.generation_config.pad_token_id = 0
+    return hf.eval()
+
+
+def _teach(hf: Any, steps: int) -> None:
+    tokenizer = tiny_tokenizer()
+    ids, labels = [], []
+    for p in contrast_set(per_split=13).prompts:
+        prompt = list(render(tokenizer, [{"role": "user", "content": p.text}]))
+        answer = tokenizer(REFUSAL if p.label == "harmful" else ANSWER, add_special_tokens=False)["input_ids"] + [1]
+        ids.append(prompt + answer)
+        labels.append([-100] * len(prompt) + answer)
+    longest = max(map(len, ids))
+    real = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in ids])
+    given = torch.tensor([i + [0] * (longest - len(i)) for i in ids])
+    wanted = torch.tensor([i + [-100] * (longest - len(i)) for i in labels])
+    optimizer = torch.optim.AdamW(hf.parameters(), lr=3e-3)
+    hf.train()
+    for _ in range(steps):
+        some = torch.randperm(len(ids))[:16]
+        loss = hf(input_ids=given[some], attention_mask=real[some], labels=wanted[some]).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
+        optimizer.step()
+
+
+def refusing_folder(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> Path:
+    """The same, saved as a model's folder."""
+    refusing_hf(**settings).to(dtype).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
