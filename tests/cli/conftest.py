@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "tiny"
     tiny_hf(dtype=torch.float32).save_pretrained(path)
     tiny_tokenizer().save_pretrained(path)
-    return f"{path}/"  # TEMPORARY slash: see loading.py
+    return path
 
 
 @pytest.fixture(scope="session")

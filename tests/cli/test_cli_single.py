@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from labs import contrast_set, tiny_finding
+from labs import SIZES, contrast_set, tiny_finding
 from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model import load
@@ -13,6 +13,7 @@ from rhat.scoring import RefusalToken
 from rhat.selection import around as module
 from rhat.selection.around import around
 from rhat.selection.finding import Finding
+from rhat.study import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def use(cli, folder, files, direction, monkeypatch):
         return Finding(**{**vars(tiny_finding(model, prompts)), "direction": direction})
 
     monkeypatch.setattr(module, "around", made_up)
+    monkeypatch.setitem(PRESETS, "quick", SIZES)
     return lambda name, *more: cli(name, "-m", folder, "-d", direction, *files, "-p", "quick", *more)
 
 

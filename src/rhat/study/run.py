@@ -17,6 +17,7 @@ from rhat import model as models
 from rhat.artifacts import results as contract
 from rhat.directions import Direction
 from rhat.errors import ArtifactError, StudyError
+from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import set_projection
 from rhat.prompts import ContrastSet, builtin, read
 from rhat.selection.finding import Finding, FindSettings, Progress, find
@@ -74,22 +75,27 @@ def open_prompts(config: StudyConfig) -> ContrastSet:
     )
 
 
+def model_arguments(config: StudyConfig) -> dict[str, Any]:
+    """What `rhat.load` is given for a configuration; it can be pickled, so that other processes load the same model."""
+    said: dict[str, Any] = {
+        "name": config.model,
+        "dtype": config.dtype,
+        "revision": config.revision,
+        "offline": config.offline,
+        "chat_template": config.chat_template,
+        "system": config.system,
+        "trust_remote_code": config.trust_remote_code,
+        "device": config.device,
+    }
+    if config.max_memory is not None:
+        said["max_memory"] = config.max_memory
+    return said
+
+
 def open_model(config: StudyConfig, progress: Progress = _silent) -> models.ChatModel:
     """The model that a configuration names."""
-    placement: dict[str, Any] = {}
-    if config.max_memory is not None:
-        placement = {"device_map": "auto", "max_memory": {"cpu": config.max_memory}}
     return models.load(
-        config.model,
-        config.dtype,
-        revision=config.revision,
-        offline=config.offline,
-        chat_template=config.chat_template,
-        system=config.system,
-        trust_remote_code=config.trust_remote_code,
-        device=config.device,
-        progress=lambda stage, done, total: progress(stage, int(done), int(total)),
-        **placement,
+        **model_arguments(config), progress=lambda stage, done, total: progress(stage, int(done), int(total))
     )
 
 
@@ -102,6 +108,7 @@ def open_lab(
     seed: int = 0,
     margin: float = 0.10,
     progress: Progress = _silent,
+    executor: Executor | None = None,
 ) -> Lab:
     """A lab for single experiments from Python: `rhat.study.EXPERIMENTS["heads"](lab)`.
 
@@ -110,13 +117,22 @@ def open_lab(
     """
     if finding.direction is None:
         raise StudyError(f"no direction to study: {finding.sentence}")
-    return Lab(model, prompts, finding, finding.direction, PRESETS[preset], seed, margin, progress)
+    return Lab(
+        model, prompts, finding, finding.direction, PRESETS[preset], seed, margin, progress, executor or SerialExecutor()
+    )
 
 
-def run(config: StudyConfig, progress: Progress = _silent, draw: Callable[[Path], Any] | None = None) -> dict[str, Any]:
+def run(
+    config: StudyConfig,
+    progress: Progress = _silent,
+    draw: Callable[[Path], Any] | None = None,
+    *,
+    executor: Executor | None = None,
+) -> dict[str, Any]:
     """Run a study and write its folder; returns what results.json holds.
 
     Stages that an earlier, interrupted run of the same study finished are not run again. `draw(folder)` makes the report.
+    `executor` says who runs prompts and candidates; by default this process does.
 
     Raises:
         RhatError: if the model or prompts cannot be used, the folder holds another study (and `overwrite` is off), or a
@@ -135,15 +151,14 @@ def run(config: StudyConfig, progress: Progress = _silent, draw: Callable[[Path]
     finding = stages.load_finding(model, prompts)
     if finding is None:
         sizes = config.sizes
-        finding = find(
-            model, prompts, FindSettings(validation=sizes.validation, all_kl=sizes.all_kl), progress=progress
-        )
+        settings = FindSettings(validation=sizes.validation, all_kl=sizes.all_kl)
+        finding = find(model, prompts, settings, progress=progress, executor=executor)
         stages.save_finding(finding)
     results = _head(config, model, prompts, finding)
     results["timings"] = [{"stage": "loading", "seconds": round(loading, 3)}] + [
         {"stage": stage, "seconds": seconds} for stage, seconds in finding.timings
     ]
-    lab = _lab(config, model, prompts, finding, progress)
+    lab = _lab(config, model, prompts, finding, progress, executor or SerialExecutor())
     names = config.experiments if finding.direction is not None else ("unrefused",)
     for name in names:
         if name in EXPERIMENTS or name == "unrefused":
@@ -157,9 +172,11 @@ def run(config: StudyConfig, progress: Progress = _silent, draw: Callable[[Path]
     return results
 
 
-def _lab(config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding, progress: Progress) -> Lab:
+def _lab(
+    config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding, progress: Progress, executor: Executor
+) -> Lab:
     direction = cast(Direction, finding.direction)  # None only where no experiment that needs it is run
-    return Lab(model, prompts, finding, direction, config.sizes, config.seed, config.margin, progress)
+    return Lab(model, prompts, finding, direction, config.sizes, config.seed, config.margin, progress, executor)
 
 
 def _claim(out: Path, stages: Stages, config: StudyConfig) -> None:

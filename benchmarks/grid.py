@@ -1,0 +1,211 @@
+"""The full candidate grid: rhat's selection against the published procedure done plainly."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from measuring import Row, Times, once, seconds
+from plain import Plain, score_candidate
+from subject import Subject
+
+KEPT = Path(__file__).with_name("full_grid.json")
+SURVEYING = ("refusal tokens", "activations")  # stages of `find` that come before candidates are scored
+SCORES = ("induce_score", "ablation_score", "kl")
+
+
+def measure(subject: Subject) -> list[Row]:
+    """Time the selection as `find` does it, every score of every candidate by rhat, and the plain procedure on a spread."""
+    from rhat.selection.finding import find
+
+    runs = 1 if subject.quick else 2
+    lazy, stages, finding = Times(), [], None
+    for _ in range(runs):
+        cpu = time.process_time()
+        finding = find(subject.model, subject.contrast, subject.settings)
+        spent = [(name, took) for name, took in finding.timings if name not in SURVEYING]
+        lazy.wall.append(sum(took for _, took in spent))
+        lazy.cpu.append(time.process_time() - cpu)
+        stages.append(dict(spent))
+    assert finding is not None
+    assert finding.means is not None, finding.sentence
+    harmful, harmless = ([p.text for p in finding.kept["validation"][label]] for label in ("harmful", "harmless"))
+    candidates = spread(finding.means, 3 if subject.quick else 12)
+    whole = candidates if subject.quick else every(finding.means)
+    every_score = Times()
+    ours = once(lambda: all_scores(subject.model, finding, whole, harmful, harmless), every_score)
+    plain = Plain.load(subject.folder, subject.model.dtype)
+    theirs, times = plain_scores(plain, finding, candidates, harmful, harmless)
+    n = len(every(finding.means))
+    scaled = times.median * n
+    if subject.full:
+        keep_full_grid(plain, finding, harmful, harmless)
+    chosen = None
+    if finding.direction is not None:
+        chosen = {"layer": finding.direction.site.layer, "position": finding.direction.position}
+    ratio = scaled / lazy.median
+    ratio_all = scaled / (every_score.median * n / len(whole))
+    agreement = differences(ours, theirs)
+    return [
+        Row(
+            "grid",
+            f"candidate grid: {n} candidates, {len(harmful)} + {len(harmless)} validation prompts",
+            seconds(lazy.median),
+            f"{seconds(scaled)} (plain procedure, {len(candidates)} candidates × {n / len(candidates):.0f})",
+            "≥ 20×",
+            ratio,
+            limit=20,
+            runs=runs,
+            note=agreement_note(agreement),
+            details={
+                "lazy": lazy.said(),
+                "stages": stages,
+                "outcome": finding.outcome,
+                "chosen": chosen,
+                "removed": dict(finding.removed),
+                "every_score": every_score.said() | {"candidates": len(whole), "ratio": ratio_all},
+                "plain_per_candidate": times.said(),
+                "agreement": agreement,
+                "candidates": [{"key": f"{a}, {b}", "rhat": ours[a, b], "plain": theirs[a, b]} for a, b in theirs],
+                "full_grid": kept_grid(),
+            },
+        )
+    ]
+
+
+def every(means: Any) -> list[tuple[int, int]]:
+    """All candidates: (layer, position)."""
+    return [(layer, p) for layer in range(len(means.difference)) for p in means.positions]
+
+
+def spread(means: Any, n: int) -> list[tuple[int, int]]:
+    """n candidates spread over layers and positions, layer 0 left out: its means are the same on both sides."""
+    last = len(means.difference) - 1
+    layers = [1 + round(i * (last - 1) / max(n - 1, 1)) for i in range(n)]
+    return [(layer, means.positions[(2 * i) % len(means.positions)]) for i, layer in enumerate(layers)]
+
+
+def vector(means: Any, candidate: tuple[int, int]) -> torch.Tensor:
+    """The difference of means of a candidate, float64."""
+    layer, position = candidate
+    return means.difference[layer, means.positions.index(position)]
+
+
+def all_scores(
+    model: Any, finding: Any, candidates: list[tuple[int, int]], harmful: list[str], harmless: list[str]
+) -> dict[tuple[int, int], dict[str, float]]:
+    """Every score of these candidates by rhat's fast path, nothing left out."""
+    from rhat.interventions import Intervention
+    from rhat.model.forward import keep_base, last_logits
+    from rhat.scoring import kl_divergence, last_token_scores, refusal_score
+
+    tokens = finding.token_ids
+    calm, harm = model.plan(harmless), model.plan(harmful)
+    kept = keep_base(model, calm, sorted({layer for layer, _ in candidates}))
+    base = {int(rows[0]): logits for rows, logits in last_logits(model, calm)}
+    found = {}
+    for layer, position in candidates:
+        raw = vector(finding.means, (layer, position))
+        norm = float(raw.norm())
+        if norm == 0:
+            continue
+        unit = (raw / norm).float()
+        ablate = Intervention("ablate", unit, layer, where="all layers").edits(model)
+        add = Intervention("add", unit, layer, norm).edits(model)
+        divergence = [kl_divergence(base[int(rows[0])], logits) for rows, logits in last_logits(model, calm, ablate)]
+        induced = [refusal_score(logits, tokens) for _, logits in last_logits(model, calm, add, kept)]
+        found[layer, position] = {
+            "kl": float(torch.cat(divergence).mean()),
+            "ablation_score": float(last_token_scores(model, harm, tokens, ablate).mean()),
+            "induce_score": float(torch.cat(induced).mean()),
+        }
+    return found
+
+
+def plain_scores(
+    plain: Plain, finding: Any, candidates: list[tuple[int, int]], harmful: list[str], harmless: list[str]
+) -> tuple[dict[tuple[int, int], dict[str, float]], Times]:
+    """The same by the plain procedure, each candidate timed."""
+    base = plain.last_logits(harmless)
+    found, times = {}, Times()
+    for candidate in candidates:
+        raw = vector(finding.means, candidate).float()
+        if raw.norm() == 0:
+            continue
+        found[candidate] = once(
+            lambda raw=raw, candidate=candidate: score_candidate(
+                plain, raw, candidate[0], harmful, harmless, finding.token_ids, base
+            ),
+            times,
+        )
+    return found, times
+
+
+def differences(ours: dict, theirs: dict) -> dict[str, dict[str, float]]:
+    """Largest and median absolute difference of each score, and the spread of scores that it is to be seen against."""
+    said = {}
+    for score in SCORES:
+        gaps = torch.tensor([abs(ours[c][score] - theirs[c][score]) for c in theirs], dtype=torch.float64)
+        values = torch.tensor([theirs[c][score] for c in theirs], dtype=torch.float64)
+        said[score] = {
+            "max": float(gaps.max()),
+            "median": float(gaps.median()),
+            "spread": float(values.max() - values.min()),
+        }
+    return said
+
+
+def agreement_note(agreement: dict[str, dict[str, float]]) -> str:
+    """The agreement of scores in words."""
+    return "scores differ by at most " + ", ".join(
+        f"{name.removesuffix('_score')} {gap['max']:.3f} (of a spread of {gap['spread']:.2f})"
+        for name, gap in agreement.items()
+    )
+
+
+def keep_full_grid(plain: Plain, finding: Any, harmful: list[str], harmless: list[str]) -> None:
+    """Run the whole plain grid once, choose by the same rules, and keep both choices."""
+    import math
+
+    from rhat.selection.choice import choose, choose_relaxed
+    from rhat.statistics import mean_interval
+
+    from plain import adding, refusal_score
+
+    model_layers = len(finding.means.difference)
+    scores, times = plain_scores(plain, finding, every(finding.means), harmful, harmless)
+    before = refusal_score(plain.last_logits(harmless), finding.token_ids)
+    table = []
+    for layer, position in every(finding.means):
+        raw = vector(finding.means, (layer, position)).float()
+        row = {"layer": layer, "position": position, "norm": float(raw.norm()), **scores.get((layer, position), {})}
+        if raw.norm() > 0 and layer < int(0.8 * model_layers):
+            after = refusal_score(plain.last_logits(harmless, *adding(plain, raw, layer)), finding.token_ids)
+            row["induce_rise_low"] = mean_interval((after - before).numpy()).low
+        table.append(row)
+    choice = choose(table, n_layers=model_layers)
+    if choice.candidate is None:
+        choice = choose_relaxed(table, n_layers=model_layers)
+    said = {
+        "rule": choice.rule,
+        "plain_choice": choice.candidate and {k: choice.candidate[k] for k in ("layer", "position")},
+        "rhat_choice": finding.direction
+        and {"layer": finding.direction.site.layer, "position": finding.direction.position},
+        "rhat_rule": finding.rule,
+        "hours": sum(times.wall) / 3600,
+        "per_candidate": times.median,
+        "table": [{k: v for k, v in row.items() if not (isinstance(v, float) and math.isnan(v))} for row in table],
+    }
+    said["same"] = said["plain_choice"] == said["rhat_choice"]
+    KEPT.write_text(json.dumps(said, indent=1) + "\n")
+
+
+def kept_grid() -> dict[str, Any] | None:
+    """What the kept run of the whole plain grid chose."""
+    if not KEPT.exists():
+        return None
+    return {k: v for k, v in json.loads(KEPT.read_text()).items() if k != "table"}

@@ -1,0 +1,85 @@
+"""Copy a study's results and figures into docs/example and put its numbers into the README.
+
+    .venv/bin/python docs/example.py runs/default
+
+No number of the README's block is written by hand: it comes from docs/example/results.json. Run with no argument to write
+the block again from there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from rhat.report import wording
+from rhat.report.verdicts import verdicts
+
+DOCS = Path(__file__).parent
+EXAMPLE = DOCS / "example"
+README = DOCS.parent / "README.md"
+BEGIN, END = "<!-- numbers: docs/example.py -->", "<!-- end of numbers -->"
+SHOWN = (
+    ("harmless", ("baseline", "set_projection", "add_average", "add_difference", "random_set_projection", "repe_add",
+                  "heads:6", "random_heads:6")),
+    ("harmful", ("baseline", "ablate", "subtract", "random_ablate")),
+    ("borderline", ("baseline", "set_harmless_mean", "set_projection", "ablate")),
+)  # fmt: skip
+FIGURES = ("rates_harmless", "set_add_zero", "damage")
+ANSWERED = (1, 4, 5, 6, 7)
+
+
+def block(results: dict) -> str:
+    """The README's block: the printed table, three figures and the answers in words."""
+    model, direction = results["model"], results["direction"]
+    lines = [
+        f"`make study` on {model['name'].rsplit('/', 1)[-1]} ({model['n_layers']} layers, {model['dtype']}): r̂ at layer "
+        f"{direction['layer']}, position {direction['position']}; {results['outcome_sentence'].split(' (')[0]}.",
+        "",
+        "| test prompts | condition | refused | 95 % interval | n |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    by_name = {(r["prompts"], r["condition"]): r for r in results["rates"]}
+    for label, names in SHOWN:
+        for name in names:
+            row = by_name.get((label, name))
+            if row:
+                lines.append(
+                    f"| {label} | {wording.condition(name)} | {100 * row['rate']:.1f} % | "
+                    f"{100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f} % | {row['n']} |"
+                )
+    found = verdicts(results)
+    lines += ["", "What the numbers say, computed by the report:", ""]
+    lines += [f"- {found[q].sentence}" for q in ANSWERED if q in found]
+    lines.append("")
+    for name in FIGURES:
+        if (EXAMPLE / "figures" / f"{name}.svg").exists():
+            lines += [f"![{name.replace('_', ' ')}](docs/example/figures/{name}.svg)", ""]
+    lines.append(
+        "All figures are in [docs/example/figures](docs/example/figures), all numbers in "
+        "[docs/example/results.json](docs/example/results.json)."
+    )
+    return "\n".join(lines)
+
+
+def put(text: str, new: str) -> str:
+    """The README with its block replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        source = Path(sys.argv[1])
+        EXAMPLE.mkdir(exist_ok=True)
+        shutil.copy(source / "results.json", EXAMPLE / "results.json")
+        shutil.rmtree(EXAMPLE / "figures", ignore_errors=True)
+        shutil.copytree(source / "figures", EXAMPLE / "figures")
+    results = json.loads((EXAMPLE / "results.json").read_text("utf-8"))
+    README.write_text(put(README.read_text("utf-8"), block(results)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
