@@ -14,6 +14,7 @@ from rhat.interventions.intervention import DirectionEdit
 from rhat.interventions.operators import OPERATORS
 from rhat.model.positions import Scope
 from rhat.model.tap import Edit
+from rhat.scoring import refusals
 from rhat.sites import Site
 from rhat.statistics import paired_comparison
 from rhat.study.lab import Lab
@@ -24,6 +25,7 @@ PUBLISHED = {
     "model": "Vicuna-13B",
     "source": "Zou et al. 2023, Representation Engineering (arXiv 2310.01405), as quoted in the thread",
 }
+FINALISTS = 8  # settings of the highest validation scores that are judged by generation
 SHARES = (0.1, 0.2, 0.4, 0.8)  # coefficients, in units of the length of the raw difference at r̂'s layer
 
 
@@ -80,7 +82,7 @@ def repe(lab: Lab) -> dict[str, Any]:
                 }
             )
             lab.progress("repe", len(table), len(ranges) * len(SHARES))
-    best = max(table, key=lambda row: row["validation_score"])
+    best = _best(lab, vectors, table, n_val)
     span = (best["layers"][0], best["layers"][1])
     baseline = lab.measure("baseline", None, "harmless", lab.sizes.headline)
     n = len(baseline.verdicts)
@@ -122,6 +124,20 @@ def repe(lab: Lab) -> dict[str, Any]:
         "power": [row for _, row in compared if "prompts_needed" in row],
         "factorial": factorial(lab, vectors),
     }
+
+
+def _best(lab: Lab, vectors: Tensor, table: list[dict[str, Any]], n: int) -> dict[str, Any]:
+    """The setting of the highest refusal rate on validation prompts, among the few of the highest scores.
+
+    By score alone a broken model can win: its first token is a refusal's, and what follows is not.
+    """
+    tokens = lab.model.tokenize([p.text for p in lab.prompts_of("harmless", n, "validation")])
+    few = sorted(table, key=lambda row: row["validation_score"], reverse=True)[:FINALISTS]
+    for done, row in enumerate(few):
+        edits = _edits(lab, vectors, (row["layers"][0], row["layers"][1]), row["coefficient"])
+        row["validation_rate"] = float(refusals(lab.model, tokens, edits).refused.mean())
+        lab.progress("repe finalists", done + 1, len(few))
+    return max(few, key=lambda row: (row["validation_rate"], row["validation_score"]))
 
 
 def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[str, Any]]:

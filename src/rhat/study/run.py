@@ -118,7 +118,15 @@ def open_lab(
     if finding.direction is None:
         raise StudyError(f"no direction to study: {finding.sentence}")
     return Lab(
-        model, prompts, finding, finding.direction, PRESETS[preset], seed, margin, progress, executor or SerialExecutor()
+        model,
+        prompts,
+        finding,
+        finding.direction,
+        PRESETS[preset],
+        seed,
+        margin,
+        progress,
+        executor or SerialExecutor(),
     )
 
 

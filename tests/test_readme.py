@@ -1,0 +1,28 @@
+import importlib.util
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def example():
+    spec = importlib.util.spec_from_file_location("example", ROOT / "docs" / "example.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_number_of_the_readme_comes_from_the_example():
+    module = example()
+    results = json.loads((module.EXAMPLE / "results.json").read_text("utf-8"))
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert module.put(readme, module.block(results)) == readme
+
+
+def test_links_of_the_readme_and_docs_lead_somewhere():
+    import re
+
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
