@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from measuring import Row, Times, once, seconds
 from plain import Plain, score_candidate
 from subject import Subject
@@ -171,10 +170,10 @@ def keep_full_grid(plain: Plain, finding: Any, harmful: list[str], harmless: lis
     """Run the whole plain grid once, choose by the same rules, and keep both choices."""
     import math
 
+    from plain import adding, refusal_score
+
     from rhat.selection.choice import choose, choose_relaxed
     from rhat.statistics import mean_interval
-
-    from plain import adding, refusal_score
 
     model_layers = len(finding.means.difference)
     scores, times = plain_scores(plain, finding, every(finding.means), harmful, harmless)

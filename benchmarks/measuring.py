@@ -155,7 +155,9 @@ def machine() -> dict[str, Any]:
         "load_average": [round(x, 2) for x in os.getloadavg()],
         "others_at_start": round(_others(3.0), 2),
         "environment": {
-            name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS") if name in os.environ
+            name: os.environ[name]
+            for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+            if name in os.environ
         },
     }
 

@@ -43,7 +43,9 @@ class Plain:
     def tokenize(self, prompts: Sequence[str]) -> Any:
         """Chat prompts as left-padded ids and their mask."""
         chats = [
-            self.tokenizer.apply_chat_template([{"role": "user", "content": p}], tokenize=False, add_generation_prompt=True)
+            self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": p}], tokenize=False, add_generation_prompt=True
+            )
             for p in prompts
         ]
         return self.tokenizer(chats, padding=True, add_special_tokens=False, return_tensors="pt")
@@ -111,7 +113,12 @@ def mean_kl(base: Tensor, other: Tensor) -> float:
 
 
 def score_candidate(
-    plain: Plain, vector: Tensor, layer: int, harmful: Sequence[str], harmless: Sequence[str], tokens: Sequence[int],
+    plain: Plain,
+    vector: Tensor,
+    layer: int,
+    harmful: Sequence[str],
+    harmless: Sequence[str],
+    tokens: Sequence[int],
     base: Tensor,
 ) -> dict[str, float]:
     """The three sweeps of one candidate; `base` holds the unedited logits of the harmless prompts."""
@@ -119,7 +126,5 @@ def score_candidate(
     return {
         "kl": mean_kl(base, plain.last_logits(harmless, *ablate)),
         "ablation_score": float(refusal_score(plain.last_logits(harmful, *ablate), tokens).mean()),
-        "induce_score": float(
-            refusal_score(plain.last_logits(harmless, *adding(plain, vector, layer)), tokens).mean()
-        ),
+        "induce_score": float(refusal_score(plain.last_logits(harmless, *adding(plain, vector, layer)), tokens).mean()),
     }

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 import transformers
-from labs import contrast_set
-from tiny import VOCAB, tiny_tokenizer
 
+from labs import contrast_set
 from rhat.model.template import render
+from tiny import VOCAB, tiny_tokenizer
 
 REFUSAL, ANSWER = "Sorry, no.", "Glad to help."
 

@@ -177,6 +177,7 @@ FAMILIES: dict[str, Family] = {
     "llama4": Family(
         "Llama4TextConfig",
         {**_GROUPED, "head_dim": 16, "num_local_experts": 4, "intermediate_size_mlp": 64, "attention_chunk_size": 12},
+        float32="router",
     ),
     "minicpm3": Family(
         "MiniCPM3Config",
@@ -245,12 +246,13 @@ def tiny_hf(family: str = "llama", n_layers: int = 3, dtype: torch.dtype = torch
         torch.manual_seed(seed)
         hf = transformers.AutoModelForCausalLM.from_config(config, experts_implementation="eager")
         hf = hf.to(dtype).eval()
+        tied = getattr(config.get_text_config(), "tie_word_embeddings", False)
         with torch.no_grad():
             for name, parameter in hf.named_parameters():
                 noise = torch.randn(parameter.shape, dtype=torch.float64).to(dtype)
                 if parameter.ndim == 1:  # norms and biases: about what they were
                     parameter.add_(noise, alpha=0.2)
-                elif "emb" in name or "wte" in name:  # small, or a model with tied embeddings says its last token again
+                elif tied and ("emb" in name or "wte" in name):  # small, or the model says its last token again and again
                     parameter.copy_(noise * 0.2 * parameter.shape[-1] ** -0.5)
                 else:
                     parameter.copy_(noise * parameter.shape[-1] ** -0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 KEPT = 24  # things a worker keeps between shards
 
@@ -40,6 +40,7 @@ class Worker:
         return self._kept[key]
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Whoever runs tasks. Tasks are functions of a module, and what they are given and give back can be pickled."""
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -136,15 +137,17 @@ class TestFailures:
         assert done.code == 2
         assert done.err.startswith(line)
 
-    def test_reader_that_goes_away_is_no_error(self):
+    @pytest.mark.parametrize("lines", [10, 100_000])  # noticed when the buffer is flushed at the end, or before
+    def test_reader_that_goes_away_is_no_error(self, lines):
         code = (
             "import sys; from rhat.cli import models, run\n"
             "def many():\n"
-            "    for i in range(100_000): print('x' * 80)\n"
+            f"    for i in range({lines}): print('x' * 80)\n"
             "models.models = many; sys.exit(run(['models']))"
         )
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            process.stdout.read(10)
+        usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        pipe = subprocess.PIPE
+        with subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, env=usual) as process:
             process.stdout.close()
             assert process.stderr.read() == b""
             assert process.wait() == 0
@@ -253,11 +256,11 @@ class TestMeasure:
 
 
 class TestStreamedPrompts:
-    def test_stdin_without_end_is_read_in_chunks(self, monkeypatch):
+    def test_stdin_is_read_no_further_than_needed(self, monkeypatch):
         from rhat.prompts.streaming import stream_texts
 
         class Endless:
-            buffer = (f"prompt {i}\n".encode() for i in range(10**12))
+            buffer = (f"prompt {i}\n".encode() if i < 10 else pytest.fail("read too far") for i in range(10**12))
 
         monkeypatch.setattr(sys, "stdin", Endless)
         chunks = stream_texts("-", chunk=3)
@@ -472,15 +475,26 @@ class TestStudies:
     def configured(self, monkeypatch, results):
         seen = []
 
-        def run(config, progress, draw):
+        def run(config, progress, draw, executor):
             progress("setting", 1, 2)
-            seen.append(config)
+            seen.append(config if executor is None else (config, executor))
             return results
 
         monkeypatch.setattr("rhat.study.run", run)
         return seen
 
-    def test_options_reach_the_configuration(self, cli, configured, tmp_path):
+    def test_options_reach_the_configuration(self, cli, configured, monkeypatch, tmp_path):
+        class FakeRay:
+            def __init__(self, arguments, address, workers):
+                self.given = arguments["name"], arguments["max_memory"], address, workers
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                self.given = (*self.given, "closed")
+
+        monkeypatch.setattr("rhat.distributed.RayExecutor", FakeRay)
         done = cli(
             "study",
             "--model",
@@ -518,11 +532,17 @@ class TestStudies:
             "q",
             "--executor",
             "ray",
+            "--ray-address",
+            "ray://head:10001",
+            "--workers",
+            3,
             "--max-memory",
             "8GB",
         )
         assert done.code == 0, done.err
-        assert configured == [
+        [(config, executor)] = configured
+        assert executor.given == ("m", "8GB", "ray://head:10001", 3, "closed")
+        assert [config] == [
             library.study.StudyConfig(
                 model="m",
                 preset="quick",

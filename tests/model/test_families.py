@@ -12,9 +12,9 @@ from tiny import FAMILIES, tiny_chat_model, tiny_hf, tiny_tokenizer
 import rhat
 from rhat.errors import ModelError, SiteError
 from rhat.generation import generate_tokens
-from rhat.interventions import OPERATORS, Intervention
+from rhat.interventions import OPERATORS, Dispatch, Intervention
 from rhat.model import Read, keep_base, last_logits, tap
-from rhat.model.forward import plain_last_logits
+from rhat.model.forward import plain_forward, plain_last_logits
 from rhat.model.positions import Scope
 from rhat.sites import KINDS, Site
 
@@ -191,18 +191,15 @@ class TestFastPath:
         assert model.fast_path.mask == FAMILIES[family].mask, model.fast_path.reason
         assert model.pads == FAMILIES[family].pads
 
-    @pytest.mark.parametrize("op", [*OPERATORS, "ablate everywhere"])
-    def test_equals_the_plain_path_in_every_scope(self, model, family, plan, unit, tolerance, op):
+    def test_equals_the_plain_path_for_every_operator_in_every_scope(self, model, plan, unit, tolerance):
+        every = conditions(model, unit)
+        plain = dict(zip(every, plainly(model, plan, list(every.values())), strict=True))
         unedited = in_order(plain_last_logits(model, plan))
-        for scope in SCOPES:
-            edit = intervention(op, unit, scope, model)
-            if edit is None:
-                return
-            plain = in_order(plain_last_logits(model, plan, edit.edits(model)))
+        for (op, scope), edit in every.items():
             fast = in_order(last_logits(model, plan, edit.edits(model)))
-            assert relative(fast, plain) < tolerance, (op, scope)
+            assert relative(fast, plain[op, scope]) < tolerance, (op, scope)
             acts = scope not in ("generated", "first_generated:2")
-            assert (relative(plain, unedited) > 1e-4) == acts, (op, scope)
+            assert (relative(fast, unedited) > 1e-4) == acts, (op, scope)
 
     @pytest.mark.parametrize("scope", ["all", "last_prompt_token"])
     @pytest.mark.parametrize("layer", [1, 2])
@@ -220,17 +217,37 @@ class TestFastPath:
             assert set(ran) == set(range(layer, N_LAYERS)), "blocks below the edit were run"
 
 
-def intervention(op, unit, scope, model):
-    """An intervention large enough to be seen; None where this model cannot take it."""
-    if op == "ablate everywhere":
-        if any(parts.mlp_out is None for parts in model.layout.parts):
-            return None
-        return Intervention("ablate", unit, 1, where="all layers", scope=Scope.parse(scope))
-    return Intervention(op, unit, 1, 5.0, scope=Scope.parse(scope))
+def conditions(model, unit):
+    """(operator, scope) → an intervention large enough to be seen."""
+    found = {
+        (op, scope): Intervention(op, unit, 1, 5.0, scope=Scope.parse(scope)) for op in OPERATORS for scope in SCOPES
+    }
+    if all(parts.mlp_out is not None for parts in model.layout.parts):
+        for scope in SCOPES:
+            found["ablate everywhere", scope] = Intervention("ablate", unit, 1, where="all layers", scope=Scope.parse(scope))
+    return found
+
+
+def by_row(model, edits, n=len(PROMPTS)):
+    """One mapping of edits for rows of which each `n` in turn have an intervention of their own."""
+    sites = {}
+    for i, edit in enumerate(edits):
+        for site, one in edit.edits(model).items():
+            sites.setdefault(site, {}).update(dict.fromkeys(range(i * n, (i + 1) * n), one))
+    return {site: Dispatch(rows) for site, rows in sites.items()}
+
+
+def plainly(model, plan, edits):
+    """Next-token logits of all prompts under each intervention, by one plain forward pass: one row each."""
+    rows = list(plan.prompts) * len(edits)
+    return plain_forward(model, rows, torch.arange(len(rows)), by_row(model, edits)).split(len(plan.prompts))
 
 
 class TestDecoding:
     N = 5
+
+    def tokens(self, completions):
+        return [completion.tokens for completion in completions]
 
     def by_transformers(self, model, prompts, edit):
         """Greedy tokens from hf.generate, batched with left padding (one by one if need be), the intervention on."""
@@ -247,20 +264,20 @@ class TestDecoding:
 
     def test_fast_slow_and_transformers_say_the_same_in_every_scope(self, model, unit, monkeypatch):
         prompts = model.tokenize(PROMPTS)
+        edits = {scope: Intervention("add", unit, 1, 8.0, scope=Scope.parse(scope)) for scope in SCOPES}
+        monkeypatch.setenv("RHAT_SLOW", "1")
+        slow = self.tokens(generate_tokens(model, prompts * len(SCOPES), by_row(model, edits.values()), max_new_tokens=self.N))
+        monkeypatch.delenv("RHAT_SLOW")
         said = {}
-        for scope in SCOPES:
-            edit = Intervention("add", unit, 1, 8.0, scope=Scope.parse(scope))
-            fast = [c.tokens for c in generate_tokens(model, prompts, edit.edits(model), max_new_tokens=self.N)]
-            monkeypatch.setenv("RHAT_SLOW", "1")
-            slow = [c.tokens for c in generate_tokens(model, prompts, edit.edits(model), max_new_tokens=self.N)]
-            monkeypatch.delenv("RHAT_SLOW")
-            assert fast == slow, scope
+        for i, (scope, edit) in enumerate(edits.items()):
+            fast = self.tokens(generate_tokens(model, prompts, edit.edits(model), max_new_tokens=self.N))
+            assert fast == slow[i * len(prompts) : (i + 1) * len(prompts)], scope
             theirs = self.by_transformers(model, prompts, edit)
             assert [tuple(row[: len(mine)]) for row, mine in zip(theirs, fast, strict=True)] == fast, scope
             assert all(set(row[len(mine):]) <= {0} for row, mine in zip(theirs, fast, strict=True)), scope
             said[scope] = tuple(fast)
-        plain = tuple(c.tokens for c in generate_tokens(model, prompts, max_new_tokens=self.N))
-        assert said["all"] != plain
+        plain = self.tokens(generate_tokens(model, prompts, max_new_tokens=self.N))
+        assert said["all"] != tuple(plain)
         assert len({token for tokens in plain for token in tokens}) > 3, "a model that repeats itself proves little"
         assert len(set(said.values())) > 1
 

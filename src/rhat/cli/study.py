@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +25,9 @@ from rhat.cli.options import (
 from rhat.cli.progress import progress
 
 if TYPE_CHECKING:
+    from rhat.executor import Executor as Worker
     from rhat.report.tables import Table
+    from rhat.study import StudyConfig
 
 NEEDS = 64 * MEGABYTE
 
@@ -69,6 +72,20 @@ def study(
     executor: Annotated[
         Executor, typer.Option("--executor", help="In this process, or on a Ray cluster.")
     ] = Executor.serial,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            help="The cluster, such as ray://head:10001; without it that of RAY_ADDRESS, or one on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Ray workers; by default one a GPU, or one for 4 cores.", show_default=False
+        ),
+    ] = None,
     max_memory: Annotated[
         str | None,
         typer.Option("--max-memory", help="Memory to stay under, such as 8GB.", show_default=False),
@@ -110,8 +127,8 @@ def study(
         max_memory=max_memory,
         **where.settings(),
     )
-    with progress() as report:
-        results = run(config, progress=report, draw=draw)
+    with _at_work(config, ray_address, workers) as who, progress() as report:
+        results = run(config, progress=report, draw=draw, executor=who)
     if form is Format.json:
         tables.document(results)
     elif form is Format.jsonl:
@@ -120,6 +137,16 @@ def study(
     else:
         show(results)
         out().print(f"report: {destination / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _at_work(config: StudyConfig, address: str | None, workers: int | None) -> AbstractContextManager[Worker | None]:
+    """Who runs prompts and candidates: None is this process."""
+    if config.executor == "serial":
+        return nullcontext()
+    from rhat.distributed import RayExecutor
+    from rhat.study.run import model_arguments
+
+    return RayExecutor(model_arguments(config), address, workers=workers)
 
 
 def show(results: dict[str, Any]) -> None:

@@ -118,6 +118,8 @@ class _Observer:
         past = int(cache.get_seq_length()) if cache is not None else 0
         masks = (kwargs.get("attention_mask"), self.mask)
         mask = next((m for m in masks if isinstance(m, Tensor) and m.ndim == 2 and m.shape[1] >= past + seq), None)
+        if mask is not None and cache is None:  # a model that keeps its state to itself: the mask tells how far it is
+            past = mask.shape[1] - seq
         device = ids.device
         if mask is not None and len(mask) == batch:
             seen = mask[:, : past + seq].bool()

@@ -287,6 +287,7 @@ def boost(results: Results) -> list[Table]:
         text("Layers", "layers", _layers),
         figure("Coefficient", "coefficient"),
         figure("Validation score (nats)", "validation_score"),
+        figure("Validation rate", "validation_rate", percent),
         KL,
     ]
     factors = [

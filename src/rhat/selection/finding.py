@@ -44,7 +44,9 @@ class FindSettings:
     validation        prompts of each label that score candidates
     token_prompts     training prompts of each label from which refusal tokens are found
     min_kept          least prompts of each label and split that the behaviour filter must leave (train, validation)
-    all_kl            measure KL for every candidate, not only until the choice is known
+    race              harmless validation prompts after which a candidate that is plainly below the induce threshold is
+                      not finished (its 99.9 % interval does not reach it); 0: finish every candidate
+    all_kl            measure every score of every candidate: no race, and KL not only until the choice is known
     """
 
     train: int | None = None
@@ -54,6 +56,7 @@ class FindSettings:
     kl_max: float = 0.1
     induce_min: float = 0.0
     skip_last: float = 0.2
+    race: int = 16
     all_kl: bool = False
 
 
@@ -376,7 +379,8 @@ def _select(
     clock: _Clock,
 ) -> tuple[Choice, float]:
     """Score candidates and choose. Induce first, then ablation for those that pass, then KL in order of ablation score
-    until one passes: the choice is the same as with every score known, because the rules are a conjunction."""
+    until one passes: the choice is the same as with every score known, because the rules are a conjunction. The race among
+    induce scores is not exact but nearly: each candidate is wrongly dropped with a probability below 0.05 %."""
     n_layers = scorer.model.n_layers
     table = [
         {"position": p, "layer": layer, "norm": float(means.difference[layer, i].norm())}
@@ -386,7 +390,10 @@ def _select(
     first_skipped = int((1 - settings.skip_last) * n_layers)
     open_ = [c for c in table if c["norm"] > 0 and c["layer"] < first_skipped]
     harmless, harmful = (_plan(scorer.model, validation[label]) for label in ("harmless", "harmful"))
-    rule, survivors, baseline = _score_induce(scorer, means, open_, harmless, settings)
+    few = None
+    if settings.race and not settings.all_kl and len(harmless) >= 2 * settings.race:
+        few = _plan(scorer.model, validation["harmless"][: settings.race])
+    rule, survivors, baseline = _score_induce(scorer, means, open_, harmless, few, settings)
     clock.lap("induce scores")
     _score_ablation(scorer, means, survivors, harmful)
     clock.lap("ablation scores")
@@ -402,12 +409,15 @@ def _select(
         )
         if choice.candidate is None:  # KL removed all that the published induce rule kept
             rule = "relaxed"
+            _finish_induce(scorer, means, [c for c in open_ if "induce_rise_low" not in c], harmless)
             survivors = [c for c in open_ if c["induce_rise_low"] > 0 and "ablation_score" not in c]
             _score_ablation(scorer, means, survivors, harmful)
             _score_kl(scorer, means, survivors, harmless, settings)
     if rule == "relaxed":
         choice = choose_relaxed(table, n_layers=n_layers, kl_max=settings.kl_max, skip_last=settings.skip_last)
-    return choice, baseline
+    return replace(
+        choice, table=tuple({k: v for k, v in row.items() if k != "raced_out"} for row in choice.table)
+    ), baseline
 
 
 def _score_induce(
@@ -415,24 +425,55 @@ def _score_induce(
     means: Means,
     candidates: list[dict[str, Any]],
     harmless: Plan,
+    few: Plan | None,
     settings: FindSettings,
 ) -> tuple[str, list[dict[str, Any]], float]:
+    """Induce scores, and which candidates pass: by the published rule, or, where none does, by the relaxed one.
+
+    A candidate that is plainly below the threshold on a few prompts is not finished: its 99.9 % interval there does not
+    reach it. Those are finished after all where the published rule leaves none.
+    """
     [(before, _)] = scorer.scores(harmless, [{}])
+    running = candidates
+    if few is not None:
+        for candidate, after in zip(candidates, _added(scorer, means, candidates, few), strict=True):
+            interval = mean_interval(after.numpy(), 0.999)
+            candidate["induce_score"], candidate["induce_n"] = interval.estimate, interval.n
+            candidate["raced_out"] = interval.high < settings.induce_min
+        running = [c for c in candidates if not c["raced_out"]]
+    _finish_induce(scorer, means, running, harmless, before)
+    passing = [c for c in running if c["induce_score"] > settings.induce_min]
+    baseline = float(before.mean())
+    if passing:
+        return "published", passing, baseline
+    _finish_induce(scorer, means, [c for c in candidates if c not in running], harmless, before)
+    return "relaxed", [c for c in candidates if c["induce_rise_low"] > 0], baseline
+
+
+def _finish_induce(
+    scorer: _Scorer, means: Means, candidates: Sequence[dict[str, Any]], harmless: Plan, before: Tensor | None = None
+) -> None:
+    """Induce scores on every validation prompt, and how far they rise above the baseline's."""
+    if not candidates:
+        return
+    if before is None:
+        [(before, _)] = scorer.scores(harmless, [{}])
+    for candidate, after in zip(candidates, _added(scorer, means, candidates, harmless), strict=True):
+        rise = mean_interval((after - before).numpy())
+        candidate["induce_score"], candidate["induce_n"] = float(after.mean()), len(after)
+        candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
+        candidate.pop("raced_out", None)
+
+
+def _added(scorer: _Scorer, means: Means, candidates: Sequence[dict[str, Any]], harmless: Plan) -> list[Tensor]:
+    """Refusal scores of harmless prompts with each candidate added at its own layer."""
     additions = []
     for candidate in candidates:
         raw = means.difference[candidate["layer"], means.positions.index(candidate["position"])]
         doing = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
         additions.append(doing.edits(scorer.model))
     layers = sorted({c["layer"] for c in candidates})
-    under = scorer.scores(harmless, additions, "induce scores", resume=layers)
-    for candidate, (after, _) in zip(candidates, under, strict=True):
-        rise = mean_interval((after - before).numpy())
-        candidate["induce_score"] = float(after.mean())
-        candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
-    passing = [c for c in candidates if c["induce_score"] > settings.induce_min]
-    if passing:
-        return "published", passing, float(before.mean())
-    return "relaxed", [c for c in candidates if c["induce_rise_low"] > 0], float(before.mean())
+    return [after for after, _ in scorer.scores(harmless, additions, "induce scores", resume=layers)]
 
 
 def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> Edits:
@@ -442,9 +483,7 @@ def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> E
 
 def _score_ablation(scorer: _Scorer, means: Means, candidates: list[dict[str, Any]], harmful: Plan) -> None:
     ablations = [_ablation(scorer.model, means, c) for c in candidates]
-    for candidate, (scores, _) in zip(
-        candidates, scorer.scores(harmful, ablations, "ablation scores"), strict=True
-    ):
+    for candidate, (scores, _) in zip(candidates, scorer.scores(harmful, ablations, "ablation scores"), strict=True):
         candidate["ablation_score"] = float(scores.mean())
 
 

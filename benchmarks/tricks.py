@@ -1,0 +1,128 @@
+"""What each part of the fast path brings: the same work with that part switched off."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from measuring import Row, alternating
+from subject import Subject
+
+
+def measure(subject: Subject) -> list[Row]:
+    """Every part against itself switched off, in turn."""
+    runs = 1 if subject.quick else 3
+    found = {}
+    for name, (on, off) in works(subject).items():
+        times = alternating({"on": on, "off": off}, runs)
+        found[name] = {
+            "ratio": times["off"].median / times["on"].median,
+            "cpu_ratio": times["off"].cpu_median / times["on"].cpu_median,
+            "on": times["on"].said(),
+            "off": times["off"].said(),
+        }
+    return [
+        Row(
+            "tricks",
+            "parts of the fast path against themselves switched off",
+            "; ".join(f"{name} {one['ratio']:.2f}×" for name, one in found.items()),
+            "–",
+            "",
+            runs=runs,
+            details={"parts": found},
+        )
+    ]
+
+
+def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """Name of a part → (the work with it, the work without)."""
+    from rhat.interventions import Intervention, set_projection
+    from rhat.model.forward import keep_base, last_logits, plan
+    from rhat.scoring import refusals
+
+    model, n = subject.model, 16 if subject.quick else 64
+    prompts = model.tokenize(subject.texts(n, "validation"))
+    many = model.tokenize(subject.texts(32 if subject.quick else 256, "train"))
+    whole = plan(prompts, model.template_length)
+    apart = plan(prompts, model.template_length, share_prefix=False)
+    layer = model.n_layers // 2
+    base = keep_base(model, whole, [layer])
+    add = Intervention("add", subject.direction.unit, layer, 1.0).edits(model)
+    edits = set_projection(subject.direction).edits(model)
+
+    def score(the_plan: Any, edit: Any = edits, kept: Any = None) -> Callable[[], Any]:
+        return lambda: [None for _ in last_logits(model, the_plan, edit, kept)]
+
+    by_length = plan(many, model.template_length, max_rows=32)
+    mixed = shuffled(many, model.template_length, 32)
+
+    def slowly() -> None:
+        with environment(RHAT_SLOW="1"):
+            score(whole)()
+
+    return {
+        "shared prefix": (score(whole), score(apart)),
+        f"resuming at layer {layer}": (score(whole, add, base), score(whole, add)),
+        "last-position logits": (score(whole), lambda: all_logits(model, whole, edits)),
+        "batching by length": (score(by_length), score(mixed)),
+        "one batch of many rows": (score(whole), score(plan(prompts, model.template_length, max_rows=8))),
+        "stopping at the verdict": (
+            lambda: refusals(model, prompts),
+            lambda: refusals(model, prompts, stop_early=False),
+        ),
+        "all of it (RHAT_SLOW=1)": (score(whole), slowly),
+    }
+
+
+def shuffled(prompts: list[tuple[int, ...]], template_length: int, rows: int) -> Any:
+    """A plan whose batches are made in random order instead of by length, with the same shared prefix."""
+    from rhat.model import forward
+
+    ordered = forward.plan(prompts, template_length)
+    shared = ordered.prefix_length
+    order = random.Random(0).sample(range(len(prompts)), len(prompts))
+    batches = []
+    for begin in range(0, len(order), rows):
+        group = order[begin : begin + rows]
+        batches.append(forward._batch([prompts[i][shared:] for i in group], group, shared, template_length, "cpu"))
+    return replace(ordered, batches=tuple(batches))
+
+
+def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
+    """The scoring pass with the head applied to every token, as a model that is called in the usual way does."""
+    from rhat.model import forward
+
+    kept: list[Any] = []
+    original = forward._run_batch
+
+    def keeping(*args: Any) -> Any:
+        kept.append(original(*args))
+        return kept[-1]
+
+    forward._run_batch = keeping
+    try:
+        for _ in forward.prefill(model, the_plan, edits):
+            with torch.no_grad():
+                forward.head(model, kept.pop().flatten(0, 1))
+    finally:
+        forward._run_batch = original
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Environment variables inside the `with`."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,109 @@
+"""Finding r̂ on a tiny model that was taught to refuse."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from labs import contrast_set
+from refusing import refusing_model
+
+from rhat.errors import StudyError
+from rhat.interventions import Intervention, set_projection
+from rhat.scoring import last_token_scores, refusals
+from rhat.selection import choose, find
+from rhat.selection.finding import FindSettings, survey
+
+SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return refusing_model()
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return contrast_set(per_split=13)
+
+
+@pytest.fixture(scope="module")
+def exact(model, prompts):
+    """Every score of every candidate."""
+    return find(model, prompts, replace(SETTINGS, race=0, all_kl=True))
+
+
+def test_it_is_found_and_induces_refusal(model, prompts, exact):
+    assert exact.outcome in ("found", "found_relaxed")
+    d = exact.direction
+    assert d.mean_harmful > d.mean_harmless
+    texts = [p.text for p in prompts.select("harmless", "test")]
+    tokens = model.tokenize(texts)
+    plain, treated = refusals(model, tokens), refusals(model, tokens, set_projection(d).edits(model))
+    assert plain.refused.mean() < 0.2
+    assert treated.refused.mean() > plain.refused.mean() + 0.3
+
+
+def test_a_lazy_search_chooses_what_the_whole_table_gives(model, prompts, exact):
+    for race in (0, 2, 4):
+        lazy = find(model, prompts, replace(SETTINGS, race=race))
+        assert (lazy.direction.layer, lazy.direction.position) == (exact.direction.layer, exact.direction.position)
+        assert lazy.outcome == exact.outcome
+    again = choose(exact.candidates, n_layers=model.n_layers)
+    if exact.outcome == "found":
+        assert again.candidate["layer"] == exact.direction.layer
+
+
+def test_scores_in_the_table_are_those_of_the_formulas(model, prompts, exact):
+    row = next(r for r in exact.candidates if r["status"] == "selected")
+    at = exact.means.positions.index(row["position"])
+    raw = exact.means.difference[row["layer"], at]
+    doing = Intervention("add", (raw / raw.norm()).float(), row["layer"], float(raw.norm()))
+    plan = model.plan([p.text for p in exact.kept["validation"]["harmless"]], share_prefix=False)
+    scores = last_token_scores(model, plan, exact.token_ids, doing.edits(model))
+    assert float(scores.mean()) == pytest.approx(row["induce_score"], abs=1e-4)
+    assert row["norm"] == pytest.approx(float(raw.norm()))
+
+
+def test_layer_0_sees_only_the_template(exact):
+    assert {r["status"] for r in exact.candidates if r["layer"] == 0} == {"zero_norm"}
+
+
+def test_means_are_those_of_kept_training_prompts(model, exact):
+    from rhat.capture import capture
+    from rhat.sites import Site
+
+    site, got = Site("resid_pre", 2), []
+    some = exact.kept["train"]["harmful"]
+    plan = model.plan([p.text for p in some], share_prefix=False)
+    capture(model, plan, [site], [-1], lambda rows, logits, found: got.append(found[site][:, 0].double()))
+    torch.testing.assert_close(exact.means.harmful[2, exact.means.positions.index(-1)], torch.cat(got).mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_the_filter_keeps_what_behaves_as_labelled(model, prompts, exact):
+    for label, sign in (("harmful", 1), ("harmless", -1)):
+        given = prompts.select(label, "train")
+        scores = last_token_scores(model, model.plan([p.text for p in given]), exact.token_ids)
+        kept = {p.id for p in exact.kept["train"][label]}
+        assert kept == {p.id for p, s in zip(given, scores.tolist(), strict=True) if sign * s > 0}
+        assert exact.prompts["train"][label] == {"given": len(given), "kept": len(kept)}
+
+
+def test_surveying_is_finding_without_the_choice(model, prompts, exact):
+    surveyed = survey(model, prompts, SETTINGS)
+    torch.testing.assert_close(surveyed.means.difference, exact.means.difference)
+    assert surveyed.direction is None
+
+
+def test_a_model_that_answers_everything_is_a_result(prompts):
+    from tiny import tiny_chat_model
+
+    found = find(tiny_chat_model("llama", n_layers=3), prompts, SETTINGS)
+    assert found.outcome == "no_refusal"
+    assert "0 of 12 harmful training prompts were refused" in found.sentence
+    assert found.direction is None
+
+
+def test_a_set_without_a_needed_split_is_refused(model, prompts):
+    without = type(prompts)("half", tuple(p for p in prompts.prompts if p.split != "validation"), 0)
+    with pytest.raises(StudyError, match="no harmful validation prompts"):
+        find(model, without, SETTINGS)
