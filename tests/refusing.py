@@ -22,7 +22,12 @@ def refusing_hf(steps: int = 70, n_layers: int = 5, seed: int = 0, **settings: A
     """A Llama-like model, float32, that refuses the harmful prompts of `labs.contrast_set` and answers the others."""
     shape = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "max_position_embeddings": 512}
     config = transformers.LlamaConfig(
-        vocab_size=VOCAB, pad_token_id=0, eos_token_id=1, bos_token_id=None, num_hidden_layers=n_layers, **{**shape, **settings}
+        vocab_size=VOCAB,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+        num_hidden_layers=n_layers,
+        **{**shape, **settings},
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -31,8 +31,26 @@ torch.nn.functional.softmax = _in_its_own_precision
 
 SPECIAL = ("<pad>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 MERGES = (
-    ("h", "e"), ("Ġ", "t"), ("Ġ", "a"), ("i", "n"), ("r", "e"), ("Ġt", "he"), ("o", "u"), ("e", "r"), ("Ġ", "s"), ("o", "n"),
-    ("Ġ", "b"), ("i", "s"), ("Ġ", "w"), ("a", "t"), ("Ġ", "o"), ("in", "g"), ("n", "d"), ("e", "s"), ("o", "r"), ("l", "l"),
+    ("h", "e"),
+    ("Ġ", "t"),
+    ("Ġ", "a"),
+    ("i", "n"),
+    ("r", "e"),
+    ("Ġt", "he"),
+    ("o", "u"),
+    ("e", "r"),
+    ("Ġ", "s"),
+    ("o", "n"),
+    ("Ġ", "b"),
+    ("i", "s"),
+    ("Ġ", "w"),
+    ("a", "t"),
+    ("Ġ", "o"),
+    ("in", "g"),
+    ("n", "d"),
+    ("e", "s"),
+    ("o", "r"),
+    ("l", "l"),
 )
 # A system text of its own (so that all prompts share a prefix), and four template tokens after the instruction.
 TEMPLATE = (
@@ -58,7 +76,10 @@ def tiny_tokenizer(chat_template: str | None = TEMPLATE) -> PreTrainedTokenizerF
     """A byte-level BPE tokenizer of some 280 tokens, with a chat template."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(_tokenizer_json()),
-        pad_token="<pad>", eos_token="<|end|>", additional_special_tokens=list(SPECIAL[2:]), padding_side="left",
+        pad_token="<pad>",
+        eos_token="<|end|>",
+        additional_special_tokens=list(SPECIAL[2:]),
+        padding_side="left",
     )
     tokenizer.chat_template = chat_template
     return tokenizer
@@ -118,16 +139,23 @@ FAMILIES: dict[str, Family] = {
     ),
     "gemma2": Family("Gemma2Config", {**_GROUPED, "head_dim": 16, "sliding_window": 12, "query_pre_attn_scalar": 16}),
     "gemma3": Family(
-        "Gemma3TextConfig", {**_GROUPED, "head_dim": 16, "sliding_window": 12, "query_pre_attn_scalar": 16},
+        "Gemma3TextConfig",
+        {**_GROUPED, "head_dim": 16, "sliding_window": 12, "query_pre_attn_scalar": 16},
         per_layer={"layer_types": ("sliding_attention", "full_attention")},
     ),
     "gemma3-multimodal": Family(
-        "Gemma3Config", {**_GROUPED, "head_dim": 16, "sliding_window": 12, "query_pre_attn_scalar": 16},
-        per_layer={"layer_types": ("sliding_attention", "full_attention")}, text="text_config",
+        "Gemma3Config",
+        {**_GROUPED, "head_dim": 16, "sliding_window": 12, "query_pre_attn_scalar": 16},
+        per_layer={"layer_types": ("sliding_attention", "full_attention")},
+        text="text_config",
         around={
             "vision_config": {
-                "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
-                "image_size": 28, "patch_size": 14,
+                "hidden_size": 32,
+                "intermediate_size": 32,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 2,
+                "image_size": 28,
+                "patch_size": 14,
             },
             "mm_tokens_per_image": 4,
         },
@@ -139,17 +167,32 @@ FAMILIES: dict[str, Family] = {
     "gpt-neox": Family("GPTNeoXConfig", {**_USUAL}),
     "gpt-neox-serial": Family("GPTNeoXConfig", {**_USUAL, "use_parallel_residual": False}),
     "gpt-j": Family(
-        "GPTJConfig", {"n_embd": 48, "n_inner": 64, "n_head": 4, "n_positions": 512, "rotary_dim": 8}, layers="n_layer",
+        "GPTJConfig",
+        {"n_embd": 48, "n_inner": 64, "n_head": 4, "n_positions": 512, "rotary_dim": 8},
+        layers="n_layer",
         float32="attention",
     ),
     "opt": Family(
         "OPTConfig",
-        {"hidden_size": 48, "ffn_dim": 64, "num_attention_heads": 4, "max_position_embeddings": 512, "word_embed_proj_dim": 48},
+        {
+            "hidden_size": 48,
+            "ffn_dim": 64,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 512,
+            "word_embed_proj_dim": 48,
+        },
     ),
     "opt-post-norm": Family(
         "OPTConfig",
-        {"hidden_size": 48, "ffn_dim": 64, "num_attention_heads": 4, "max_position_embeddings": 512,
-         "word_embed_proj_dim": 32, "do_layer_norm_before": False, "tie_word_embeddings": False},
+        {
+            "hidden_size": 48,
+            "ffn_dim": 64,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 512,
+            "word_embed_proj_dim": 32,
+            "do_layer_norm_before": False,
+            "tie_word_embeddings": False,
+        },
         sum="post-norm",
     ),
     "bloom": Family(
@@ -163,14 +206,21 @@ FAMILIES: dict[str, Family] = {
     "stablelm": Family("StableLmConfig", {**_GROUPED, "hidden_size": 64}),
     "olmo2": Family("Olmo2Config", {**_GROUPED}),
     "olmo3": Family(
-        "Olmo3Config", {**_GROUPED, "sliding_window": 12}, per_layer={"layer_types": ("sliding_attention", "full_attention")}
+        "Olmo3Config",
+        {**_GROUPED, "sliding_window": 12},
+        per_layer={"layer_types": ("sliding_attention", "full_attention")},
     ),
     "glm4": Family("Glm4Config", {**_GROUPED, "head_dim": 16}),
     "exaone4": Family("Exaone4Config", {**_GROUPED, "sliding_window": 12, "sliding_window_pattern": 2}),
     "granite": Family(
         "GraniteConfig",
-        {**_GROUPED, "residual_multiplier": 0.5, "embedding_multiplier": 3.0, "logits_scaling": 2.0,
-         "attention_multiplier": 0.2},
+        {
+            **_GROUPED,
+            "residual_multiplier": 0.5,
+            "embedding_multiplier": 3.0,
+            "logits_scaling": 2.0,
+            "attention_multiplier": 0.2,
+        },
     ),
     "cohere": Family("CohereConfig", {**_GROUPED}),
     "cohere2": Family("Cohere2Config", {**_GROUPED, "sliding_window": 12, "sliding_window_pattern": 2}),
@@ -181,45 +231,91 @@ FAMILIES: dict[str, Family] = {
     ),
     "minicpm3": Family(
         "MiniCPM3Config",
-        {**_USUAL, "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_rope_head_dim": 8,
-         "qk_nope_head_dim": 8, "v_head_dim": 20},
+        {
+            **_USUAL,
+            "num_key_value_heads": 4,
+            "q_lora_rank": 24,
+            "kv_lora_rank": 16,
+            "qk_rope_head_dim": 8,
+            "qk_nope_head_dim": 8,
+            "v_head_dim": 20,
+        },
     ),
     "deepseek-v3": Family(
         "DeepseekV3Config",
-        {**_USUAL, **_EXPERTS, "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_rope_head_dim": 8,
-         "qk_nope_head_dim": 8, "v_head_dim": 20, "n_routed_experts": 4, "n_group": 2, "topk_group": 1,
-         "first_k_dense_replace": 1},
+        {
+            **_USUAL,
+            **_EXPERTS,
+            "num_key_value_heads": 4,
+            "q_lora_rank": 24,
+            "kv_lora_rank": 16,
+            "qk_rope_head_dim": 8,
+            "qk_nope_head_dim": 8,
+            "v_head_dim": 20,
+            "n_routed_experts": 4,
+            "n_group": 2,
+            "topk_group": 1,
+            "first_k_dense_replace": 1,
+        },
         float32="router",
     ),
     "gpt-oss": Family(
         "GptOssConfig",
-        {**_GROUPED, "head_dim": 16, "sliding_window": 12, "num_local_experts": 4, "num_experts_per_tok": 2,
-         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+        {
+            **_GROUPED,
+            "head_dim": 16,
+            "sliding_window": 12,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
         per_layer={"layer_types": ("sliding_attention", "full_attention")},
     ),
     "smollm3": Family("SmolLM3Config", {**_GROUPED}, per_layer={"no_rope_layers": (1, 0)}),
     "qwen3-next": Family(
         "Qwen3NextConfig",
-        {**_GROUPED, **_EXPERTS, "head_dim": 16, "num_experts": 4, "shared_expert_intermediate_size": 32,
-         "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+        {
+            **_GROUPED,
+            **_EXPERTS,
+            "head_dim": 16,
+            "num_experts": 4,
+            "shared_expert_intermediate_size": 32,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+        },
         per_layer={"layer_types": ("linear_attention", "full_attention")},
-        mask=None, lacks={"attn_proj": (0, 2), "head_out": (0, 2)}, float32="linear attention",
+        mask=None,
+        lacks={"attn_proj": (0, 2), "head_out": (0, 2)},
+        float32="linear attention",
     ),
     "recurrent-gemma": Family(
-        "RecurrentGemmaConfig", {**_GROUPED, "attention_window_size": 12, "block_types": ["recurrent", "attention"]},
-        mask=None, pads=False, lacks={"attn_proj": (0, 1, 2), "head_out": (0, 1, 2)}, float32="recurrence",
+        "RecurrentGemmaConfig",
+        {**_GROUPED, "attention_window_size": 12, "block_types": ["recurrent", "attention"]},
+        mask=None,
+        pads=False,
+        lacks={"attn_proj": (0, 1, 2), "head_out": (0, 1, 2)},
+        float32="recurrence",
     ),
     "falcon-h1": Family(
-        "FalconH1Config", {**_GROUPED, **_HYBRID, "mamba_n_heads": 4, "mamba_d_ssm": 64, "mamba_d_head": 16},
-        mask=None, sum="unaccounted", lacks={"attn_out": (0, 1, 2), "mlp_out": (0, 1, 2)},
+        "FalconH1Config",
+        {**_GROUPED, **_HYBRID, "mamba_n_heads": 4, "mamba_d_ssm": 64, "mamba_d_head": 16},
+        mask=None,
+        sum="unaccounted",
+        lacks={"attn_out": (0, 1, 2), "mlp_out": (0, 1, 2)},
     ),
     "jamba": Family(
-        "JambaConfig", {**_GROUPED, **_HYBRID, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1},
-        mask=None, lacks={"attn_proj": (0, 2), "head_out": (0, 2)}, float32="state space",
+        "JambaConfig",
+        {**_GROUPED, **_HYBRID, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1},
+        mask=None,
+        lacks={"attn_proj": (0, 2), "head_out": (0, 2)},
+        float32="state space",
     ),
     "mamba": Family("MambaConfig", {"hidden_size": 48, "state_size": 8}, refused="no attention heads"),
     "mamba2": Family(
-        "Mamba2Config", {"hidden_size": 48, "state_size": 8, "num_heads": 4, "head_dim": 24, "n_groups": 1},
+        "Mamba2Config",
+        {"hidden_size": 48, "state_size": 8, "num_heads": 4, "head_dim": 24, "n_groups": 1},
         refused="no attention heads",
     ),
 }
@@ -229,8 +325,12 @@ def tiny_config(family: str, n_layers: int = 3) -> Any:
     """The family's configuration, tiny."""
     row = FAMILIES[family]
     settings = {
-        "vocab_size": VOCAB, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None,
-        row.layers: n_layers, **row.settings,
+        "vocab_size": VOCAB,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": None,
+        row.layers: n_layers,
+        **row.settings,
         **{name: [values[i % len(values)] for i in range(n_layers)] for name, values in row.per_layer.items()},
     }
     if row.text:
@@ -252,7 +352,9 @@ def tiny_hf(family: str = "llama", n_layers: int = 3, dtype: torch.dtype = torch
                 noise = torch.randn(parameter.shape, dtype=torch.float64).to(dtype)
                 if parameter.ndim == 1:  # norms and biases: about what they were
                     parameter.add_(noise, alpha=0.2)
-                elif tied and ("emb" in name or "wte" in name):  # small, or the model says its last token again and again
+                elif tied and (
+                    "emb" in name or "wte" in name
+                ):  # small, or the model says its last token again and again
                     parameter.copy_(noise * 0.2 * parameter.shape[-1] ** -0.5)
                 else:
                     parameter.copy_(noise * parameter.shape[-1] ** -0.5)

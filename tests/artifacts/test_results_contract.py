@@ -89,9 +89,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(
-        ArtifactError, match=r"cannot be written \(No space left on device\); free some space"
-    ):
+    with pytest.raises(ArtifactError, match=r"cannot be written \(No space left on device\); free some space"):
         contract.write(minimal(outcome="no_refusal"), tmp_path)
     assert (tmp_path / "results.json").read_bytes() == before
     assert os.listdir(tmp_path) == ["results.json"]
@@ -124,8 +122,7 @@ def test_read_says_what_is_wrong(tmp_path):
 def test_every_field_is_documented_under_its_heading():
     sections = re.split(r"^### ", DOCS.read_text("utf-8"), flags=re.M)
     documented = {
-        section.split("\n", 1)[0]: set(re.findall(r"^\| `(\w+)`", section, flags=re.M))
-        for section in sections[1:]
+        section.split("\n", 1)[0]: set(re.findall(r"^\| `(\w+)`", section, flags=re.M)) for section in sections[1:]
     }
     top = set(re.findall(r"^\| `(\w+)`", sections[0], flags=re.M))
     assert top == set(contract.schema()["properties"])

@@ -64,7 +64,7 @@ def test_another_safetensors_file_is_not_a_direction(tmp_path):
 def test_sites_are_parsed_and_printed_alike():
     assert str(Site.parse("head_out.11")) == "head_out.11"
     for wrong in ("resid_pre", "resid_pre.-1", "resid.3", "resid_pre.x", ""):
-        with pytest.raises(SiteError, match="expected KIND.LAYER"):
+        with pytest.raises(SiteError, match=r"expected KIND\.LAYER"):
             Site.parse(wrong)
-    with pytest.raises(SiteError, match="resid_pre.32: this model has layers 0 to 23; the last is resid_pre.23"):
+    with pytest.raises(SiteError, match=r"resid_pre\.32: this model has layers 0 to 23; the last is resid_pre\.23"):
         Site("resid_pre", 32).within(24)

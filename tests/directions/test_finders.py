@@ -36,7 +36,7 @@ def test_an_empty_side_says_what_to_do(name):
 
 
 def test_mean_difference_has_the_gaps_length():
-    u, positive, negative = planted(size=4.0, n=4000)
+    _, positive, negative = planted(size=4.0, n=4000)
     assert float(mean_difference(positive, negative).norm()) == pytest.approx(4.0, abs=0.15)
 
 

@@ -1,6 +1,5 @@
 """A local Ray cluster of two workers, and a tiny model that refuses."""
 
-
 import pytest
 
 import rhat

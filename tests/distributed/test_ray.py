@@ -55,11 +55,12 @@ def test_two_workers_find_what_one_process_finds(ray_executor, model, prompts, s
 
 
 def test_rates_and_scores_are_the_same(ray_executor, model, prompts, serial):
-    labs = [
-        Lab(model, prompts, serial, serial.direction, SIZES, **with_)
-        for with_ in ({}, {"executor": ray_executor})
-    ]
-    for doing, label in ((None, "harmful"), (ablate(serial.direction), "harmful"), (set_projection(serial.direction), "harmless")):
+    labs = [Lab(model, prompts, serial, serial.direction, SIZES, **with_) for with_ in ({}, {"executor": ray_executor})]
+    for doing, label in (
+        (None, "harmful"),
+        (ablate(serial.direction), "harmful"),
+        (set_projection(serial.direction), "harmless"),
+    ):
         one, other = (lab.measure(f"{doing}", doing, label, 72, kl=True) for lab in labs)
         assert one.verdicts == other.verdicts
         assert one.scores == pytest.approx(other.scores, rel=1e-9)
@@ -116,8 +117,12 @@ def test_workers_with_another_model_are_refused(ray_executor, tmp_path_factory, 
     from rhat.distributed import RayExecutor
 
     other = rhat.load(refusing_folder(tmp_path_factory.mktemp("models") / "other", steps=0, n_layers=3))
-    with RayExecutor(ray_executor.arguments, workers=1, cpus=1) as executor, pytest.raises(
-        ModelError, match=r"on a Ray worker: got revision_or_sha256 .* expected .*; give all machines the same files"
+    with (
+        RayExecutor(ray_executor.arguments, workers=1, cpus=1) as executor,
+        pytest.raises(
+            ModelError,
+            match=r"on a Ray worker: got revision_or_sha256 .* expected .*; give all machines the same files",
+        ),
     ):
         executor.map(_slowly, other, None, [0])
 
@@ -147,8 +152,13 @@ def test_a_study_on_ray_writes_the_results_of_a_serial_one(ray_executor, folder,
     results = []
     for name, executor in (("serial", None), ("ray", ray_executor)):
         config = StudyConfig(
-            model=str(folder), dtype="float64", preset="quick", only=("ablating",), out=tmp_path / name,
-            harmful=str(files["harmful"]), harmless=str(files["harmless"]),
+            model=str(folder),
+            dtype="float64",
+            preset="quick",
+            only=("ablating",),
+            out=tmp_path / name,
+            harmful=str(files["harmful"]),
+            harmless=str(files["harmless"]),
         )
         results.append(run(config, executor=executor))
     one, other = results
@@ -168,7 +178,10 @@ def test_an_address_where_no_cluster_is(tmp_path):
         "except StudyError as error:\n    print('said:', error)\n"
     )
     done = subprocess.run(
-        ["timeout", "50", sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        ["timeout", "50", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "said: executor ray: cannot use the cluster at 127.0.0.1:1" in done.stdout, done.stderr[-500:]
     assert "`ray start --head`" in done.stdout

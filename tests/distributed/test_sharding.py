@@ -73,7 +73,9 @@ def test_finding_is_the_same_to_the_bit(model, prompts, all_kl):
     assert max(executor.n_shards) > 4
 
 
-@pytest.mark.parametrize("kl_prompts", [256, 66])  # 66: KL of the first 66 prompts, whose batches are not those of all 70
+@pytest.mark.parametrize(
+    "kl_prompts", [256, 66]
+)  # 66: KL of the first 66 prompts, whose batches are not those of all 70
 def test_measurements_are_the_same(model, prompts, serial, monkeypatch, kl_prompts):
     monkeypatch.setattr(labs, "KL_PROMPTS", kl_prompts)
     executor = Sharded()

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import tiny_chat_model
 
 from rhat.directions import Direction
 from rhat.errors import PromptError
@@ -13,6 +12,7 @@ from rhat.generation import Engine, Probe, Request, Sampling, generate_tokens
 from rhat.interventions import combine, intervene
 from rhat.model.forward import plain_forward
 from rhat.sites import Site
+from tiny import tiny_chat_model
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,10 @@ def test_64_requests_with_four_interventions_say_what_each_says_alone(model, int
     prompts = model.tokenize(texts(64))
     requests = [
         Request(
-            prompts[i], 6 + i % 5, row=i, edits=interventions[i % 4],
+            prompts[i],
+            6 + i % 5,
+            row=i,
+            edits=interventions[i % 4],
             sampling=Sampling(temperature=0.9, top_p=0.8, seed=i) if i % 3 == 0 else None,
         )
         for i in range(64)
@@ -93,7 +96,9 @@ def test_an_intervention_on_the_prefix_reaches_its_own_rows_prefix(model, direct
     prompt = model.tokenize(["a stone"])[0]
     edits = intervene("set_projection", direction, value=9.0, scope="prompt").edits(model)
     engine = Engine(model, n_slots=4)
-    rows = engine.add([Request(prompt, 8, row=i, edits=e) for i, e in enumerate([edits, None, edits, interventions[3]])])
+    rows = engine.add(
+        [Request(prompt, 8, row=i, edits=e) for i, e in enumerate([edits, None, edits, interventions[3]])]
+    )
     finish(engine)
     plain, edited = reference(model, rows[1].request, None), reference(model, rows[0].request, edits)
     assert plain != edited
@@ -108,7 +113,9 @@ def test_prefixes_are_run_once_per_intervention_and_reused(model, interventions,
     from rhat.generation import engine as module
 
     plain = module.run_decoder
-    monkeypatch.setattr(module, "run_decoder", lambda m, ids, *a: (calls.update([tuple(ids.shape)]), plain(m, ids, *a))[1])
+    monkeypatch.setattr(
+        module, "run_decoder", lambda m, ids, *a: (calls.update([tuple(ids.shape)]), plain(m, ids, *a))[1]
+    )
     head = len(engine.head)
     for i in (0, 1, 2, 1, 2, 0, 1):  # 2 edits the last prompt token only: it shares the unedited prefix
         engine.add([Request(prompts[i], 2, edits=interventions[i])])
@@ -120,10 +127,13 @@ def test_prompts_without_the_template_join_the_batch(model, interventions):
     raw = tuple(model.tokenizer("he", add_special_tokens=False)["input_ids"])
     chat = model.tokenize(["a stone"])[0]
     engine = Engine(model, n_slots=3)
-    rows = engine.add([
-        Request(raw, 5, row=0, template_length=0, edits=interventions[1]), Request(chat, 5, row=1, edits=interventions[1]),
-        Request(chat, 5, row=2),
-    ])
+    rows = engine.add(
+        [
+            Request(raw, 5, row=0, template_length=0, edits=interventions[1]),
+            Request(chat, 5, row=1, edits=interventions[1]),
+            Request(chat, 5, row=2),
+        ]
+    )
     finish(engine)
     assert [row.said for row in rows] == [reference(model, row.request, row.request.edits) for row in rows]
 
@@ -133,12 +143,18 @@ def test_the_plain_engine_says_the_same(family):
     model = tiny_chat_model(family)
     unit = torch.nn.functional.one_hot(torch.tensor(3), model.d_model).float()
     direction = Direction(unit, Site("resid_pre", 1), -1, 4.0, 5.0, -2.0)
-    edits = [None, intervene("set_projection", direction, value=6.0).edits(model), intervene("ablate", direction).edits(model)]
+    edits = [
+        None,
+        intervene("set_projection", direction, value=6.0).edits(model),
+        intervene("ablate", direction).edits(model),
+    ]
     said = []
     for plain in (False, True):
         engine = Engine(model, n_slots=9, plain=plain)
         probe = Probe(direction.site, direction.unit)
-        rows = engine.add([Request(p, 5, row=i, edits=edits[i % 3], probe=probe) for i, p in enumerate(model.tokenize(texts(9)))])
+        rows = engine.add(
+            [Request(p, 5, row=i, edits=edits[i % 3], probe=probe) for i, p in enumerate(model.tokenize(texts(9)))]
+        )
         finish(engine)
         said.append(rows)
     for fast, slow in zip(*said, strict=True):
@@ -151,10 +167,19 @@ def test_probes_read_every_token_before_and_after_the_edit(model, direction, int
     """Against a whole forward pass read by transformers' own hidden states."""
     prompts = model.tokenize(["a stone", "the other river is near"])
     engine = Engine(model, n_slots=2)
-    rows = engine.add([
-        Request(prompts[0], 5, row=0, probe=Probe(direction.site, direction.unit), ignore_eos=True),
-        Request(prompts[1], 3, row=1, probe=Probe(direction.site, direction.unit), edits=interventions[1], ignore_eos=True),
-    ])
+    rows = engine.add(
+        [
+            Request(prompts[0], 5, row=0, probe=Probe(direction.site, direction.unit), ignore_eos=True),
+            Request(
+                prompts[1],
+                3,
+                row=1,
+                probe=Probe(direction.site, direction.unit),
+                edits=interventions[1],
+                ignore_eos=True,
+            ),
+        ]
+    )
     finish(engine)
     plain = rows[0]
     with torch.no_grad():
@@ -174,7 +199,9 @@ def test_a_seed_gives_the_same_answer_in_any_batch_and_another_seed_another(mode
 
     def said(seed, company):
         engine = Engine(model, n_slots=8)
-        others = [Request(p, 12, sampling=Sampling(1.0, seed=99)) for p in model.tokenize(texts(company))] if company else []
+        others = (
+            [Request(p, 12, sampling=Sampling(1.0, seed=99)) for p in model.tokenize(texts(company))] if company else []
+        )
         rows = engine.add([*others, Request(prompt, 12, sampling=Sampling(1.0, seed=seed), ignore_eos=True)])
         finish(engine)
         return rows[-1].said
@@ -231,7 +258,9 @@ def test_own_edits_of_generate_tokens(model, interventions):
     prompts = model.tokenize(texts(6))
     own = [interventions[i % 4] for i in range(6)]
     got = generate_tokens(model, prompts, own_edits=own, max_new_tokens=5)
-    assert [list(c.tokens) for c in got] == [reference(model, Request(p, 5), e) for p, e in zip(prompts, own, strict=True)]
+    assert [list(c.tokens) for c in got] == [
+        reference(model, Request(p, 5), e) for p, e in zip(prompts, own, strict=True)
+    ]
     with pytest.raises(PromptError, match="got 1, expected one for each of 6 prompts"):
         generate_tokens(model, prompts, own_edits=own[:1])
 

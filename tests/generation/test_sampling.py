@@ -63,7 +63,9 @@ def test_penalties_and_biases_shift_logits():
     assert LOGITS[3] == -1.0  # the logits are the caller's
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": math.nan}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": math.nan}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}]
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(PromptError, match=next(iter(wrong))):
         Sampling(**wrong)

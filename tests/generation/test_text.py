@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_tokenizer
 
 from rhat.generation import Text
 from rhat.generation.text import overlap
+from tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 
@@ -33,7 +33,9 @@ def test_pieces_join_to_the_text(said):
     assert len(text.pieces) == len(tokens)
 
 
-@given(st.text(alphabet="abn 😀é", max_size=25), st.lists(st.text(alphabet="abn 😀", min_size=1, max_size=4), max_size=3))
+@given(
+    st.text(alphabet="abn 😀é", max_size=25), st.lists(st.text(alphabet="abn 😀", min_size=1, max_size=4), max_size=3)
+)
 def test_text_is_cut_at_the_first_stop_string(said, stops):
     """The first to be complete: generation ends there, whatever a longer one might have become."""
     tokens = encode(said)
@@ -66,6 +68,8 @@ def test_a_character_of_several_tokens_comes_at_once():
     assert "\N{REPLACEMENT CHARACTER}" in str(cut)  # an answer that ends inside a character says so
 
 
-@pytest.mark.parametrize(("text", "stop", "n"), [("abc", "cd", 1), ("aa", "aab", 2), ("ab", "ab", 0), ("", "x", 0), ("b", "abc", 0)])
+@pytest.mark.parametrize(
+    ("text", "stop", "n"), [("abc", "cd", 1), ("aa", "aab", 2), ("ab", "ab", 0), ("", "x", 0), ("b", "abc", 0)]
+)
 def test_overlap(text, stop, n):
     assert overlap(text, stop) == n

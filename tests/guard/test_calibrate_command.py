@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from tiny import tiny_hf, tiny_tokenizer
 
 from rhat.cli import run
 from rhat.directions import Direction
 from rhat.guard import Calibration
 from rhat.sites import Site
+from tiny import tiny_hf, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +23,30 @@ def folder(tmp_path_factory):
     Direction(unit, Site("resid_pre", 1), -1, 4.0, 3.0, -3.0).save(folder / "r.safetensors")
     subjects = ["rivers", "stones", "bridges", "boats", "hills", "ovens", "lamps", "trees", "clocks", "songs"]
     for label, words in (("harmful", ("break", "burn")), ("harmless", ("draw", "sell"))):
-        lines = [json.dumps({"prompt": f"How do I {word} {n} {subject}?"}) for subject in subjects for word in words for n in ("ten", "blue")]
+        lines = [
+            json.dumps({"prompt": f"How do I {word} {n} {subject}?"})
+            for subject in subjects
+            for word in words
+            for n in ("ten", "blue")
+        ]
         (folder / f"{label}.jsonl").write_text("\n".join(lines))
     return folder
 
 
 def arguments(folder, *more):
     return [
-        "calibrate", "--model", str(folder / "model"), "--dtype", "float32", "-d", str(folder / "r.safetensors"),
-        "--harmful", str(folder / "harmful.jsonl"), "--harmless", str(folder / "harmless.jsonl"), *more,
+        "calibrate",
+        "--model",
+        str(folder / "model"),
+        "--dtype",
+        "float32",
+        "-d",
+        str(folder / "r.safetensors"),
+        "--harmful",
+        str(folder / "harmful.jsonl"),
+        "--harmless",
+        str(folder / "harmless.jsonl"),
+        *more,
     ]
 
 
@@ -41,7 +56,11 @@ def test_the_threshold_is_saved_beside_the_direction(folder, capsys):
     saved = Calibration.load(folder / "r.guard.json")
     assert saved.threshold == printed["threshold"]
     assert saved.target_fpr == 0.25
-    assert printed["false_positive_rate"]["low"] <= printed["false_positive_rate"]["estimate"] <= printed["false_positive_rate"]["high"]
+    assert (
+        printed["false_positive_rate"]["low"]
+        <= printed["false_positive_rate"]["estimate"]
+        <= printed["false_positive_rate"]["high"]
+    )
     saved.check_belongs(Direction.load(folder / "r.safetensors"))
     assert run(arguments(folder)) == 2
     assert "is there already; replace it with --overwrite" in capsys.readouterr().err
@@ -50,7 +69,13 @@ def test_the_threshold_is_saved_beside_the_direction(folder, capsys):
 def test_the_table_names_the_rates(folder, capsys):
     assert run(arguments(folder, "--out", str(folder / "other.guard.json"))) == 0
     said = capsys.readouterr().out
-    for words in ("area under the ROC curve", "false-positive rate to expect", "threshold", "at most 5%", "other.guard.json"):
+    for words in (
+        "area under the ROC curve",
+        "false-positive rate to expect",
+        "threshold",
+        "at most 5%",
+        "other.guard.json",
+    ):
         assert words in said
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_chat_model
 
 from rhat.directions import Direction
 from rhat.errors import ArtifactError, DirectionError, InterventionError, StatisticsError
@@ -24,6 +23,7 @@ from rhat.guard import (
 from rhat.interventions import set_projection
 from rhat.prompts import ContrastSet, Prompt
 from rhat.sites import Site
+from tiny import tiny_chat_model
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_prompt_projections_are_read_at_the_directions_site_and_position(model, 
 
 def test_a_position_outside_the_template_is_refused(model, direction):
     wrong = Direction(direction.unit, direction.site, -9, 1.0, 1.0, 0.0)
-    with pytest.raises(DirectionError, match="position -9: .* has 4 template tokens"):
+    with pytest.raises(DirectionError, match=r"position -9: .* has 4 template tokens"):
         prompt_projections(model, wrong, model.tokenize(PROMPTS))
 
 
@@ -104,7 +104,9 @@ def test_a_calibration_is_saved_beside_its_direction_and_read_back(tmp_path, mod
         made.check_belongs(other)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": "rhat-guard-1"}', '{"format": "other"}', '{"format": "rhat-guard-1", "roc": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"format": "rhat-guard-1"}', '{"format": "other"}', '{"format": "rhat-guard-1", "roc": 3}']
+)
 def test_files_that_are_no_calibration_are_refused_in_one_line(tmp_path, text):
     path = tmp_path / "x.guard.json"
     path.write_text(text)
@@ -151,11 +153,16 @@ def test_a_conditional_edits_only_prompts_on_its_side(model, direction):
     values = truth(model, direction, PROMPTS)
     threshold = float(np.median(values))
     plain = generate_tokens(model, tokens, max_new_tokens=6)
-    for made, side in ((strengthen(direction, threshold), values > threshold), (relax(direction, threshold), values <= threshold)):
+    for made, side in (
+        (strengthen(direction, threshold), values > threshold),
+        (relax(direction, threshold), values <= threshold),
+    ):
         assert 0 < side.sum() < 6
         edited = generate_tokens(model, tokens, made.intervention.edits(model), max_new_tokens=6)
         got = generate_tokens(model, tokens, own_edits=made.edits(model, tokens), max_new_tokens=6)
-        assert [c.tokens for c in got] == [(e if on else p).tokens for e, p, on in zip(edited, plain, side, strict=True)]
+        assert [c.tokens for c in got] == [
+            (e if on else p).tokens for e, p, on in zip(edited, plain, side, strict=True)
+        ]
         assert got != plain
     assert strengthen(direction, 0.0).intervention.value == direction.mean_harmful
     assert relax(direction, 0.0).intervention.value == direction.mean_harmless

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 import pytest
 import torch
-from tiny import FAMILIES, tiny_chat_model, tiny_hf, tiny_tokenizer
 
 import rhat
 from rhat.errors import ModelError, SiteError
@@ -17,10 +16,12 @@ from rhat.model import Read, keep_base, last_logits, tap
 from rhat.model.forward import plain_forward, plain_last_logits
 from rhat.model.positions import Scope
 from rhat.sites import KINDS, Site
+from tiny import FAMILIES, tiny_chat_model, tiny_hf, tiny_tokenizer
 
 N_LAYERS = 3
 SCOPES = ("all", "prompt", "generated", "last_prompt_token", "template", "first_generated:2")
 PROMPTS = ("Why is the river so wide today, and where does it end?", "Go", "Tell me the time")
+N_PROMPTS = len(PROMPTS)
 
 SUPPORTED = [name for name, family in FAMILIES.items() if not family.refused]
 FAST = [name for name in SUPPORTED if FAMILIES[name].mask]
@@ -81,7 +82,7 @@ def relative(got, truth):
     return float((got - truth).norm() / truth.norm())
 
 
-def in_order(batches, n=len(PROMPTS)):
+def in_order(batches, n=N_PROMPTS):
     rows = {}
     for which, values in batches:
         rows.update(zip(which.tolist(), values, strict=True))
@@ -99,13 +100,17 @@ class TestSites:
     def test_every_site_reads_its_shape_and_reading_changes_nothing(self, model, family):
         plain, before = logits(model), hooks_of(model)
         held = {}
-        with tap(model.hf, model.layout, {s: Read(lambda x, _c, s=s: held.__setitem__(s, x.shape)) for s in there(family)}):
+        with tap(
+            model.hf, model.layout, {s: Read(lambda x, _c, s=s: held.__setitem__(s, x.shape)) for s in there(family)}
+        ):
             read = logits(model)
         assert torch.equal(read, plain)
         assert hooks_of(model) == before
         config = model.hf.config.get_text_config()
         width = config.num_attention_heads * (
-            getattr(config, "v_head_dim", None) or getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+            getattr(config, "v_head_dim", None)
+            or getattr(config, "head_dim", None)
+            or config.hidden_size // config.num_attention_heads
         )
         expected = {s: (2, 12, width if s.kind == "head_out" else config.hidden_size) for s in there(family)}
         assert held == expected
@@ -113,8 +118,10 @@ class TestSites:
     def test_what_it_lacks_is_refused_by_name(self, model, family):
         for kind, layers in FAMILIES[family].lacks.items():
             site = Site(kind, layers[0])
-            with pytest.raises(SiteError, match=f"{site}: this model's block {layers[0]} has no such part"), \
-                    tap(model.hf, model.layout, {site: Read(lambda x, c: None)}):
+            with (
+                pytest.raises(SiteError, match=f"{site}: this model's block {layers[0]} has no such part"),
+                tap(model.hf, model.layout, {site: Read(lambda x, c: None)}),
+            ):
                 pass
 
     def test_an_edit_at_each_site_moves_the_logits_and_leaving_restores_them(self, model, family):
@@ -224,11 +231,13 @@ def conditions(model, unit):
     }
     if all(parts.mlp_out is not None for parts in model.layout.parts):
         for scope in SCOPES:
-            found["ablate everywhere", scope] = Intervention("ablate", unit, 1, where="all layers", scope=Scope.parse(scope))
+            found["ablate everywhere", scope] = Intervention(
+                "ablate", unit, 1, where="all layers", scope=Scope.parse(scope)
+            )
     return found
 
 
-def by_row(model, edits, n=len(PROMPTS)):
+def by_row(model, edits, n=N_PROMPTS):
     """One mapping of edits for rows of which each `n` in turn have an intervention of their own."""
     sites = {}
     for i, edit in enumerate(edits):
@@ -266,7 +275,9 @@ class TestDecoding:
         prompts = model.tokenize(PROMPTS)
         edits = {scope: Intervention("add", unit, 1, 8.0, scope=Scope.parse(scope)) for scope in SCOPES}
         monkeypatch.setenv("RHAT_SLOW", "1")
-        slow = self.tokens(generate_tokens(model, prompts * len(SCOPES), by_row(model, edits.values()), max_new_tokens=self.N))
+        slow = self.tokens(
+            generate_tokens(model, prompts * len(SCOPES), by_row(model, edits.values()), max_new_tokens=self.N)
+        )
         monkeypatch.delenv("RHAT_SLOW")
         said = {}
         for i, (scope, edit) in enumerate(edits.items()):
@@ -274,7 +285,7 @@ class TestDecoding:
             assert fast == slow[i * len(prompts) : (i + 1) * len(prompts)], scope
             theirs = self.by_transformers(model, prompts, edit)
             assert [tuple(row[: len(mine)]) for row, mine in zip(theirs, fast, strict=True)] == fast, scope
-            assert all(set(row[len(mine):]) <= {0} for row, mine in zip(theirs, fast, strict=True)), scope
+            assert all(set(row[len(mine) :]) <= {0} for row, mine in zip(theirs, fast, strict=True)), scope
             said[scope] = tuple(fast)
         plain = self.tokens(generate_tokens(model, prompts, max_new_tokens=self.N))
         assert said["all"] != tuple(plain)

@@ -53,10 +53,7 @@ def jaccard(a, b):
 
 def near_duplicates(items):
     """Pairs of texts of different topics that share too many words, with or without stop words."""
-    sets = [
-        (topic, text, all_words := set(words(text)), all_words - STOP_WORDS or all_words)
-        for topic, text in items
-    ]
+    sets = [(topic, text, all_words := set(words(text)), all_words - STOP_WORDS or all_words) for topic, text in items]
     return [
         (a, b)
         for (topic_a, a, all_a, rare_a), (topic_b, b, all_b, rare_b) in combinations(sets, 2)

@@ -125,10 +125,7 @@ def test_fingerprint_changes_with_any_change(field, which, value):
 
 
 def test_fingerprint_is_not_fooled_by_moving_letters_between_fields():
-    assert (
-        ContrastSet("s", (make("ab", "c"),), 0).fingerprint
-        != ContrastSet("s", (make("a", "bc"),), 0).fingerprint
-    )
+    assert ContrastSet("s", (make("ab", "c"),), 0).fingerprint != ContrastSet("s", (make("a", "bc"),), 0).fingerprint
 
 
 def test_fingerprint_does_not_hang_on_order_name_or_seed():
@@ -140,9 +137,7 @@ def test_fingerprint_does_not_hang_on_order_name_or_seed():
 
 
 def test_a_set_with_a_straddling_topic_cannot_be_made():
-    with pytest.raises(
-        PromptError, match=r"s: topic 'bombs' is in test \(a\) and in train \(b\); put a topic"
-    ):
+    with pytest.raises(PromptError, match=r"s: topic 'bombs' is in test \(a\) and in train \(b\); put a topic"):
         ContrastSet("s", (make("a", topic="bombs"), make("b", split="train", topic="bombs")), 0)
     both = (make("a", topic="bombs"), make("b", label="harmless", split="train", topic="bombs"))
     assert len(ContrastSet("s", both, 0).prompts) == 2  # a topic belongs to its label

@@ -46,9 +46,7 @@ def write(path, rows):
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif path.suffix == ".csv":
         names = list(rows[0])
-        lines = [",".join(names)] + [
-            ",".join('"' + str(r[n]).replace('"', '""') + '"' for n in names) for r in rows
-        ]
+        lines = [",".join(names)] + [",".join('"' + str(r[n]).replace('"', '""') + '"' for n in names) for r in rows]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     else:
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -199,9 +197,7 @@ def test_missing_files_and_folders(tmp_path):
 def test_an_unknown_column_lists_the_known_ones(tmp_path):
     path = write(tmp_path / "p.csv", [{"goal": "a", "target": "b"}])
     assert read_texts(path, "goal") == (("prompt-0001", "a"),)
-    assert "no column 'gaol'; found goal, target; name one of them with --column" in problem(
-        path, column="gaol"
-    )
+    assert "no column 'gaol'; found goal, target; name one of them with --column" in problem(path, column="gaol")
 
 
 # contrast sets
@@ -247,9 +243,7 @@ def test_nothing_is_said_when_there_is_nothing_to_say(tmp_path, harmless, caplog
 
 def test_too_few_prompts_counts_after_duplicates(tmp_path, harmless):
     path = write(tmp_path / "harmful.txt", [*texts("loud", 7), "loud one 0"])
-    with pytest.raises(
-        PromptError, match="got 7 different harmful prompts, expected at least 8; add prompts"
-    ):
+    with pytest.raises(PromptError, match="got 7 different harmful prompts, expected at least 8; add prompts"):
         read(path, harmless)
     eight = write(tmp_path / "eight.txt", texts("loud", 8))
     assert read(eight, harmless).counts()["harmful"] == {
@@ -262,9 +256,7 @@ def test_too_few_prompts_counts_after_duplicates(tmp_path, harmless):
 
 def test_a_prompt_with_two_labels_is_named(tmp_path, harmless):
     path = write(tmp_path / "harmful.txt", [*texts("loud"), "Calm  THREE 2"])
-    with pytest.raises(
-        PromptError, match=r"'calm three 2' is both harmful .*harmful.txt:13\) and harmless .*txt:3"
-    ):
+    with pytest.raises(PromptError, match=r"'calm three 2' is both harmful .*harmful.txt:13\) and harmless .*txt:3"):
         read(path, harmless)
     borderline = write(tmp_path / "b.txt", [*texts("edgy"), "calm three 2"])
     with pytest.raises(PromptError, match=r"is both harmless .* and borderline"):
@@ -341,16 +333,12 @@ def test_ids_that_both_labels_use_get_the_label_in_front(tmp_path):
     for stem in ("loud", "calm"):
         write(tmp_path / f"{stem}.csv", [{"id": i, "text": t} for i, t in enumerate(texts(stem))])
     contrast = read(tmp_path / "loud.csv", tmp_path / "calm.csv")
-    assert {p.id for p in contrast.prompts} == {
-        f"{s}-{i}" for s in ("harmful", "harmless") for i in range(12)
-    }
+    assert {p.id for p in contrast.prompts} == {f"{s}-{i}" for s in ("harmful", "harmless") for i in range(12)}
 
 
 def test_an_id_twice_in_one_file_is_an_error(tmp_path, harmless):
     path = write(tmp_path / "loud.jsonl", [{"id": "a", "text": t} for t in texts("loud")])
-    with pytest.raises(
-        PromptError, match=r"loud.jsonl:2: the id 'a' is also that of .*loud.jsonl:1; make ids"
-    ):
+    with pytest.raises(PromptError, match=r"loud.jsonl:2: the id 'a' is also that of .*loud.jsonl:1; make ids"):
         read(path, harmless)
 
 
@@ -420,9 +408,8 @@ def test_several_splits_need_a_name_unless_one_is_train(hub):
     hub.splits["test"] = FakeData([{"prompt": "t"}])
     assert read_texts("owner/name")[0][1] == "loud one 0"
     hub.splits["validation"] = hub.splits.pop("train")
-    assert (
-        "several splits (test, validation) and none is train; name one, such as owner/name:test"
-        in problem("owner/name")
+    assert "several splits (test, validation) and none is train; name one, such as owner/name:test" in problem(
+        "owner/name"
     )
 
 
@@ -435,9 +422,7 @@ def test_a_data_set_without_prompts_lists_its_columns(hub):
 
 def test_a_data_set_that_cannot_be_loaded(hub):
     message = problem("owner/other:train")
-    assert message.startswith(
-        "owner/other:train: no such file, and it cannot be loaded as a Hugging Face data"
-    )
+    assert message.startswith("owner/other:train: no such file, and it cannot be loaded as a Hugging Face data")
     assert "(cannot reach the Hub); check the name, split and connection, or give a file" in message
     assert "run once without offline" in problem("owner/other", offline=True)
 

@@ -119,9 +119,7 @@ def test_a_large_topic_among_few_prompts_still_splits():
 
 
 def test_too_few_topics_say_how_many_and_what_to_do():
-    with pytest.raises(
-        PromptError, match=r"mine\.csv: 40 prompts in 2 topics .* largest of 20.*add other topics"
-    ):
+    with pytest.raises(PromptError, match=r"mine\.csv: 40 prompts in 2 topics .* largest of 20.*add other topics"):
         split_by_topic(prompts_of([20, 20]), 0, "mine.csv")
 
 

@@ -92,7 +92,5 @@ def test_statements_are_read_in_order(monkeypatch):
 
 
 def test_a_missing_file_says_what_to_do():
-    with pytest.raises(
-        PromptError, match=r"none\.jsonl: missing from the installed package; install rhat again"
-    ):
+    with pytest.raises(PromptError, match=r"none\.jsonl: missing from the installed package; install rhat again"):
         shipped._items("none.jsonl")

@@ -1,7 +1,5 @@
 """A synthetic but plausible results.json with every field of the contract, made from a seed."""
 
-# ruff: noqa: E501  one row of a table a line, however long
-
 import copy
 import itertools
 import math
@@ -33,9 +31,7 @@ def score(mean: float, sd: float = 3.0, n: int = N_TEST) -> dict[str, Any]:
     return {"score_mean": mean, "score_ci_low": mean - half, "score_ci_high": mean + half, "n": n}
 
 
-def around(
-    name: str, value: float, half: float, low: float = -math.inf, high: float = math.inf
-) -> dict[str, Any]:
+def around(name: str, value: float, half: float, low: float = -math.inf, high: float = math.inf) -> dict[str, Any]:
     return {name: value, "ci_low": max(low, value - half), "ci_high": min(high, value + half)}
 
 
@@ -108,9 +104,7 @@ def full(seed: int = 0) -> dict[str, Any]:
         rate = 0.012 + 0.33 * (1 - math.exp(-k / 12))
         curve.append({"k": k, "kind": "attributed", "refused": round(rate * N_TEST)} | share(rate))
         curve.append({"k": k, "kind": "greedy"} | share(min(1, rate * 1.3)))
-        curve += [
-            {"k": k, "kind": "random", "seed": s} | share(0.012 + 0.002 * k * rng.random()) for s in range(3)
-        ]
+        curve += [{"k": k, "kind": "random", "seed": s} | share(0.012 + 0.002 * k * rng.random()) for s in range(3)]
         for reference in ("baseline", "random"):
             difference = around("difference", rate - 0.014, 0.04)
             head_comparisons.append(
@@ -373,9 +367,7 @@ def quick(seed: int = 0) -> dict[str, Any]:
         "ablate",
         "subtract",
     }
-    results["rates"] = [
-        r for r in results["rates"] if r["condition"] in wanted and r["prompts"] != "borderline"
-    ]
+    results["rates"] = [r for r in results["rates"] if r["condition"] in wanted and r["prompts"] != "borderline"]
     results["comparisons"] = [c for c in results["comparisons"] if c["question"] in (1, 4)]
     return results
 

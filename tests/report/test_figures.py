@@ -52,9 +52,7 @@ def test_a_run_by_log_odds_alone_is_drawn():
     missing = {d.name for d in drawings.FIGURES} - set(drawn)
     assert missing == {"rates_harmless", "rates_harmful", "rates_borderline"}
     for name in ("scopes", "heads_curve", "dose", "damage", "refits", "finders_effect"):
-        titles = [
-            axis.title.text or "" for axis in (*drawn[name].select_xaxes(), *drawn[name].select_yaxes())
-        ]
+        titles = [axis.title.text or "" for axis in (*drawn[name].select_xaxes(), *drawn[name].select_yaxes())]
         assert any(title.startswith("Refusal score (nats)") for title in titles), name
 
 
@@ -165,9 +163,7 @@ def test_heat_maps_hold_each_cell(results):
     line = list(heat.y).index(f"{row['layers'][0]}–{row['layers'][1]}")
     assert heat.z[line][column] == row["validation_score"]
     (factors,) = figures.factorial(results).data
-    assert sorted(cell for line in factors.z for cell in line) == sorted(
-        r["score_mean"] for r in results["factorial"]
-    )
+    assert sorted(cell for line in factors.z for cell in line) == sorted(r["score_mean"] for r in results["factorial"])
 
 
 def test_heads_curve_keeps_the_kinds_apart(results):
@@ -211,9 +207,7 @@ def test_svgs_parse_and_contain_title_axis_titles_and_legend(results):
 def test_svg_of_a_dot_plot_names_every_condition(results):
     svg = static.to_svg(figures.rates_harmless(results))
     texts = {"".join(node.itertext()) for node in ElementTree.fromstring(svg).iter(f"{SVG}text")}
-    assert {
-        wording.condition(r["condition"]) for r in results["rates"] if r["prompts"] == "harmless"
-    } <= texts
+    assert {wording.condition(r["condition"]) for r in results["rates"] if r["prompts"] == "harmless"} <= texts
 
 
 def test_svg_is_the_same_each_time(results):

@@ -56,9 +56,7 @@ def test_draw_again_removes_figures_that_are_no_longer_there(tmp_path):
     (tmp_path / "figures" / "mine.svg").write_text("kept")
     files = report.draw(tmp_path)
     assert files[0] == tmp_path / "report.html"
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {path.name for path in files[1:]} | {
-        "mine.svg"
-    }
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {path.name for path in files[1:]} | {"mine.svg"}
 
 
 def test_drawing_twice_gives_the_same_page(drawn_folder):
@@ -70,11 +68,7 @@ def test_drawing_twice_gives_the_same_page(drawn_folder):
 def test_nothing_is_loaded_from_anywhere(drawn_folder):
     html = (drawn_folder / "report.html").read_text("utf-8")
     outline = Outline(html)
-    loads = [
-        attrs.get("src") or attrs.get("href")
-        for _, attrs in outline.tags
-        if "src" in attrs or "href" in attrs
-    ]
+    loads = [attrs.get("src") or attrs.get("href") for _, attrs in outline.tags if "src" in attrs or "href" in attrs]
     assert [link for link in loads if not link.startswith(("#", "data:"))] == []
     style = (page.TEMPLATES / "style.css").read_text("utf-8")
     assert "@import" not in style
@@ -109,9 +103,7 @@ def test_the_answer_comes_first_in_five_lines(results):
 def test_a_section_per_question_with_heading_figures_and_captions(results):
     outline = Outline(html_of(results))
     sections = outline.ids("section")
-    assert [f"question-{number}" for number in range(1, 12)] == [
-        s for s in sections if s.startswith("question")
-    ]
+    assert [f"question-{number}" for number in range(1, 12)] == [s for s in sections if s.startswith("question")]
     assert sections[-5:] == ["controls", "tokens", "candidates", "prompts", "run"]
     levels = [int(tag[1]) for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
@@ -122,9 +114,7 @@ def test_a_section_per_question_with_heading_figures_and_captions(results):
     assert len(plots) == len(drawings.FIGURES)
     assert all(plot["aria-description"] and plot["aria-labelledby"] for plot in plots)
     assert [
-        attrs["href"]
-        for tag, attrs in outline.tags
-        if tag == "a" and attrs["href"][1:] not in (*sections, "main")
+        attrs["href"] for tag, attrs in outline.tags if tag == "a" and attrs["href"][1:] not in (*sections, "main")
     ] == []
 
 

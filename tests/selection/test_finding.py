@@ -4,21 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from labs import contrast_set
-from refusing import refusing_model
 
+import rhat
+from labs import contrast_set
+from refusing import refusing_hf
 from rhat.errors import StudyError
 from rhat.interventions import Intervention, set_projection
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import choose, find
-from rhat.selection.finding import FindSettings, survey
+from rhat.selection.finding import FindSettings
+from tiny import tiny_tokenizer
 
 SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2))
 
 
 @pytest.fixture(scope="module")
 def model():
-    return refusing_model()
+    return rhat.load((refusing_hf(), tiny_tokenizer()))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,9 @@ def test_means_are_those_of_kept_training_prompts(model, exact):
     some = exact.kept["train"]["harmful"]
     plan = model.plan([p.text for p in some], share_prefix=False)
     capture(model, plan, [site], [-1], lambda rows, logits, found: got.append(found[site][:, 0].double()))
-    torch.testing.assert_close(exact.means.harmful[2, exact.means.positions.index(-1)], torch.cat(got).mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        exact.means.harmful[2, exact.means.positions.index(-1)], torch.cat(got).mean(0), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_filter_keeps_what_behaves_as_labelled(model, prompts, exact):

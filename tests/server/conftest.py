@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from serving import make_direction, running
+
 from tiny import tiny_chat_model
 
 
@@ -21,7 +22,11 @@ def directions(tiny_model):
 def calibrations(tiny_model, directions):
     from rhat.guard import from_projections
 
-    return {"r": from_projections([3.0, 4.0, 5.0], [-2.0, 0.5, -1.0, 0.0], 0.25, directions["r"], tiny_model.describe(), "p")}
+    return {
+        "r": from_projections(
+            [3.0, 4.0, 5.0], [-2.0, 0.5, -1.0, 0.0], 0.25, directions["r"], tiny_model.describe(), "p"
+        )
+    }
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +34,9 @@ def server(tiny_model, directions, calibrations):
     from rhat.server import Settings
 
     with running(
-        tiny_model, directions, Settings(slots=64, max_queue=64, max_length=400, max_tokens=200, playground=False), calibrations
+        tiny_model,
+        directions,
+        Settings(slots=64, max_queue=64, max_length=400, max_tokens=200, playground=False),
+        calibrations,
     ) as up:
         yield up

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 

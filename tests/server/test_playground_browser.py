@@ -60,7 +60,10 @@ def opened(up, browser):
         page.set_default_timeout(20_000)
         page.on("request", lambda request: requests.append(request.url))
         page.on("pageerror", lambda error: failures.append(str(error)))
-        page.on("console", lambda message: failures.append(message.text) if "Content Security Policy" in message.text else None)
+        page.on(
+            "console",
+            lambda message: failures.append(message.text) if "Content Security Policy" in message.text else None,
+        )
         page.goto(f"{up.url}/{query}")
         page.wait_for_selector("#rhat-go")
         for text in parse_qs(query.partition("?")[2]).get("prompt", []):  # settings of a link come a moment later
@@ -89,7 +92,11 @@ def engine_says(up, text, new, spec):
     said = []
     for rhat in ([], spec):
         body = {
-            "model": "tiny", "messages": [{"role": "user", "content": text}], "max_tokens": new, "temperature": 0, "rhat": rhat,
+            "model": "tiny",
+            "messages": [{"role": "user", "content": text}],
+            "max_tokens": new,
+            "temperature": 0,
+            "rhat": rhat,
         }
         said.append(httpx.post(f"{up.url}/v1/chat/completions", json=body).json()["choices"][0]["message"]["content"])
     return said
@@ -109,7 +116,9 @@ def test_a_prompt_is_answered_twice_and_the_curl_command_repeats_it(opened, up):
     expected = engine_says(up, "a stone", LONG, {"op": "set_projection", "target": 7.5})
     assert [plain_text(plain), plain_text(edited)] == [plain_text(text) for text in expected]
     assert plain != edited
-    colours = page.locator("#rhat-edited .rhat-token").evaluate_all("all => all.map(t => getComputedStyle(t).backgroundColor)")
+    colours = page.locator("#rhat-edited .rhat-token").evaluate_all(
+        "all => all.map(t => getComputedStyle(t).backgroundColor)"
+    )
     assert len(set(colours)) > 3
     assert "edited to 7.50" in page.locator("#rhat-edited .rhat-token").first.get_attribute("title")
     # The numbers are those of the API, and the prompt's projection stands on its scale.
@@ -160,7 +169,9 @@ def test_a_link_brings_the_settings_back(opened, up):
 def test_impossible_links_leave_the_defaults(opened, directions):
     page = opened("?target=NaN&layer=99&op=explode&scope=x&max_tokens=-4&direction=nobody&temperature=hot")
     sync_api.expect(page.locator("#rhat-op input")).to_have_value("Set the projection")
-    assert float(page.locator("#rhat-target input[type=range]").input_value()) == pytest.approx(directions["r"].mean_harmful)
+    assert float(page.locator("#rhat-target input[type=range]").input_value()) == pytest.approx(
+        directions["r"].mean_harmful
+    )
     assert float(page.locator("#rhat-layer input[type=range]").input_value()) == 2
 
 

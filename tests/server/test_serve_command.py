@@ -11,9 +11,9 @@ import httpx
 import pytest
 import torch
 from serving import make_direction
-from tiny import tiny_chat_model, tiny_hf, tiny_tokenizer
 
 from rhat.cli import run
+from tiny import tiny_chat_model, tiny_hf, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,28 @@ def folder(tmp_path_factory):
 
 def test_it_serves_what_it_is_given_and_ends_on_sigterm(folder):
     command = [
-        sys.executable, "-m", "rhat", "serve", "--model", str(folder / "model"), "--dtype", "float32", "--port", "0",
-        "-d", f"mine={folder / 'r.safetensors'}", "--default", '{"op": "ablate"}', "--no-playground", "--max-length", "300",
+        sys.executable,
+        "-m",
+        "rhat",
+        "serve",
+        "--model",
+        str(folder / "model"),
+        "--dtype",
+        "float32",
+        "--port",
+        "0",
+        "-d",
+        f"mine={folder / 'r.safetensors'}",
+        "--default",
+        '{"op": "ablate"}',
+        "--no-playground",
+        "--max-length",
+        "300",
     ]
     environment = {**os.environ, "RHAT_API_KEY": "correct horse"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as started:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as started:
         try:
             line = ""
             while '"listening"' not in line:

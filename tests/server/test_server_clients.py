@@ -63,7 +63,10 @@ def test_a_chat_completion_is_what_the_engine_says(server, client):
 def test_an_intervention_in_extra_body(server, client):
     for index in (1, 2, 3):
         got = client.chat.completions.create(
-            model="tiny", messages=[{"role": "user", "content": "a stone"}], temperature=0, max_tokens=12,
+            model="tiny",
+            messages=[{"role": "user", "content": "a stone"}],
+            temperature=0,
+            max_tokens=12,
             extra_body={"rhat": SPECS[index]},
         )
         row = alone(server.model, "a stone", 12, edits_of(server, index))
@@ -78,8 +81,13 @@ def test_64_concurrent_streams_with_four_interventions_say_what_each_says_alone(
     async def one(client, i):
         greedy = i % 2 == 0
         stream = await client.chat.completions.create(
-            model="tiny", messages=[{"role": "user", "content": f"a stone {'and ' * (i % 7)}{i}"}], max_tokens=8 + i % 5,
-            temperature=0 if greedy else 0.9, seed=i, top_p=0.9, stream=True,
+            model="tiny",
+            messages=[{"role": "user", "content": f"a stone {'and ' * (i % 7)}{i}"}],
+            max_tokens=8 + i % 5,
+            temperature=0 if greedy else 0.9,
+            seed=i,
+            top_p=0.9,
+            stream=True,
             extra_body={"rhat": SPECS[i % 4]} if SPECS[i % 4] is not None else {},
         )
         text = ""
@@ -103,8 +111,12 @@ def test_64_concurrent_streams_with_four_interventions_say_what_each_says_alone(
 
 def test_a_stream_brings_usage_logprobs_and_projections(server, client):
     body = {
-        "model": "tiny", "messages": [{"role": "user", "content": "a stone"}], "temperature": 0, "max_tokens": 6,
-        "logprobs": True, "top_logprobs": 2,
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "a stone"}],
+        "temperature": 0,
+        "max_tokens": 6,
+        "logprobs": True,
+        "top_logprobs": 2,
         "extra_body": {"rhat": {"op": "set_projection", "target": 6.5, "return_projections": True}},
     }
     whole = client.chat.completions.create(**body)
@@ -156,9 +168,15 @@ def test_plain_completions(server, client):
     with torch.no_grad():
         first = int(server.model.hf(torch.tensor([tokens])).logits[0, -1].argmax())
     assert got.choices[0].logprobs.tokens[0] == server.model.tokenizer.decode([first])
-    assert "".join(c.choices[0].text for c in client.completions.create(
-        model="tiny", prompt="the river", temperature=0, max_tokens=5, stream=True
-    )) == got.choices[0].text
+    assert (
+        "".join(
+            c.choices[0].text
+            for c in client.completions.create(
+                model="tiny", prompt="the river", temperature=0, max_tokens=5, stream=True
+            )
+        )
+        == got.choices[0].text
+    )
     by_tokens = client.completions.create(model="tiny", prompt=tokens, temperature=0, max_tokens=5)
     assert by_tokens.choices[0].text == got.choices[0].text
 
@@ -198,7 +216,10 @@ def test_conditional_interventions_look_at_the_prompt_first(server, client):
     applied = []
     for text in texts:
         got = client.chat.completions.create(
-            model="tiny", messages=[{"role": "user", "content": text}], temperature=0, max_tokens=8,
+            model="tiny",
+            messages=[{"role": "user", "content": text}],
+            temperature=0,
+            max_tokens=8,
             extra_body={"rhat": {"op": "set_projection", "target": 6.5, "when": "above", "threshold": threshold}},
         )
         [part] = got.choices[0].model_extra["rhat"]["interventions"]
@@ -212,10 +233,14 @@ def test_conditional_interventions_look_at_the_prompt_first(server, client):
 def test_curl(server):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    body = json.dumps({"model": "default", "messages": [{"role": "user", "content": "a stone"}], "temperature": 0, "max_tokens": 5})
+    body = json.dumps(
+        {"model": "default", "messages": [{"role": "user", "content": "a stone"}], "temperature": 0, "max_tokens": 5}
+    )
     got = subprocess.run(
         ["curl", "-sS", f"{server.url}/v1/chat/completions", "-H", "content-type: application/json", "-d", body],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert json.loads(got.stdout)["choices"][0]["message"]["content"] == str(alone(server.model, "a stone", 5).text)
 
@@ -224,7 +249,8 @@ def test_an_inspect_evaluation(server, tmp_path, monkeypatch):
     pytest.importorskip("inspect_ai", reason="inspect-ai is not installed")
     task = tmp_path / "task.py"
     expected = str(alone(server.model, "a stone", 5).text)
-    task.write_text(textwrap.dedent(f"""
+    task.write_text(
+        textwrap.dedent(f"""
         from inspect_ai import Task, eval
         from inspect_ai.dataset import Sample
         from inspect_ai.scorer import includes
@@ -236,18 +262,23 @@ def test_an_inspect_evaluation(server, tmp_path, monkeypatch):
                 solver=generate(), scorer=includes(),
             )
             [log] = eval(
-                task, model="openai-api/rhat/tiny", display="none", log_dir={str(tmp_path / 'logs')!r},
+                task, model="openai-api/rhat/tiny", display="none", log_dir={str(tmp_path / "logs")!r},
                 temperature=0.0, max_tokens=5,
             )
             assert log.status == "success", log.error
             print("accuracy", log.results.scores[0].metrics["accuracy"].value)
             print("text", [s.output.completion for s in log.samples])
-    """))
+    """)
+    )
     import os
     import sys
 
     got = subprocess.run(
-        [sys.executable, str(task)], capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        [sys.executable, str(task)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
         env={**os.environ, "RHAT_API_KEY": "none", "RHAT_BASE_URL": f"{server.url}/v1", "HOME": str(tmp_path)},
     )
     assert got.returncode == 0, got.stderr[-3000:]

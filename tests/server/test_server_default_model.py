@@ -36,21 +36,35 @@ def test_64_streams_with_four_interventions_say_what_each_says_alone(single_prec
     r = make_direction(model, layer=14)
     scale = 3.0
     made = [
-        None, intervene("set_projection", r, value=4 * scale), intervene("add", r, value=-scale, scope="template"),
+        None,
+        intervene("set_projection", r, value=4 * scale),
+        intervene("add", r, value=-scale, scope="template"),
         intervene("ablate", r),
     ]
     specs = [
-        [], {"op": "set_projection", "target": 4 * scale}, {"op": "add", "coefficient": -scale, "scope": "template"},
+        [],
+        {"op": "set_projection", "target": 4 * scale},
+        {"op": "add", "coefficient": -scale, "scope": "template"},
         {"op": "ablate"},
     ]
 
     async def one(client, i):
         stream = await client.chat.completions.create(
-            model="default", messages=[{"role": "user", "content": texts[i]}], max_tokens=NEW, temperature=0, stream=True,
-            logprobs=True, top_logprobs=2, extra_body={"rhat": specs[i % 4]},
+            model="default",
+            messages=[{"role": "user", "content": texts[i]}],
+            max_tokens=NEW,
+            temperature=0,
+            stream=True,
+            logprobs=True,
+            top_logprobs=2,
+            extra_body={"rhat": specs[i % 4]},
         )
-        return [token.token async for chunk in stream if chunk.choices and chunk.choices[0].logprobs
-                for token in chunk.choices[0].logprobs.content]
+        return [
+            token.token
+            async for chunk in stream
+            if chunk.choices and chunk.choices[0].logprobs
+            for token in chunk.choices[0].logprobs.content
+        ]
 
     async def everyone(url):
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=300) as client:
@@ -82,7 +96,9 @@ def test_16_at_once_are_at_least_4_times_as_fast_as_one_at_a_time(default_model,
 
             async def one(text):
                 async with gate:
-                    got = await client.post(f"{url}/v1/chat/completions", json={**body, "messages": [{"role": "user", "content": text}]})
+                    got = await client.post(
+                        f"{url}/v1/chat/completions", json={**body, "messages": [{"role": "user", "content": text}]}
+                    )
                     return got.json()["usage"]["completion_tokens"]
 
             began = time.monotonic()

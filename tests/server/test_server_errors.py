@@ -10,7 +10,9 @@ CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "a stone"}], "
 
 def post(server, path="/v1/chat/completions", raw=None, headers=None, **body):
     content = raw if raw is not None else json.dumps(body)
-    return httpx.post(f"{server.url}{path}", content=content, headers={"content-type": "application/json", **(headers or {})})
+    return httpx.post(
+        f"{server.url}{path}", content=content, headers={"content-type": "application/json", **(headers or {})}
+    )
 
 
 def check(got, status, *words):
@@ -50,21 +52,37 @@ def test_wrong_interventions(server, rhat, words):
 
 def test_numbers_that_json_does_not_have(server):
     for number in ("NaN", "Infinity", "-Infinity", "1e999"):
-        raw = json.dumps({**CHAT, "rhat": {"op": "set_projection", "target": 0}}).replace('"target": 0', f'"target": {number}')
+        raw = json.dumps({**CHAT, "rhat": {"op": "set_projection", "target": 0}}).replace(
+            '"target": 0', f'"target": {number}'
+        )
         check(post(server, raw=raw), 400, "target", "finite number")
 
 
 @pytest.mark.parametrize(
     ("field", "value", "word"),
     [
-        ("max_tokens", -1, "max_tokens"), ("max_tokens", 0, "max_tokens"), ("max_tokens", 201, "at most 200"),
-        ("max_tokens", 2.5, "max_tokens"), ("max_completion_tokens", -5, "max_completion_tokens"),
-        ("temperature", -0.1, "temperature"), ("temperature", "hot", "temperature"), ("top_p", 1.1, "top_p"),
-        ("n", 0, "n"), ("n", 9, "at most 8"), ("seed", 2**64, "seed"), ("stop", [""], "stop"), ("stop", ["x"] * 17, "stop"),
-        ("top_logprobs", 21, "top_logprobs"), ("logit_bias", {"x": 1}, "logit_bias: got 'x'"),
-        ("logit_bias", {"99999999": 1}, "logit_bias"), ("messages", [], "messages"), ("messages", "hi", "messages"),
-        ("messages", [{"role": "tool", "content": "x"}], "role"), ("messages", [{"role": "user", "content": [{"type": "image_url"}]}], "type"),
-        ("model", "gpt-4", "model 'gpt-4': not served here"), ("tools", [{"type": "function"}], "tools is not supported"),
+        ("max_tokens", -1, "max_tokens"),
+        ("max_tokens", 0, "max_tokens"),
+        ("max_tokens", 201, "at most 200"),
+        ("max_tokens", 2.5, "max_tokens"),
+        ("max_completion_tokens", -5, "max_completion_tokens"),
+        ("temperature", -0.1, "temperature"),
+        ("temperature", "hot", "temperature"),
+        ("top_p", 1.1, "top_p"),
+        ("n", 0, "n"),
+        ("n", 9, "at most 8"),
+        ("seed", 2**64, "seed"),
+        ("stop", [""], "stop"),
+        ("stop", ["x"] * 17, "stop"),
+        ("top_logprobs", 21, "top_logprobs"),
+        ("logit_bias", {"x": 1}, "logit_bias: got 'x'"),
+        ("logit_bias", {"99999999": 1}, "logit_bias"),
+        ("messages", [], "messages"),
+        ("messages", "hi", "messages"),
+        ("messages", [{"role": "tool", "content": "x"}], "role"),
+        ("messages", [{"role": "user", "content": [{"type": "image_url"}]}], "type"),
+        ("model", "gpt-4", "model 'gpt-4': not served here"),
+        ("tools", [{"type": "function"}], "tools is not supported"),
         ("response_format", {"type": "json_object"}, "type"),
     ],
 )
@@ -72,7 +90,9 @@ def test_wrong_fields(server, field, value, word):
     check(post(server, **{**CHAT, field: value}), 404 if field == "model" else 400, word)
 
 
-@pytest.mark.parametrize("raw", [b"{", b"", b"[]", b"null", b'{"a": ' * 5000, b"\xff\xfe", b'{"model": ' + b"9" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "raw", [b"{", b"", b"[]", b"null", b'{"a": ' * 5000, b"\xff\xfe", b'{"model": ' + b"9" * 5000 + b"}"]
+)
 def test_malformed_bodies(server, raw):
     check(post(server, raw=raw), 400)
 
@@ -86,7 +106,11 @@ def test_lone_surrogates_are_no_fault_of_the_server(server):
 
 
 def test_a_prompt_that_does_not_fit(server):
-    error = check(post(server, **{**CHAT, "messages": [{"role": "user", "content": "river " * 300}]}), 400, "at most 400 fit together")
+    error = check(
+        post(server, **{**CHAT, "messages": [{"role": "user", "content": "river " * 300}]}),
+        400,
+        "at most 400 fit together",
+    )
     assert error["code"] == "context_length_exceeded"
 
 
@@ -98,7 +122,10 @@ def test_an_oversized_body(server):
         for _ in range(20):
             yield b"x" * 100_000
 
-    check(httpx.post(f"{server.url}/v1/chat/completions", content=pieces(), headers={"content-type": "application/json"}), 413)
+    check(
+        httpx.post(f"{server.url}/v1/chat/completions", content=pieces(), headers={"content-type": "application/json"}),
+        413,
+    )
 
 
 def test_tokens_outside_the_vocabulary(server):
@@ -106,7 +133,11 @@ def test_tokens_outside_the_vocabulary(server):
     check(post(server, "/v1/completions", model="tiny", prompt=[5, -1]), 400)
     check(post(server, "/v1/completions", model="tiny", prompt=[]), 400)
     check(post(server, "/v1/completions", model="tiny", prompt=""), 400, "the prompt is empty")
-    check(post(server, "/v1/completions", model="tiny", prompt="a", rhat={"op": "ablate", "when": "above"}), 400, "chat template")
+    check(
+        post(server, "/v1/completions", model="tiny", prompt="a", rhat={"op": "ablate", "when": "above"}),
+        400,
+        "chat template",
+    )
     check(post(server, "/v1/completions", model="tiny", prompt="a", echo=True), 400, "echo")
 
 

@@ -22,8 +22,12 @@ def test_no_request_from_the_openapi_document_gives_a_500(server, path, mode):
 
     @given(case=operation.as_strategy(generation_mode=getattr(schemathesis.GenerationMode, mode)))
     @settings(
-        max_examples=40 if path in POSTS else 10, deadline=None, derandomize=True, database=None,
-        suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate],
+        max_examples=40 if path in POSTS else 10,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],
     )
     def fuzz(case):
         if mode == "POSITIVE" and isinstance(case.body, dict):

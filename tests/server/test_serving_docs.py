@@ -22,7 +22,9 @@ def blocks(name, language):
 @pytest.fixture(scope="module")
 def up(tiny_model, directions, calibrations):
     with running(
-        tiny_model, {"direction": directions["r"], "other": directions["other"]}, Settings(playground=False, max_length=400),
+        tiny_model,
+        {"direction": directions["r"], "other": directions["other"]},
+        Settings(playground=False, max_length=400),
         {"direction": calibrations["r"]},
     ) as server:
         yield server
@@ -34,7 +36,11 @@ CURLS = [*blocks("serving.md", "bash"), *blocks("guard.md", "bash")]
 @pytest.mark.parametrize("command", CURLS)
 def test_curl_commands(up, command):
     got = subprocess.run(
-        ["bash", "-c", command.replace("http://127.0.0.1:8000", up.url)], capture_output=True, text=True, check=True, timeout=60
+        ["bash", "-c", command.replace("http://127.0.0.1:8000", up.url)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     answer = json.loads(got.stdout)
     assert ("error" in answer) == ('"layer": 99' in command)

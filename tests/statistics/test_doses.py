@@ -48,10 +48,7 @@ def test_interval_covers_and_narrows_and_is_seeded():
     # Piecewise straight truth, so that interpolation is exact: half way at dose 2.
     doses, truth = np.arange(5.0), np.array([0.1, 0.3, 0.5, 0.7, 0.9])
     generator = np.random.default_rng(0)
-    results = [
-        half_effect_dose(doses, generator.binomial(100, truth) / 100, 100, draws=150, seed=k)
-        for k in range(60)
-    ]
+    results = [half_effect_dose(doses, generator.binomial(100, truth) / 100, 100, draws=150, seed=k) for k in range(60)]
     assert np.mean([result.low <= 2 <= result.high for result in results]) > 0.85
     few, many = half_effect_dose(doses, truth, 30), half_effect_dose(doses, truth, 3000)
     assert many.high - many.low < (few.high - few.low) / 4

@@ -46,9 +46,7 @@ def test_clusters_match_statsmodels():
     groups = generator.integers(0, 9, 80)
     treatment = generator.normal(size=80) + generator.normal(size=9)[groups]
     reference = generator.normal(size=80)
-    fit = sm.OLS(treatment - reference, np.ones(80)).fit(
-        cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
-    )
+    fit = sm.OLS(treatment - reference, np.ones(80)).fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
     result = cluster_mean_difference(treatment, reference, [f"topic {g}" for g in groups])
     assert result.estimate == pytest.approx(fit.params[0])
     np.testing.assert_allclose([result.low, result.high], fit.conf_int(0.05)[0])

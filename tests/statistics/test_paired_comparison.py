@@ -62,9 +62,7 @@ def likelihood_score(b, c, n, delta):
         rest = max(1 - 2 * q - delta, 0.0)
         return -(xlogy(b, q + delta) + xlogy(c, q) + xlogy(n - b - c, rest))
 
-    q = minimize_scalar(
-        minus, bounds=(max(0.0, -delta), (1 - delta) / 2), method="bounded", options={"xatol": 1e-12}
-    ).x
+    q = minimize_scalar(minus, bounds=(max(0.0, -delta), (1 - delta) / 2), method="bounded", options={"xatol": 1e-12}).x
     return (b - c - n * delta) / np.sqrt(n * (2 * q + delta - delta**2))
 
 
@@ -162,9 +160,7 @@ def test_verdicts(counts, margin, verdict, equivalent, noninferior):
     assert (result.verdict, result.equivalent, result.noninferior) == (verdict, equivalent, noninferior)
 
 
-@given(
-    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=120), st.sampled_from([0.1, 0.3])
-)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=120), st.sampled_from([0.1, 0.3]))
 def test_swapping_the_conditions_turns_everything_round(pairs, margin):
     treatment, reference = np.array(pairs).T
     one = paired_comparison(treatment, reference, margin=margin)

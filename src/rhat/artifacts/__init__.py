@@ -1,1 +1,1 @@
-
+"""Files that rhat writes and reads: results, their schema, directions."""

@@ -116,9 +116,7 @@ def _validate(results: dict[str, Any], where: str) -> None:
 
     error = best_match(Draft202012Validator(schema()).iter_errors(results))
     if error is not None:
-        raise ArtifactError(
-            f"{where}: {_path(error.absolute_path)}: {_expectation(error)}; see docs/results.md"
-        )
+        raise ArtifactError(f"{where}: {_path(error.absolute_path)}: {_expectation(error)}; see docs/results.md")
 
 
 def _expectation(error: Any) -> str:
@@ -128,9 +126,7 @@ def _expectation(error: Any) -> str:
         missing = [name for name in limit if name not in value]
         return f"expected {_names(missing)}, got {_names(value)}"
     if rule == "dependentRequired":
-        missing = sorted(
-            {name for key, names in limit.items() if key in value for name in names} - set(value)
-        )
+        missing = sorted({name for key, names in limit.items() if key in value for name in names} - set(value))
         return f"expected {_names(missing)} as well, got {_names(value)}"
     if rule == "anyOf":
         choices = " or ".join(_names(choice.get("required", ())) for choice in limit)
@@ -154,13 +150,9 @@ def _plain(value: Any, path: tuple[str | int, ...]) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner, (*path, index)) for index, inner in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise ArtifactError(
-            f"{FILE_NAME}: {_path(path)}: expected a finite number, got {value}; leave the field out"
-        )
+        raise ArtifactError(f"{FILE_NAME}: {_path(path)}: expected a finite number, got {value}; leave the field out")
     if value is None and path[:1] != (FREE_FORM,):
-        raise ArtifactError(
-            f"{FILE_NAME}: {_path(path)}: expected a value, got null; leave out what was not computed"
-        )
+        raise ArtifactError(f"{FILE_NAME}: {_path(path)}: expected a value, got null; leave out what was not computed")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ArtifactError(f"{FILE_NAME}: {_path(path)}: expected a JSON value, got {type(value).__name__}")

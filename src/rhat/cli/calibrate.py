@@ -82,7 +82,13 @@ def _print(made: Calibration, target: Path) -> None:
     console = out()
 
     def said(name: str, interval: Interval) -> dict[str, object]:
-        return {"what": name, "estimate": interval.estimate, "low": interval.low, "high": interval.high, "n": interval.n}
+        return {
+            "what": name,
+            "estimate": interval.estimate,
+            "low": interval.low,
+            "high": interval.high,
+            "n": interval.n,
+        }
 
     tables.rows(
         [
@@ -93,15 +99,19 @@ def _print(made: Calibration, target: Path) -> None:
         Format.table,
         {"what": "On calibration prompts", "estimate": "Estimate", "low": "95 % low", "high": "high", "n": "n"},
     )
-    curve = [max((p for p in made.roc if p["false_positive_rate"] <= rate), key=_height, default=None) for rate in ROC_RATES]
+    curve = [
+        max((p for p in made.roc if p["false_positive_rate"] <= rate), key=_height, default=None) for rate in ROC_RATES
+    ]
     tables.rows(
-        [point for point in curve if point], Format.table,
+        [point for point in curve if point],
+        Format.table,
         {"false_positive_rate": "False positives", "true_positive_rate": "True positives", "threshold": "Threshold"},
         title="ROC curve",
     )
     console.print(
         f"threshold {tables.shown(made.threshold)}: at most {made.target_fpr:.0%} of the harmless calibration prompts above it",
-        markup=False, soft_wrap=True,
+        markup=False,
+        soft_wrap=True,
     )
     console.print(f"saved to {target}", markup=False, soft_wrap=True)
 

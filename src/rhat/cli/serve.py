@@ -25,7 +25,9 @@ def serve(
     direction: Annotated[
         list[str] | None,
         typer.Option(
-            "--direction", "-d", help="A direction file, or NAME=FILE; give it again for more. Requests name them.",
+            "--direction",
+            "-d",
+            help="A direction file, or NAME=FILE; give it again for more. Requests name them.",
             show_default=False,
         ),
     ] = None,
@@ -38,18 +40,31 @@ def serve(
     ] = None,
     playground: Annotated[bool, typer.Option(help="Serve the page at /.")] = True,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; any but 127.0.0.1 needs an API key.", rich_help_panel=ACCESS)
+        str,
+        typer.Option(
+            "--host", help="Address to listen on; any but 127.0.0.1 needs an API key.", rich_help_panel=ACCESS
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0 takes a free one.", rich_help_panel=ACCESS)] = 8000,
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65535, help="0 takes a free one.", rich_help_panel=ACCESS)
+    ] = 8000,
     api_key: Annotated[
         str | None,
-        typer.Option("--api-key", envvar="RHAT_API_KEY", help="What clients must send.", rich_help_panel=ACCESS, show_default=False),
+        typer.Option(
+            "--api-key",
+            envvar="RHAT_API_KEY",
+            help="What clients must send.",
+            rich_help_panel=ACCESS,
+            show_default=False,
+        ),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", help="Another name of this server (a proxy's).", rich_help_panel=ACCESS)
+        list[str] | None,
+        typer.Option("--allow-host", help="Another name of this server (a proxy's).", rich_help_panel=ACCESS),
     ] = None,
     allow_origin: Annotated[
-        list[str] | None, typer.Option("--allow-origin", help="Another origin whose pages may call it.", rich_help_panel=ACCESS)
+        list[str] | None,
+        typer.Option("--allow-origin", help="Another origin whose pages may call it.", rich_help_panel=ACCESS),
     ] = None,
     slots: Annotated[int, typer.Option("--slots", min=1, help="Answers written at once.", rich_help_panel=LIMITS)] = 16,
     max_length: Annotated[
@@ -65,10 +80,12 @@ def serve(
         int, typer.Option("--max-body", min=1, help="Bytes of a request's body.", rich_help_panel=LIMITS)
     ] = 1_000_000,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, help="Seconds until an answer must be complete.", rich_help_panel=LIMITS)
+        float,
+        typer.Option("--timeout", min=1, help="Seconds until an answer must be complete.", rich_help_panel=LIMITS),
     ] = 300.0,
     grace: Annotated[
-        float, typer.Option("--grace", min=0, help="Seconds that answers have left at shutdown.", rich_help_panel=LIMITS)
+        float,
+        typer.Option("--grace", min=0, help="Seconds that answers have left at shutdown.", rich_help_panel=LIMITS),
     ] = 20.0,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts and answers to the log.")] = False,
 ) -> None:
@@ -90,12 +107,26 @@ def serve(
         from rhat.server import Settings
         from rhat.server import serve as run
     except ImportError as error:
-        raise RhatError(f"the server needs more packages ({error.name} is missing); pip install 'rhat\\[serve]'") from error
+        raise RhatError(
+            f"the server needs more packages ({error.name} is missing); pip install 'rhat\\[serve]'"
+        ) from error
     settings = Settings(
-        host=host, port=port, api_key=api_key or None, allowed_hosts=tuple(allow_host or ()),
-        allowed_origins=tuple(allow_origin or ()), slots=slots, max_length=max_length, max_tokens=max_tokens,
-        max_queue=max_queue, max_body=max_body, timeout=timeout, grace=grace, log_prompts=log_prompts,
-        default=_default(default), playground=playground, study=study,
+        host=host,
+        port=port,
+        api_key=api_key or None,
+        allowed_hosts=tuple(allow_host or ()),
+        allowed_origins=tuple(allow_origin or ()),
+        slots=slots,
+        max_length=max_length,
+        max_tokens=max_tokens,
+        max_queue=max_queue,
+        max_body=max_body,
+        timeout=timeout,
+        grace=grace,
+        log_prompts=log_prompts,
+        default=_default(default),
+        playground=playground,
+        study=study,
     )
     directions, calibrations = _directions(direction or [])
     with progress() as report:
@@ -109,10 +140,10 @@ def _default(text: str | None) -> tuple[dict[str, Any], ...]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise RhatError(f"--default: not valid JSON ({error}); for example '{{\"op\": \"set_projection\"}}'") from error
+        raise RhatError(f'--default: not valid JSON ({error}); for example \'{{"op": "set_projection"}}\'') from error
     many = value if isinstance(value, list) else [value]
     if not all(isinstance(one, dict) for one in many):
-        raise RhatError("--default: expected an intervention or a list of them, for example '{\"op\": \"ablate\"}'")
+        raise RhatError('--default: expected an intervention or a list of them, for example \'{"op": "ablate"}\'')
     return tuple(many)
 
 

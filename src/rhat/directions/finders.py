@@ -16,7 +16,9 @@ class Finder(Protocol):
 
     def __call__(
         self, positive: Float[Tensor, "n d_model"], negative: Float[Tensor, "m d_model"]
-    ) -> Float[Tensor, " d_model"]: ...
+    ) -> Float[Tensor, " d_model"]:
+        """The vector from `negative` to `positive`."""
+        ...
 
 
 def _need_rows(name: str, positive: Tensor, negative: Tensor, least: int = 1) -> None:

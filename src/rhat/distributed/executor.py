@@ -109,7 +109,9 @@ class RayExecutor:
         self.cpus = max(1, min(cpus, cores // (workers or 1)))
         room = int(cards // self.gpus) if self.gpus else cores // self.cpus
         if not room:
-            raise StudyError(f"executor ray: a worker needs {self.gpus:g} GPUs, the cluster has {cards:g}; ask for fewer")
+            raise StudyError(
+                f"executor ray: a worker needs {self.gpus:g} GPUs, the cluster has {cards:g}; ask for fewer"
+            )
         self._seats = [_Seat() for _ in range(workers or room)]
 
     def __enter__(self) -> RayExecutor:
@@ -180,7 +182,9 @@ class RayExecutor:
     def _fill(self, seat: _Seat) -> None:
         """Put a new worker into a seat; its model begins to load."""
         said = self._model.describe()
-        remote = self._ray.remote(Actor).options(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_task_retries=0)
+        remote = self._ray.remote(Actor).options(
+            num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_task_retries=0
+        )
         seat.actor = remote.remote(self.arguments | {"dtype": said["dtype"]}, said, self.cpus)
         seat.loading = seat.actor.load.remote()
         seat.pid = None

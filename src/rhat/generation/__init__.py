@@ -6,6 +6,17 @@ from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
 
 __all__ = [
-    "Completion", "Engine", "FinishReason", "Probe", "Request", "Row", "Sampling", "Text", "TokenLogprob",
-    "as_requested", "generate", "generate_tokens", "greedy",
+    "Completion",
+    "Engine",
+    "FinishReason",
+    "Probe",
+    "Request",
+    "Row",
+    "Sampling",
+    "Text",
+    "TokenLogprob",
+    "as_requested",
+    "generate",
+    "generate_tokens",
+    "greedy",
 ]

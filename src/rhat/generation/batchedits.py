@@ -76,10 +76,13 @@ def _own_edits(rows: Sequence[Row], context: TokenContext) -> dict[Site, Edit]:
 
 def _part(members: list[int], context: TokenContext) -> Part:
     which = torch.tensor(members, device=context.positions.device)
-    return Part(which, replace(
-        context,
-        **{n: getattr(context, n)[which] for n in ("positions", "real", "prompt_length", "template_start", "rows")},
-    ))
+    return Part(
+        which,
+        replace(
+            context,
+            **{n: getattr(context, n)[which] for n in ("positions", "real", "prompt_length", "template_start", "rows")},
+        ),
+    )
 
 
 def _readers(rows: Sequence[Row], into: str) -> dict[Site, Edit]:

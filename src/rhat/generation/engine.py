@@ -119,10 +119,7 @@ class Engine:
         if not self.rows:
             return []
         with torch.no_grad():
-            if self.plain:
-                logits = self._plain_logits(self.rows)
-            else:
-                logits = head(self.model, self._decoded())
+            logits = self._plain_logits(self.rows) if self.plain else head(self.model, self._decoded())
             going_on = [i for i, row in enumerate(self.rows) if row.closing is None]
             for row in self.rows:
                 row.finish_reason = row.closing
@@ -329,9 +326,7 @@ def _lent(prefixes: Sequence[Prefix]) -> Prefix:
 def _logprob(logits: Float[Tensor, " vocab"], token: int, n_top: int) -> TokenLogprob:
     values = torch.log_softmax(logits.double(), -1)
     top = values.topk(min(n_top, len(values)))
-    return TokenLogprob(
-        token, float(values[token]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-    )
+    return TokenLogprob(token, float(values[token]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True)))
 
 
 def advance(model: ChatModel, row: Row, token: int) -> None:
@@ -391,7 +386,11 @@ def generate_tokens(
         raise PromptError(f"own_edits: got {len(own_edits)}, expected one for each of {len(prompts)} prompts")
     requests = [
         Request(
-            tuple(p), max_new_tokens, row=i, until=until, ignore_eos=ignore_eos,
+            tuple(p),
+            max_new_tokens,
+            row=i,
+            until=until,
+            ignore_eos=ignore_eos,
             edits=own_edits[i] if own_edits is not None else None,
         )
         for i, p in enumerate(prompts)

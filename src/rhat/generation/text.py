@@ -22,7 +22,10 @@ class Text:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
         self._tokens: list[int] = []
-        self._from, self._read = 0, 0  # tokens [from, read) have been decoded; they are the left context of the next ones
+        self._from, self._read = (
+            0,
+            0,
+        )  # tokens [from, read) have been decoded; they are the left context of the next ones
         self._held = ""  # decoded, not yet released
 
     def __str__(self) -> str:

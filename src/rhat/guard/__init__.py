@@ -13,6 +13,17 @@ from rhat.guard.conditional import Conditional, by_gate, relax, strengthen
 from rhat.guard.reading import check_position, prompt_projections
 
 __all__ = [
-    "Calibration", "Conditional", "beside", "by_gate", "calibrate", "check_position", "evaluate", "evaluate_projections",
-    "fingerprint", "from_projections", "prompt_projections", "relax", "strengthen",
+    "Calibration",
+    "Conditional",
+    "beside",
+    "by_gate",
+    "calibrate",
+    "check_position",
+    "evaluate",
+    "evaluate_projections",
+    "fingerprint",
+    "from_projections",
+    "prompt_projections",
+    "relax",
+    "strengthen",
 ]

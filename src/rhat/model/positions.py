@@ -37,7 +37,11 @@ class TokenContext:
         if self.positions.device == device:
             return self
         return TokenContext(
-            *(getattr(self, n).to(device) for n in ("positions", "real", "prompt_length", "template_start", "rows")),
+            self.positions.to(device),
+            self.real.to(device),
+            self.prompt_length.to(device),
+            self.template_start.to(device),
+            self.rows.to(device),
             self.padded,
         )
 

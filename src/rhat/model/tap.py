@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -26,7 +26,9 @@ class Edit(Protocol):
 
     def __call__(
         self, activation: Float[Tensor, "batch seq width"], context: TokenContext
-    ) -> Float[Tensor, "batch seq width"] | None: ...
+    ) -> Float[Tensor, "batch seq width"] | None:
+        """The new activation, or None to leave it as it is."""
+        ...
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """The first absolute position that this edit can change in a row of that shape (NEVER: it only reads)."""
@@ -105,7 +107,9 @@ class _Observer:
         self.context: TokenContext | None = None
         self.prompt_length: Tensor | None = None  # of the running generation
         self.fixed = False  # set by hf.generate's wrapper: prompt lengths known, whatever the cache does
-        self.mask: Tensor | None = None  # what the whole model was called with, where the decoder sees less (multimodal)
+        self.mask: Tensor | None = (
+            None  # what the whole model was called with, where the decoder sees less (multimodal)
+        )
 
     def see(self, args: tuple, kwargs: dict[str, Any]) -> None:
         ids = kwargs.get("input_ids", args[0] if args else None)
@@ -172,19 +176,20 @@ def _watching(hf: nn.Module, base: nn.Module, observer: _Observer) -> Iterator[N
     plain = hf.generate if hasattr(hf, "generate") else None
     if plain is not None:
 
-        @functools.wraps(plain)
+        @functools.wraps(cast(Any, plain))
         def generate(*args: Any, **kwargs: Any) -> Any:
             ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
             mask = kwargs.get("attention_mask")
             before_call = observer.prompt_length, observer.fixed
             if isinstance(ids, Tensor):
                 observer.prompt_length = (
-                    mask.sum(-1) if isinstance(mask, Tensor) and mask.ndim == 2
+                    mask.sum(-1)
+                    if isinstance(mask, Tensor) and mask.ndim == 2
                     else torch.full((len(ids),), ids.shape[1], device=ids.device)
                 )
                 observer.fixed = True
             try:
-                return plain(*args, **kwargs)
+                return cast(Any, plain)(*args, **kwargs)
             finally:
                 observer.prompt_length, observer.fixed = before_call
 
@@ -212,7 +217,9 @@ def _module_of(layout: Layout, site: Site) -> nn.Module:
         "head_out": parts.attn_proj,
     }[site.kind]
     if module is None:
-        raise SiteError(f"{site}: this model's block {site.layer} has no such part; `rhat check MODEL` shows what it has")
+        raise SiteError(
+            f"{site}: this model's block {site.layer} has no such part; `rhat check MODEL` shows what it has"
+        )
     return module
 
 
@@ -223,7 +230,9 @@ def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> An
     def apply(activation: Tensor) -> Tensor | None:
         context = _DECLARED.get() or observer.context
         if context is None:
-            raise SiteError(f"{site}: the model was called without input_ids or inputs_embeds, so tokens have no positions")
+            raise SiteError(
+                f"{site}: the model was called without input_ids or inputs_embeds, so tokens have no positions"
+            )
         context = context.to(activation.device)
         shape = activation.shape
         value = activation.reshape(*context.positions.shape, shape[-1]) if activation.ndim == 2 else activation

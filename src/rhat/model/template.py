@@ -49,11 +49,15 @@ def render(tokenizer: Any, messages: Sequence[dict[str, str]], system: str | Non
             raise TemplateError(
                 f"the chat template cannot take a system prompt ({error}); leave the system prompt out"
             ) from error
-        raise TemplateError(f"the chat template failed: {error}; give a working one with --chat-template FILE") from error
+        raise TemplateError(
+            f"the chat template failed: {error}; give a working one with --chat-template FILE"
+        ) from error
     return tuple(ids)
 
 
-def make_template(tokenizer: Any, name: str, chat_template: str | Path | None = None, system: str | None = None) -> Template:
+def make_template(
+    tokenizer: Any, name: str, chat_template: str | Path | None = None, system: str | None = None
+) -> Template:
     """The template of a tokenizer, or the one in the file `chat_template`.
 
     Raises:
@@ -82,5 +86,7 @@ def make_template(tokenizer: Any, name: str, chat_template: str | Path | None = 
             "r̂ is read there: give a template that does with --chat-template FILE"
         )
     if length == shortest:
-        raise TemplateError(f"{name}: its chat template leaves the instruction out; give another with --chat-template FILE")
+        raise TemplateError(
+            f"{name}: its chat template leaves the instruction out; give another with --chat-template FILE"
+        )
     return Template(tokenizer, system, length)

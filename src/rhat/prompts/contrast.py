@@ -67,9 +67,7 @@ class ContrastSet:
                     "or the splits"
                 )
 
-    def select(
-        self, label: Label, split: Split | None = None, limit: int | None = None
-    ) -> tuple[Prompt, ...]:
+    def select(self, label: Label, split: Split | None = None, limit: int | None = None) -> tuple[Prompt, ...]:
         """Prompts of a label (and split, if given) in one fixed order; the first `limit` of them, if given.
 
         The order is seeded and balanced over categories: one prompt of each topic first, then the second

@@ -45,9 +45,7 @@ def read(
     if borderline is not None:
         sources["borderline"] = borderline
     if revision is not None and not any(is_hub_id(source) for source in sources.values()):
-        raise PromptError(
-            f"revision {revision!r} was given, but every source is a file; leave the revision out"
-        )
+        raise PromptError(f"revision {revision!r} was given, but every source is a file; leave the revision out")
     rows = {label: read_rows(source, column, revision, offline) for label, source in sources.items()}
     names = {label: str(source) for label, source in sources.items()}
     return assemble(rows, " / ".join(names.values()), seed, names)
@@ -70,16 +68,12 @@ def read_texts(
     return tuple((id, row.text) for id, row in zip(ids, rows, strict=True))
 
 
-def assemble(
-    rows: Mapping[Label, Sequence[Row]], name: str, seed: int, names: Mapping[Label, str]
-) -> ContrastSet:
+def assemble(rows: Mapping[Label, Sequence[Row]], name: str, seed: int, names: Mapping[Label, str]) -> ContrastSet:
     """Rows by label → ContrastSet; what `read` does once the sources are read, with `names` for messages."""
     drafts: dict[Label, list[Prompt]] = {}
     kept: dict[Label, list[Row]] = {}
     for label, given in rows.items():
-        numbered = _distinct(
-            [(f"{label}-{n:04d}", row) for n, row in enumerate(given, start=1)], names[label]
-        )
+        numbered = _distinct([(f"{label}-{n:04d}", row) for n, row in enumerate(given, start=1)], names[label])
         if len(numbered) < FEWEST:
             raise PromptError(
                 f"{names[label]}: got {len(numbered)} different {label} prompts, "
@@ -181,8 +175,7 @@ def _with_given_splits(prompts: list[Prompt], rows: Sequence[Row], source: str) 
     for row in rows:
         if row.split not in SPLITS:
             raise PromptError(
-                f"{row.where}: unknown split {row.split!r}; expected one of {', '.join(SPLITS)}, "
-                "or no split column"
+                f"{row.where}: unknown split {row.split!r}; expected one of {', '.join(SPLITS)}, or no split column"
             )
     for split, minimum in MINIMUM.items():
         n = sum(row.split == split for row in rows)
@@ -191,9 +184,7 @@ def _with_given_splits(prompts: list[Prompt], rows: Sequence[Row], source: str) 
                 f"{source}: {n} prompts in split {split}, expected at least {minimum}; "
                 "add some, or leave the split column out"
             )
-    placed = [
-        replace(prompt, split=cast(Split, row.split)) for prompt, row in zip(prompts, rows, strict=True)
-    ]
+    placed = [replace(prompt, split=cast(Split, row.split)) for prompt, row in zip(prompts, rows, strict=True)]
     splits_of: dict[str, set[str]] = {}
     for prompt in _with_topics(placed):
         splits_of.setdefault(prompt.topic, set()).add(prompt.split)

@@ -16,9 +16,7 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 COLUMNS = ("instruction", "prompt", "text", "messages")  # where prompts are looked for, in this order
 DETAILS = ("id", "category", "topic", "split")
 
-_HUB_ID = re.compile(
-    r"(?P<id>[A-Za-z0-9][\w.-]*/[\w.-]+)(/(?P<config>[\w.-]+))?(:(?P<split>[\w.-]+(\[[\w:%+-]*\])?))?"
-)
+_HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[\w.-]+)(/(?P<config>[\w.-]+))?(:(?P<split>[\w.-]+(\[[\w:%+-]*\])?))?")
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,7 @@ class Row:
 def is_hub_id(source: str | Path) -> bool:
     """Whether the source can only be a data set id: "owner/name", with no such file and no file's ending."""
     name = str(source)
-    return (
-        _HUB_ID.fullmatch(name) is not None
-        and not Path(name).exists()
-        and Path(name).suffix.lower() not in SUFFIXES
-    )
+    return _HUB_ID.fullmatch(name) is not None and not Path(name).exists() and Path(name).suffix.lower() not in SUFFIXES
 
 
 def read_rows(
@@ -97,19 +91,14 @@ def _read_file(path: Path, name: str) -> list[tuple[str, Any]]:
         raise PromptError(f"{name}: is a folder; give one file of prompts ({', '.join(SUFFIXES)})")
     if not path.exists():
         raise PromptError(
-            f"{name}: no such file; check the path (from {Path.cwd()}), "
-            "or give a data set id such as owner/name:train"
+            f"{name}: no such file; check the path (from {Path.cwd()}), or give a data set id such as owner/name:train"
         )
     if suffix not in SUFFIXES:
-        raise PromptError(
-            f"{name}: unknown extension {suffix or '(none)'}; expected one of {', '.join(SUFFIXES)}"
-        )
+        raise PromptError(f"{name}: unknown extension {suffix or '(none)'}; expected one of {', '.join(SUFFIXES)}")
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise PromptError(
-            f"{name}: cannot be read ({error.strerror}); check the file's permissions"
-        ) from error
+        raise PromptError(f"{name}: cannot be read ({error.strerror}); check the file's permissions") from error
     if not data.strip():
         raise PromptError(f"{name}: empty file; expected one prompt a line or row")
     if suffix == ".parquet":
@@ -160,9 +149,7 @@ def _parse_json(text: str, name: str) -> list[tuple[str, Any]]:
             f"{name}:{error.lineno}: not JSON ({error.msg}); expected a list of strings or objects{hint}"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise PromptError(
-            f"{name}: not JSON ({one_line(error)}); expected a list of strings or objects"
-        ) from error
+        raise PromptError(f"{name}: not JSON ({one_line(error)}); expected a list of strings or objects") from error
     if not isinstance(value, list):
         raise PromptError(f"{name}: {_kind(value)} at the top; expected a list of strings or objects")
     return [(f"{name}: item {number}", item) for number, item in enumerate(value, start=1)]
@@ -186,9 +173,7 @@ def _parse_csv(text: str, name: str) -> list[tuple[str, Any]]:
             f"{name}:{reader.line_num}: not CSV ({error}); check the double quotes around texts"
         ) from error
     if not items:
-        raise PromptError(
-            f"{name}: empty, a header and no rows; the first line names the columns, prompts follow it"
-        )
+        raise PromptError(f"{name}: empty, a header and no rows; the first line names the columns, prompts follow it")
     return items
 
 
@@ -199,15 +184,11 @@ def _parse_parquet(data: bytes, name: str) -> list[tuple[str, Any]]:
     try:
         records = pq.read_table(pa.BufferReader(data)).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise PromptError(
-            f"{name}: not a Parquet file ({one_line(error)}); write it again or use .jsonl"
-        ) from error
+        raise PromptError(f"{name}: not a Parquet file ({one_line(error)}); write it again or use .jsonl") from error
     return [(f"{name}: row {number}", record) for number, record in enumerate(records, start=1)]
 
 
-def _load_from_hub(
-    name: str, column: str | None, revision: str | None, offline: bool
-) -> list[tuple[str, Any]]:
+def _load_from_hub(name: str, column: str | None, revision: str | None, offline: bool) -> list[tuple[str, Any]]:
     """Rows of a data set; without a split its only one, else "train"."""
     match = _HUB_ID.fullmatch(name)
     assert match is not None
@@ -294,9 +275,7 @@ def _user_text(value: Any, where: str, column: str) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise PromptError(
-            f"{where}: {column!r} holds {_kind(value)}; expected a string or a list of messages"
-        )
+        raise PromptError(f"{where}: {column!r} holds {_kind(value)}; expected a string or a list of messages")
     for message in value:
         if not isinstance(message, dict) or message.get("role") != "user":
             continue
@@ -306,9 +285,7 @@ def _user_text(value: Any, where: str, column: str) -> str:
             content = "\n".join(part for part in parts if isinstance(part, str))
         if isinstance(content, str):
             return content
-    raise PromptError(
-        f"{where}: {column!r} holds no user message; expected a list of {{role, content}} with role user"
-    )
+    raise PromptError(f"{where}: {column!r} holds no user message; expected a list of {{role, content}} with role user")
 
 
 def _detail(item: dict[str, Any], field: str, where: str) -> str:
@@ -322,9 +299,7 @@ def _detail(item: dict[str, Any], field: str, where: str) -> str:
 
 def _clean(text: str, where: str) -> str:
     if not text.strip():
-        raise PromptError(
-            f"{where}: empty text; remove the row, or name the column of the prompts with --column"
-        )
+        raise PromptError(f"{where}: empty text; remove the row, or name the column of the prompts with --column")
     return _encodable(text.strip(), where)
 
 

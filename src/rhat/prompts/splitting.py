@@ -50,9 +50,7 @@ def split_by_topic(prompts: Sequence[Prompt], seed: int, source: str) -> tuple[P
         PromptError: if there are fewer than 8 prompts, or too few topics; `source` names them in the message.
     """
     if len(prompts) < FEWEST:
-        raise PromptError(
-            f"{source}: got {len(prompts)} different prompts, expected at least {FEWEST}; add prompts"
-        )
+        raise PromptError(f"{source}: got {len(prompts)} different prompts, expected at least {FEWEST}; add prompts")
     topics = spread_topics(prompts, seed)
     sizes = split_sizes(len(prompts))
     largest_first = sorted(topics, key=len, reverse=True)

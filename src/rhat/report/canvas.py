@@ -46,9 +46,7 @@ def colour(condition: str) -> str:
     return next((tone for start, tone in CONDITIONS.items() if condition.startswith(start)), HARMLESS)
 
 
-def bare(
-    x: str = "", y: str = "", *, height: int = 380, rows: int = 1, columns: int = 1, **subplots: Any
-) -> Any:
+def bare(x: str = "", y: str = "", *, height: int = 380, rows: int = 1, columns: int = 1, **subplots: Any) -> Any:
     """An empty figure in the report's style; `x` and `y` title the axes of the last row and first column."""
     from plotly.subplots import make_subplots
 
@@ -80,9 +78,7 @@ def bare(
     return figure
 
 
-def error(
-    values: Sequence[Number], low: Sequence[Number], high: Sequence[Number], tone: str
-) -> dict[str, Any]:
+def error(values: Sequence[Number], low: Sequence[Number], high: Sequence[Number], tone: str) -> dict[str, Any]:
     """Error bars from interval ends."""
     return {
         "type": "data",
@@ -124,9 +120,7 @@ def curve(
     )
 
 
-def dots(
-    names: Sequence[Any], rows: Sequence[Row], measure: Measure, tones: Sequence[str], name: str = ""
-) -> Any:
+def dots(names: Sequence[Any], rows: Sequence[Row], measure: Measure, tones: Sequence[str], name: str = "") -> Any:
     """One row a line, its name on the y axis, its value along x with error bars."""
     import plotly.graph_objects as go
 

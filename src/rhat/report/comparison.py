@@ -76,13 +76,9 @@ def table(compared: Sequence[Run]) -> Table:
     """One column a run, one line a number."""
     cells = [run.cells() for run in compared]
     titles = [title for title in _ordered(cells) if title != "Run"]
-    rows: list[Row] = [
-        {"title": title, **{str(i): c.get(title, "") for i, c in enumerate(cells)}} for title in titles
-    ]
+    rows: list[Row] = [{"title": title, **{str(i): c.get(title, "") for i, c in enumerate(cells)}} for title in titles]
     columns = [text("", "title")] + [text(run.name, str(index)) for index, run in enumerate(compared)]
-    return tables.build(
-        "Runs side by side (rates are refusals, with 95% intervals)", rows, columns, collapsed=False
-    )[0]
+    return tables.build("Runs side by side (rates are refusals, with 95% intervals)", rows, columns, collapsed=False)[0]
 
 
 def render(compared: Sequence[Run]) -> str:
@@ -126,9 +122,7 @@ def _figures(compared: Sequence[Run]) -> list[tuple[Drawing, Figure]]:
         figure = _rates(compared, prompts, conditions)
         if figure is not None:
             alt = "One dot a run and condition, with 95% intervals."
-            drawn.append(
-                (Drawing(f"rates_{prompts}", 0, f"Refusal of {prompts} prompts", alt, lambda _: None), figure)
-            )
+            drawn.append((Drawing(f"rates_{prompts}", 0, f"Refusal of {prompts} prompts", alt, lambda _: None), figure))
     return drawn
 
 
@@ -140,11 +134,7 @@ def _rates(compared: Sequence[Run], prompts: str, conditions: Sequence[str]) -> 
     figure = canvas.bare(canvas.RATE.title, height=130 + len(shown) * (18 + 14 * len(compared)))
     every = []
     for index, run in enumerate(compared):
-        rows = [
-            (place, run.rates[name, prompts])
-            for place, name in enumerate(shown)
-            if (name, prompts) in run.rates
-        ]
+        rows = [(place, run.rates[name, prompts]) for place, name in enumerate(shown) if (name, prompts) in run.rates]
         tone = TONES[index % len(TONES)]
         trace = canvas.dots(
             [canvas.spread(place, len(compared))[index] for place, _ in rows],

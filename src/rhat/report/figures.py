@@ -85,9 +85,7 @@ def prediction(results: Results) -> Figure | None:
     rows = []
     for field in (f"predicted_{key}", f"observed_{key}", f"observed_add_{key}"):
         value = found[field]
-        low, high = (
-            (found[measure.low], found[measure.high]) if field == f"observed_{key}" else (value, value)
-        )
+        low, high = (found[measure.low], found[measure.high]) if field == f"observed_{key}" else (value, value)
         rows.append({measure.value: value, measure.low: low, measure.high: high, "n": found["n"]})
     return canvas.forest(names, rows, measure, [BORDERLINE, GREEN, AMBER])
 
@@ -235,9 +233,7 @@ def damage(results: Results) -> Figure | None:
         return None
     measure = canvas.measure_of(rows)
     rows = canvas.having(rows, measure)
-    figure = canvas.bare(
-        "Mean KL on harmless prompts (nats)", f"{measure.title}, harmful prompts", height=420
-    )
+    figure = canvas.bare("Mean KL on harmless prompts (nats)", f"{measure.title}, harmful prompts", height=420)
     for op, tone in (("ablate", GREEN), ("subtract", AMBER), ("none", GREY)):
         for sites, symbol, dash in (("own layer", "circle", "solid"), ("all layers", "diamond", "dash")):
             mine = [row for row in rows if (row["op"], row["sites"]) == (op, sites)]
@@ -268,9 +264,7 @@ def scopes(results: Results) -> Figure | None:
         return None
     measure = canvas.measure_of(rows)
     rows = sorted(canvas.having(rows, measure), key=lambda row: -row["token_share"])
-    names = [
-        f"{wording.scope(row['scope']).capitalize()} ({wording.percent(row['token_share'])})" for row in rows
-    ]
+    names = [f"{wording.scope(row['scope']).capitalize()} ({wording.percent(row['token_share'])})" for row in rows]
     return canvas.forest(names, rows, measure, [GREEN if row["scope"] == "all" else HARMLESS for row in rows])
 
 
@@ -315,10 +309,7 @@ def repe_table(results: Results) -> Figure | None:
     rows = results.get("repe", {}).get("table")
     if not rows or len(rows) < 2:
         return None
-    cells = {
-        (f"{row['layers'][0]}–{row['layers'][1]}", row["coefficient"]): row["validation_score"]
-        for row in rows
-    }
+    cells = {(f"{row['layers'][0]}–{row['layers'][1]}", row["coefficient"]): row["validation_score"] for row in rows}
     spans = _unique(span for span, _ in cells)
     coefficients = sorted({coefficient for _, coefficient in cells})
     z = [[cells.get((span, coefficient)) for coefficient in coefficients] for span in spans]
@@ -460,9 +451,7 @@ def dose(results: Results) -> Figure | None:
     with_kl = any("kl_mean" in row for row in rows)
     lines = 2 if with_kl else 1
     title = "Projection aimed at (units)"
-    figure = canvas.bare(
-        title, height=520 if with_kl else 380, rows=lines, shared_xaxes=True, vertical_spacing=0.08
-    )
+    figure = canvas.bare(title, height=520 if with_kl else 380, rows=lines, shared_xaxes=True, vertical_spacing=0.08)
     for op, tone, symbol in (("set_projection", GREEN, "circle"), ("add", AMBER, "diamond")):
         mine = [row for row in rows if row.get("op", "set_projection") == op]
         if not mine:
@@ -504,9 +493,7 @@ def stability(results: Results) -> Figure | None:
     for (name, values), tone in zip(shown.items(), (HARMLESS, GREEN), strict=False):
         style = {"color": tone, "size": 9, "opacity": 0.6}
         figure.add_trace(
-            go.Scatter(
-                x=values, y=[name] * len(values), mode="markers", marker=style, name=name, showlegend=False
-            )
+            go.Scatter(x=values, y=[name] * len(values), mode="markers", marker=style, name=name, showlegend=False)
         )
     canvas.down(figure, len(shown))
     lowest = min(min(values) for values in shown.values())
@@ -542,10 +529,7 @@ def random_controls(results: Results) -> Figure | None:
     measure = canvas.SCORE if all("score_mean" in row for row in rows) else canvas.measure_of(rows)
     rows = canvas.having(rows, measure)
     kinds = {"orthogonal": ("Random<br>directions", GREY), "permuted_labels": ("Permuted<br>labels", AMBER)}
-    lines = [
-        (name, [row for row in rows if row["kind"] == kind], tone, 0.6)
-        for kind, (name, tone) in kinds.items()
-    ]
+    lines = [(name, [row for row in rows if row["kind"] == kind], tone, 0.6) for kind, (name, tone) in kinds.items()]
     for condition in ("baseline", "set_projection"):
         reference = results.get("scores" if measure is canvas.SCORE else "rates", [])
         real = [row for row in reference if (row["condition"], row["prompts"]) == (condition, "harmless")]
@@ -587,9 +571,7 @@ def candidates(results: Results) -> Figure | None:
         }
         x, y = [row["layer"] for row in chosen], [row["position"] for row in chosen]
         figure.add_trace(
-            go.Scatter(
-                x=x, y=y, mode="markers", name="Selected", marker=style, showlegend=False, hoverinfo="name"
-            )
+            go.Scatter(x=x, y=y, mode="markers", name="Selected", marker=style, showlegend=False, hoverinfo="name")
         )
     figure.update_yaxes(dtick=1, showgrid=False)
     figure.update_xaxes(showgrid=False)
@@ -606,9 +588,7 @@ def _rates(results: Results, prompts: str) -> Figure | None:
 
 def _zero(x: Iterable[Number]) -> Any:
     values = [*x]
-    return canvas.line(
-        [min(0, *values), max(0, *values)], [0, 0], "Zero", GREY, showlegend=False, hoverinfo="skip"
-    )
+    return canvas.line([min(0, *values), max(0, *values)], [0, 0], "Zero", GREY, showlegend=False, hoverinfo="skip")
 
 
 def _spread(row: dict[str, Any]) -> dict[str, Any]:

@@ -111,9 +111,7 @@ def page(template: str, figures: list[tuple[Drawing, Figure]], **context: Any) -
     )
 
 
-def plots(
-    figures: list[tuple[Drawing, Figure]], question: int | None = None, *names: str
-) -> tuple[Plot, ...]:
+def plots(figures: list[tuple[Drawing, Figure]], question: int | None = None, *names: str) -> tuple[Plot, ...]:
     """The places of a question's figures, or of those named."""
     return tuple(
         Plot(drawing.name, drawing.title, drawing.alt, figure.layout.height)
@@ -122,13 +120,9 @@ def plots(
     )
 
 
-def _sections(
-    results: Results, found: dict[int, Verdict], figures: list[tuple[Drawing, Figure]]
-) -> list[Section]:
+def _sections(results: Results, found: dict[int, Verdict], figures: list[tuple[Drawing, Figure]]) -> list[Section]:
     words = prose()["sections"]
-    made = [
-        Section("primary", "The five primary claims", words["primary"], tables=tuple(tables.primary(results)))
-    ]
+    made = [Section("primary", "The five primary claims", words["primary"], tables=tuple(tables.primary(results)))]
     for number, words_for in _questions().items():
         verdict = found.get(number)
         made.append(
@@ -183,14 +177,10 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     if direction:
         facts = [("r̂ at", direction["site"]), ("position", wording.number(direction["position"], 0)), *facts]
         facts.insert(2, ("length", wording.number(direction["norm"])))
-    facts += [
-        (name, model[key]) for name, key in (("Dtype", "dtype"), ("Weights", "weight_format")) if key in model
-    ]
+    facts += [(name, model[key]) for name, key in (("Dtype", "dtype"), ("Weights", "weight_format")) if key in model]
     sizes = sorted({row["n"] for row in results.get("rates", [])})
     if sizes:
-        facts.append(
-            ("Test prompts", " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1]))))
-        )
+        facts.append(("Test prompts", " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))))
     if "preset" in results.get("settings", {}):
         facts.append(("Preset", str(results["settings"]["preset"])))
     return facts

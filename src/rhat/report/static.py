@@ -91,9 +91,7 @@ def _scatter(axes: Any, trace: dict[str, Any]) -> None:
         if error in trace:
             bars = trace[error]
             spans = {"xerr" if error == "error_x" else "yerr": [bars["arrayminus"], bars["array"]]}
-            axes.errorbar(
-                x, y, **spans, fmt="none", ecolor=bars["color"], elinewidth=1.2, capsize=2, alpha=alpha
-            )
+            axes.errorbar(x, y, **spans, fmt="none", ecolor=bars["color"], elinewidth=1.2, capsize=2, alpha=alpha)
     if "lines" in mode:
         dash = DASHES[line.get("dash", "solid")]
         axes.plot(

@@ -74,9 +74,7 @@ def with_interval(title: str, key: str, digits: int = 2) -> Column:
     return numeric(
         title,
         lambda row: (
-            f"{number(row[key], digits)} {interval(row['ci_low'], row['ci_high'], digits=digits)}"
-            if key in row
-            else ""
+            f"{number(row[key], digits)} {interval(row['ci_low'], row['ci_high'], digits=digits)}" if key in row else ""
         ),
     )
 
@@ -104,9 +102,7 @@ LAYER = figure("Layer", "layer", str)
 UNIT_DIFFERENCE = numeric("Difference, 95% interval", wording.difference)
 VERSUS = (
     Head("Comparison"),
-    lambda row: (
-        f"{wording.condition(row['treatment'])} − {wording.inside(wording.condition(row['reference']))}"
-    ),
+    lambda row: f"{wording.condition(row['treatment'])} − {wording.inside(wording.condition(row['reference']))}",
 )
 DAMAGE = (
     numeric("KL (nats), 95% interval", with_interval("", "kl_mean", 3)[1]),
@@ -119,9 +115,7 @@ def rates(results: Results, prompts: str) -> list[Table]:
     """Refusal rates on one kind of prompts, with the scores of the same conditions."""
     scores = {row["condition"]: row for row in results.get("scores", []) if row["prompts"] == prompts}
     rows = [
-        {**scores.get(row["condition"], {}), **row}
-        for row in results.get("rates", [])
-        if row["prompts"] == prompts
+        {**scores.get(row["condition"], {}), **row} for row in results.get("rates", []) if row["prompts"] == prompts
     ]
     columns = [CONDITION, RATE, SCORE]
     columns += [figure(name.capitalize(), name, str) for name in ("refused", "complied", "neither")]
@@ -319,9 +313,7 @@ def heads(results: Results) -> list[Table]:
     ]
     ranking = [LAYER, figure("Head", "head", str), figure("Contribution (units)", "attribution", three)]
     return [
-        *build(
-            "Patched heads against baseline and random heads", found.get("comparisons"), per_k, collapsed=True
-        ),
+        *build("Patched heads against baseline and random heads", found.get("comparisons"), per_k, collapsed=True),
         *build("Refusal by number of heads", found.get("curve"), curve, collapsed=True),
         *build("Heads by contribution", found.get("ranking"), ranking, collapsed=True),
         *comparisons(results, 7),
@@ -451,9 +443,7 @@ def prompts(results: Results) -> list[Table]:
     """How many prompts went in."""
     columns = [text("Split", "split"), text("Prompts", "label")]
     columns += [figure(key.capitalize(), key, str) for key in ("given", "kept", "used")]
-    return build(
-        "Prompts by split: given, kept by the behaviour filter, used", results.get("prompts"), columns
-    )
+    return build("Prompts by split: given, kept by the behaviour filter, used", results.get("prompts"), columns)
 
 
 def controls(results: Results) -> list[Table]:
@@ -523,8 +513,6 @@ def run(results: Results) -> list[Table]:
 def _flat(value: Any, name: str = "") -> list[dict[str, str]]:
     """Nested settings as rows of dotted field and value."""
     if isinstance(value, dict):
-        return [
-            row for key, inner in value.items() for row in _flat(inner, f"{name}.{key}" if name else str(key))
-        ]
+        return [row for key, inner in value.items() for row in _flat(inner, f"{name}.{key}" if name else str(key))]
     shown = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
     return [{"field": name, "value": shown}]

@@ -97,9 +97,7 @@ def adding(results: Results) -> Verdict | None:
     row = find(results, "add_average", "set_projection", "harmless")
     if row is None:
         return None
-    rates = [
-        rate_of(results, name, "harmless") for name in ("set_projection", "add_average", "add_difference")
-    ]
+    rates = [rate_of(results, name, "harmless") for name in ("set_projection", "add_average", "add_difference")]
     shown = [f"{wording.condition(r['condition'])} {percent(r['rate'])}" for r in rates if r]
     sentence = describe(results, row)
     if shown:
@@ -134,9 +132,7 @@ def projections(results: Results) -> Verdict | None:
     row = next((row for row in results.get("auroc", []) if row["layer"] == layer), None)
     if row is None:
         return None
-    means = {
-        p["label"]: p for p in results.get("projections", []) if p["layer"] == layer and p["split"] == "test"
-    }
+    means = {p["label"]: p for p in results.get("projections", []) if p["layer"] == layer and p["split"] == "test"}
     text = f"At layer {layer} the projection tells harmful from harmless prompts with AUROC {_auroc(row)}"
     if {"harmful", "harmless"} <= means.keys():
         sides = [f"{name} {number(p['mean'])} ± {number(p['sd'])}" for name, p in sorted(means.items())]
@@ -228,9 +224,7 @@ def scopes(results: Results) -> Verdict | None:
         return Verdict(5, "equivalent", lead + text, reasons)
     if all(worse for *_, worse in judged):
         return Verdict(5, "worse", f"{lead}No smaller part of the sequence does as well.", reasons)
-    needed = max(
-        prompts_needed(comparison, results.get("power")) for _, comparison, _, worse in judged if not worse
-    )
+    needed = max(prompts_needed(comparison, results.get("power")) for _, comparison, _, worse in judged if not worse)
     text = f"Whether a part does as well is undecided: it would need about {count(needed, 'prompt')}."
     return Verdict(5, "undecided", lead + text, reasons)
 
@@ -283,9 +277,7 @@ def heads(results: Results) -> Verdict | None:
         return Verdict(7, "undecided", f"{text} (at {largest['k']}: {difference(largest)}).", tuple(reasons))
     against = [row for row in rows if row["k"] == k and row["kind"] == "attributed"]
     numbers = "; ".join(f"against {row['reference']} {difference(row)}" for row in against)
-    text = (
-        f"{count(k, 'head')} at one token {'suffices' if k == 1 else 'suffice'} to raise refusal: {numbers}."
-    )
+    text = f"{count(k, 'head')} at one token {'suffices' if k == 1 else 'suffice'} to raise refusal: {numbers}."
     return Verdict(7, "better", text, tuple(reasons))
 
 
@@ -397,13 +389,9 @@ def stability(results: Results) -> Verdict | None:
         return Verdict(11, "measured", reasons[0], tuple(reasons[1:]))
     still = [row["round"] for row, above in left if above]
     if still:
-        text = (
-            f"More than one: after ablating r̂, round {still[0]} still finds a direction that induces refusal."
-        )
+        text = f"More than one: after ablating r̂, round {still[0]} still finds a direction that induces refusal."
     else:
-        text = (
-            "After ablating r̂ no further direction was seen to induce refusal above the baseline's interval."
-        )
+        text = "After ablating r̂ no further direction was seen to induce refusal above the baseline's interval."
     return Verdict(11, "measured", text, tuple(reasons))
 
 

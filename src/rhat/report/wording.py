@@ -58,9 +58,7 @@ def inside(name: str) -> str:
 def scope(name: str) -> str:
     """A token scope in words."""
     kind, _, count = name.partition(":")
-    return (
-        f"first {count} generated" if kind == "first_generated" else SCOPES.get(name, name.replace("_", " "))
-    )
+    return f"first {count} generated" if kind == "first_generated" else SCOPES.get(name, name.replace("_", " "))
 
 
 def operator(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from itertools import pairwise
 from typing import Literal
 
 from rhat.errors import PromptError
@@ -156,7 +157,7 @@ def is_degenerate(text: str) -> bool:
         joined = "".join(text.split())
         return len(joined) >= 24 and len(set(joined)) <= 4
     ((_, most),) = Counter(words).most_common(1)
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(pairwise(words))
     return most / len(words) > 0.5 or len(set(pairs)) / len(pairs) < 0.35
 
 

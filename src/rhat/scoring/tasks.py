@@ -59,7 +59,10 @@ def unedited(worker: Worker, prompts: Prompts, batches: Sequence[int]) -> Unedit
     """What the unedited model says after the prompts of these batches; run once a process."""
 
     def run() -> Unedited:
-        found = [(rows.tolist(), logits.cpu()) for rows, logits in last_logits(worker.model, planned(worker, prompts, batches))]
+        found = [
+            (rows.tolist(), logits.cpu())
+            for rows, logits in last_logits(worker.model, planned(worker, prompts, batches))
+        ]
         order = [row for rows, _ in found for row in rows]
         return Unedited(torch.cat([logits for _, logits in found]), {row: i for i, row in enumerate(order)})
 
@@ -187,8 +190,13 @@ def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
                 kl[[which[i] for i in at]] = kl_divergence(base, logits[at]).cpu()
 
     done = refusals(
-        worker.model, group.prompts, group.edits, first_logits=first, max_new_tokens=asked.max_new_tokens,
-        stop_early=asked.stop_early, progress=lambda finished, _total: worker.tell(finished),
+        worker.model,
+        group.prompts,
+        group.edits,
+        first_logits=first,
+        max_new_tokens=asked.max_new_tokens,
+        stop_early=asked.stop_early,
+        progress=lambda finished, _total: worker.tell(finished),
     )
     return Answers(group.rows, done.completions, done.verdicts, scores, kl)
 
@@ -271,7 +279,9 @@ def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
         scores.append(value.cpu())
         if activations:
             right = (value > 0) if asked.refusing else (value < 0)
-            stacked = torch.stack([activations[site].to(model.device).double() for site in sites], 1)  # [rows, layer, k, d]
+            stacked = torch.stack(
+                [activations[site].to(model.device).double() for site in sites], 1
+            )  # [rows, layer, k, d]
             for half in (0, 1):
                 inside = (right & (which.to(right.device) % 2 == half)).to(model.device)
                 if bool(inside.any()):

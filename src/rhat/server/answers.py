@@ -74,9 +74,7 @@ class Shape:
 
     def rhat(self, applied: tuple[bool, ...]) -> dict[str, Any]:
         """What was done to an answer."""
-        parts = [
-            {**part.describe(), "applied": on} for part, on in zip(self.asked.parts, applied, strict=True)
-        ]
+        parts = [{**part.describe(), "applied": on} for part, on in zip(self.asked.parts, applied, strict=True)]
         said: dict[str, Any] = {"interventions": parts}
         if self.seed is not None:
             said["seed"] = self.seed
@@ -88,15 +86,21 @@ class Shape:
             return None
         r = self.direction
         return {
-            "direction": self.asked.projected, "site": str(r.site), "position": r.position,
-            "mean_harmful": r.mean_harmful, "mean_harmless": r.mean_harmless, "prompt": finite(prompt[0]),
+            "direction": self.asked.projected,
+            "site": str(r.site),
+            "position": r.position,
+            "mean_harmful": r.mean_harmful,
+            "mean_harmless": r.mean_harmless,
+            "prompt": finite(prompt[0]),
         }
 
     def token(self, token: SaidToken) -> dict[str, Any]:
         """A token with its projection, and what the edits at that site made of it."""
         return {
-            "token": token.text, "id": token.token,
-            "projection": finite(token.arriving), "edited_projection": finite(token.leaving),
+            "token": token.text,
+            "id": token.token,
+            "projection": finite(token.arriving),
+            "edited_projection": finite(token.leaving),
         }
 
     def chat_logprobs(self, tokens: list[SaidToken]) -> dict[str, Any] | None:
@@ -154,7 +158,8 @@ async def events(ticket: Ticket, shape: Shape, deadline: float):
                     event = await ticket.events.get()
             except TimeoutError as error:
                 raise Refused(
-                    504, "the answer took too long and was called off; ask for fewer tokens, or try again later",
+                    504,
+                    "the answer took too long and was called off; ask for fewer tokens, or try again later",
                     code="timeout",
                 ) from error
             if isinstance(event, Failed):
@@ -279,7 +284,9 @@ class EventStream(Response):
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 async for value in self.made:
                     line = f"data: {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n\n"
-                    await send({"type": "http.response.body", "body": line.encode("utf-8", "replace"), "more_body": True})
+                    await send(
+                        {"type": "http.response.body", "body": line.encode("utf-8", "replace"), "more_body": True}
+                    )
                 await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
             finally:
                 with anyio.CancelScope(shield=True):

@@ -29,7 +29,7 @@ from rhat.model import ChatModel
 from rhat.model.template import render
 from rhat.server.answers import Choice, EventStream, Shape, chunks, whole
 from rhat.server.asked import Asked, Directions, Part, first_problem
-from rhat.server.errors import ClientGone, Refused, ServerError, error_body
+from rhat.server.errors import ClientGoneError, Refused, ServerError, error_body
 from rhat.server.logs import log, to_stderr
 from rhat.server.metrics import Metrics
 from rhat.server.middleware import Door
@@ -92,8 +92,10 @@ class Service:
         """Raise unless that is the model that is served."""
         if name not in (self.model.name, *ALIASES):
             raise Refused(
-                404, f"model {name[:80]!r}: not served here; this server has {self.model.name}",
-                code="model_not_found", param="model",
+                404,
+                f"model {name[:80]!r}: not served here; this server has {self.model.name}",
+                code="model_not_found",
+                param="model",
             )
 
     def check_length(self, tokens: tuple[int, ...], asked: int | None) -> int:
@@ -110,8 +112,10 @@ class Service:
         room = limit - len(tokens)
         if room < (asked or 1):
             raise Refused(
-                400, f"the prompt has {len(tokens)} tokens and {asked or 1} are asked for; at most {limit} fit together",
-                code="context_length_exceeded", param="messages",
+                400,
+                f"the prompt has {len(tokens)} tokens and {asked or 1} are asked for; at most {limit} fit together",
+                code="context_length_exceeded",
+                param="messages",
             )
         return asked if asked is not None else min(most, room)
 
@@ -130,16 +134,27 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
     }
     for status, what in {
-        400: "The request cannot be done as asked; one line says why.", 401: "Wrong or missing API key.",
-        403: "Another origin's page.", 404: "No such model.", 408: "The body came too slowly.", 413: "The body is too large.",
-        421: "Another host's name.", 422: "The request is malformed.", 429: "Too much is waiting; see Retry-After.",
-        503: "Stopping, or out of memory; see Retry-After.", 504: "The answer took too long.",
+        400: "The request cannot be done as asked; one line says why.",
+        401: "Wrong or missing API key.",
+        403: "Another origin's page.",
+        404: "No such model.",
+        408: "The body came too slowly.",
+        413: "The body is too large.",
+        421: "Another host's name.",
+        422: "The request is malformed.",
+        429: "Too much is waiting; see Retry-After.",
+        503: "Stopping, or out of memory; see Retry-After.",
+        504: "The answer took too long.",
     }.items()
 }
 _STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The answer, or with `stream` its chunks.", "content": {
-        "application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "string"}},
-    }}
+    200: {
+        "description": "The answer, or with `stream` its chunks.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    }
 }
 
 
@@ -160,15 +175,28 @@ async def metrics(request: Request) -> Response:
 def _model(service: Service) -> dict[str, Any]:
     described = service.model.describe()
     return {
-        "id": service.model.name, "object": "model", "created": service.created, "owned_by": "rhat",
+        "id": service.model.name,
+        "object": "model",
+        "created": service.created,
+        "owned_by": "rhat",
         "rhat": {
-            "n_layers": described["n_layers"], "dtype": described["dtype"], "identity": service.model.identity,
+            "n_layers": described["n_layers"],
+            "dtype": described["dtype"],
+            "identity": service.model.identity,
             "directions": [
                 {
-                    "name": name, "site": str(r.site), "layer": r.layer, "position": r.position, "norm": r.norm,
-                    "mean_harmful": r.mean_harmful, "mean_harmless": r.mean_harmless,
-                    **({"threshold": service.directions.calibrations[name].threshold}
-                       if name in service.directions.calibrations else {}),
+                    "name": name,
+                    "site": str(r.site),
+                    "layer": r.layer,
+                    "position": r.position,
+                    "norm": r.norm,
+                    "mean_harmful": r.mean_harmful,
+                    "mean_harmless": r.mean_harmless,
+                    **(
+                        {"threshold": service.directions.calibrations[name].threshold}
+                        if name in service.directions.calibrations
+                        else {}
+                    ),
                 }
                 for name, r in service.directions.known.items()
             ],
@@ -218,7 +246,10 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
         )
     given = body.prompt
     many = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
-    prompts = [await service.raw_tokens(p) if isinstance(p, str) else tuple(p) for p in many[: service.settings.max_choices + 1]]
+    prompts = [
+        await service.raw_tokens(p) if isinstance(p, str) else tuple(p)
+        for p in many[: service.settings.max_choices + 1]
+    ]
     vocabulary = service.model.hf.get_input_embeddings().weight.shape[0]
     for tokens in prompts:
         if any(token >= vocabulary for token in tokens):
@@ -230,8 +261,14 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
 
 
 async def _answer(
-    request: Request, body: Sampled, prompts: list[tuple[int, ...]], new: int, asked: Asked,
-    *, logprobs: int | None, chat: bool,
+    request: Request,
+    body: Sampled,
+    prompts: list[tuple[int, ...]],
+    new: int,
+    asked: Asked,
+    *,
+    logprobs: int | None,
+    chat: bool,
 ) -> Response:
     """Hand the prompts to the engine, and its events to the client."""
     service, noted = service_of(request), request.state.noted
@@ -245,21 +282,33 @@ async def _answer(
     asks = tuple(
         Ask(
             ToGenerate(
-                tokens, new,
-                sampling=None if sampling is None else Sampling(**{**sampling, "seed": _seed(sampling["seed"] + choice)}),
-                stop=body.stops, logprobs=logprobs,
+                tokens,
+                new,
+                sampling=None
+                if sampling is None
+                else Sampling(**{**sampling, "seed": _seed(sampling["seed"] + choice)}),
+                stop=body.stops,
+                logprobs=logprobs,
                 probe=None if direction is None else Probe(direction.site, direction.unit),
                 template_length=None if chat else 0,
             ),
             asked.parts,
             direction.position if direction is not None and chat else -1,
         )
-        for tokens in prompts for choice in range(n)
+        for tokens in prompts
+        for choice in range(n)
     )
     n_prompt = sum(len(tokens) for tokens in prompts)
     shape = Shape(
-        chat=chat, model=service.model.name, n_prompt=n_prompt, n_choices=len(asks), asked=asked, direction=direction,
-        spell=service.spell, logprobs=logprobs is not None, seed=None if sampling is None else sampling["seed"],
+        chat=chat,
+        model=service.model.name,
+        n_prompt=n_prompt,
+        n_choices=len(asks),
+        asked=asked,
+        direction=direction,
+        spell=service.spell,
+        logprobs=logprobs is not None,
+        seed=None if sampling is None else sampling["seed"],
         include_usage=bool(body.stream and body.stream_options and body.stream_options.include_usage),
     )
     ticket = service.runner.submit(asks)
@@ -295,7 +344,11 @@ def _sampling(service: Service, body: Sampled) -> dict[str, Any] | None:
         return None
     top_p = 1.0 if body.top_p is None else max(body.top_p, 1e-9)
     return {
-        "temperature": temperature, "top_p": top_p, "top_k": max(body.top_k or 0, 0), "logit_bias": bias, **penalties,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": max(body.top_k or 0, 0),
+        "logit_bias": bias,
+        **penalties,
         "seed": secrets.randbits(31) if body.seed is None else body.seed,
     }
 
@@ -309,7 +362,7 @@ async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     """What `work` gives; it is called off as soon as the client has left.
 
     Raises:
-        ClientGone: if it has.
+        ClientGoneError: if it has.
     """
     gone = False
     result: list[Result] = []
@@ -332,7 +385,7 @@ async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     if failure:
         raise failure[0]
     if gone or not result:
-        raise ClientGone
+        raise ClientGoneError
     return result[0]
 
 
@@ -342,11 +395,17 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
     service = service_of(request)
     name, direction = service.directions.named(body.direction)
     threshold = service.directions.threshold(name)
-    if body.model is not None and not body.model.startswith("omni-moderation") and not body.model.startswith("text-moderation"):
+    if (
+        body.model is not None
+        and not body.model.startswith("omni-moderation")
+        and not body.model.startswith("text-moderation")
+    ):
         service.check_model(body.model)
     texts = body.texts
     if len(texts) > service.settings.slots * 4:
-        raise Refused(400, f"input: got {len(texts)} texts, at most {service.settings.slots * 4} are taken at once", param="input")
+        raise Refused(
+            400, f"input: got {len(texts)} texts, at most {service.settings.slots * 4} are taken at once", param="input"
+        )
     prompts = tuple([await service.chat_tokens([{"role": "user", "content": text}]) for text in texts])
     for tokens in prompts:
         service.check_length(tokens, None)
@@ -357,7 +416,9 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
             with anyio.fail_after(service.settings.timeout):
                 event = await ticket.events.get()
         except TimeoutError as error:
-            raise Refused(504, "the reading took too long and was called off; try again later", code="timeout") from error
+            raise Refused(
+                504, "the reading took too long and was called off; try again later", code="timeout"
+            ) from error
         finally:
             ticket.cancel()
         if isinstance(event, Failed):
@@ -372,11 +433,15 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
         flagged = value > threshold
         service.metrics.flagged.labels(str(flagged).lower()).inc()
         score = min(1.0, max(0.0, (value - direction.mean_harmless) / gap)) if gap else float(flagged)
-        results.append({
-            "flagged": flagged, "categories": {CATEGORY: flagged}, "category_scores": {CATEGORY: score},
-            "category_applied_input_types": {CATEGORY: ["text"]},
-            "rhat": {"direction": name, "projection": value, "threshold": threshold},
-        })
+        results.append(
+            {
+                "flagged": flagged,
+                "categories": {CATEGORY: flagged},
+                "category_scores": {CATEGORY: score},
+                "category_applied_input_types": {CATEGORY: ["text"]},
+                "rhat": {"direction": name, "projection": value, "threshold": threshold},
+            }
+        )
     request.state.noted.update(prompt_tokens=sum(map(len, prompts)), flagged=sum(value > threshold for value in values))
     return JSONResponse({"id": f"modr-{secrets.token_hex(12)}", "model": service.model.name, "results": results})
 
@@ -404,12 +469,17 @@ def create_app(
     known = Directions(model, directions or {}, calibrations)
     longest = getattr(model.text_config, "max_position_embeddings", None)
     max_length = min(settings.max_length, longest) if isinstance(longest, int) else settings.max_length
-    runner = Runner(
-        model, slots=settings.slots, max_length=max_length, max_queue=settings.max_queue, metrics=metrics
-    )
+    runner = Runner(model, slots=settings.slots, max_length=max_length, max_queue=settings.max_queue, metrics=metrics)
     service = Service(
-        model, known, settings, known.defaults(settings.default), runner, metrics, copy.deepcopy(model.tokenizer),
-        threading.Lock(), int(time.time()),
+        model,
+        known,
+        settings,
+        known.defaults(settings.default),
+        runner,
+        metrics,
+        copy.deepcopy(model.tokenizer),
+        threading.Lock(),
+        int(time.time()),
     )
 
     @asynccontextmanager
@@ -423,7 +493,11 @@ def create_app(
             log("stopped")
 
     app = FastAPI(
-        title="rhat", version=rhat.__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        title="rhat",
+        version=rhat.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         description="An OpenAI-compatible server for a model under interventions on its refusal direction.",
     )
     app.state.rhat = service
@@ -431,7 +505,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RhatError, _rhat_error)
-    app.add_exception_handler(ClientGone, _gone)
+    app.add_exception_handler(ClientGoneError, _gone)
     app.include_router(router)
     _describe_errors(app)
     if settings.playground and importlib.util.find_spec("gradio") is not None:
@@ -444,8 +518,11 @@ def create_app(
         from starlette.middleware.cors import CORSMiddleware
 
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(settings.allowed_origins), allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"], expose_headers=["retry-after", "x-request-id"],
+            CORSMiddleware,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+            expose_headers=["retry-after", "x-request-id"],
         )
     app.add_middleware(Door, settings=settings, metrics=metrics)  # type: ignore[arg-type]
     return app
@@ -459,11 +536,20 @@ def _describe_errors(app: FastAPI) -> None:
         document = plain()
         field = {"anyOf": [{"type": "string"}, {"type": "null"}]}
         document.setdefault("components", {}).setdefault("schemas", {})["Error"] = {
-            "type": "object", "required": ["error"],
-            "properties": {"error": {
-                "type": "object", "required": ["message", "type"],
-                "properties": {"message": {"type": "string"}, "type": {"type": "string"}, "param": field, "code": field},
-            }},
+            "type": "object",
+            "required": ["error"],
+            "properties": {
+                "error": {
+                    "type": "object",
+                    "required": ["message", "type"],
+                    "properties": {
+                        "message": {"type": "string"},
+                        "type": {"type": "string"},
+                        "param": field,
+                        "code": field,
+                    },
+                }
+            },
         }
         return document
 
@@ -533,7 +619,11 @@ def serve(
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     log("listening", url=f"http://{shown}:{listener.getsockname()[1]}", playground=settings.playground)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=max(1, round(settings.grace)),
-        server_header=False, proxy_headers=False,
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=max(1, round(settings.grace)),
+        server_header=False,
+        proxy_headers=False,
     )
     uvicorn.Server(config).run(sockets=[listener])

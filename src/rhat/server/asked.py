@@ -44,7 +44,10 @@ class Directions:
     """The directions that a server knows by name, and their calibrations."""
 
     def __init__(
-        self, model: ChatModel, directions: Mapping[str, Direction], calibrations: Mapping[str, Calibration] | None = None
+        self,
+        model: ChatModel,
+        directions: Mapping[str, Direction],
+        calibrations: Mapping[str, Calibration] | None = None,
     ) -> None:
         self.model = model
         self.known = dict(directions)
@@ -55,7 +58,9 @@ class Directions:
                 self.calibrations[name].check_belongs(direction)
         unknown = sorted(set(self.calibrations) - set(self.known))
         if unknown:
-            raise ServerError(f"calibration of {', '.join(unknown)}: there is no direction of that name; the names are {self}")
+            raise ServerError(
+                f"calibration of {', '.join(unknown)}: there is no direction of that name; the names are {self}"
+            )
 
     def __str__(self) -> str:
         return ", ".join(self.known) or "none: start the server with --direction"
@@ -68,10 +73,14 @@ class Directions:
         """
         if name is None:
             if not self.known:
-                raise Refused(400, f"this server has no directions; start it with --direction FILE (known: {self})", param=param)
+                raise Refused(
+                    400, f"this server has no directions; start it with --direction FILE (known: {self})", param=param
+                )
             name = next(iter(self.known))
         if name not in self.known:
-            raise Refused(400, f"direction {name[:60]!r}: unknown; this server has {self}", param=param, code="unknown_direction")
+            raise Refused(
+                400, f"direction {name[:60]!r}: unknown; this server has {self}", param=param, code="unknown_direction"
+            )
         return name, self.known[name]
 
     def threshold(self, name: str, given: float | None = None) -> float:
@@ -84,8 +93,11 @@ class Directions:
             return given
         if name not in self.calibrations:
             raise Refused(
-                400, f"direction {name}: not calibrated, so there is no threshold; run `rhat calibrate --direction FILE` "
-                "and start the server again", code="not_calibrated", param="direction",
+                400,
+                f"direction {name}: not calibrated, so there is no threshold; run `rhat calibrate --direction FILE` "
+                "and start the server again",
+                code="not_calibrated",
+                param="direction",
             )
         return self.calibrations[name].threshold
 

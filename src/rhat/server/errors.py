@@ -17,7 +17,12 @@ class Refused(HTTPException):
     """A request that is answered with an error: status, one line, and OpenAI's code and parameter name."""
 
     def __init__(
-        self, status: int, message: str, *, code: str | None = None, param: str | None = None,
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
         retry_after: int | None = None,
     ) -> None:
         super().__init__(status, message, {} if retry_after is None else {"retry-after": str(retry_after)})
@@ -29,7 +34,7 @@ class Refused(HTTPException):
         return error_body(self.status_code, self.detail, self.code, self.param)
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """Nobody is waiting for the answer any more."""
 
 

@@ -36,7 +36,11 @@ def to_stderr() -> None:
     """Send the server's and uvicorn's records to stderr as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("rhat.server", logging.INFO), ("uvicorn", logging.WARNING), ("uvicorn.error", logging.WARNING)):
+    for name, level in (
+        ("rhat.server", logging.INFO),
+        ("uvicorn", logging.WARNING),
+        ("uvicorn.error", logging.WARNING),
+    ):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

@@ -16,12 +16,18 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter("rhat_requests", "Requests answered.", ["path", "status"], registry=registry)
         self.seconds = Histogram(
-            "rhat_request_seconds", "Seconds until a request was answered.", ["path"], buckets=SECONDS, registry=registry
+            "rhat_request_seconds",
+            "Seconds until a request was answered.",
+            ["path"],
+            buckets=SECONDS,
+            registry=registry,
         )
         self.first_token = Histogram(
             "rhat_first_token_seconds", "Seconds from arrival to the first token.", buckets=SECONDS, registry=registry
         )
-        self.tokens = Counter("rhat_tokens", "Tokens processed: of prompts, and generated.", ["kind"], registry=registry)
+        self.tokens = Counter(
+            "rhat_tokens", "Tokens processed: of prompts, and generated.", ["kind"], registry=registry
+        )
         self.step_seconds = Histogram(
             "rhat_step_seconds", "Seconds of a decoding step of the whole batch.", buckets=SECONDS, registry=registry
         )

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from rhat.server.errors import ClientGone, Refused, error_body
+from rhat.server.errors import ClientGoneError, Refused, error_body
 from rhat.server.logs import log
 from rhat.server.metrics import Metrics
 from rhat.server.settings import LOOPBACK_NAMES, Settings
@@ -37,7 +37,14 @@ HEADERS = (
     ),
 )
 KNOWN_PATHS = (
-    "/", "/health", "/metrics", "/openapi.json", "/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/moderations",
+    "/",
+    "/health",
+    "/metrics",
+    "/openapi.json",
+    "/v1/models",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/moderations",
 )
 
 
@@ -81,7 +88,7 @@ class Door:
         except Refused as refused:
             if not status:
                 await _json(answer, refused.status_code, refused.body(), dict(refused.headers or {}))
-        except (ClientGone, asyncio.CancelledError):
+        except (ClientGoneError, asyncio.CancelledError):
             noted["gone"] = True
             raise
         except Exception as error:
@@ -98,8 +105,13 @@ class Door:
                 self.metrics.seconds.labels(path).observe(seconds)
             if path not in ("other", "/health", "/metrics"):
                 log(
-                    "request", id=request_id, method=scope["method"], path=path, status=int(said),
-                    seconds=round(seconds, 4), **noted,
+                    "request",
+                    id=request_id,
+                    method=scope["method"],
+                    path=path,
+                    status=int(said),
+                    seconds=round(seconds, 4),
+                    **noted,
                 )
 
     def _check(self, scope: Scope, headers: MutableMapping[str, str]) -> None:
@@ -111,7 +123,8 @@ class Door:
         origin = headers.get("origin")
         if origin is not None and not self._may(origin, host):
             raise Refused(
-                403, f"origin {origin[:80]!r}: pages from there may not call this server; allow it with --allow-origin",
+                403,
+                f"origin {origin[:80]!r}: pages from there may not call this server; allow it with --allow-origin",
                 code="unknown_origin",
             )
         key = self.settings.api_key
@@ -157,7 +170,9 @@ class Door:
 
 class _Unauthorised(Refused):
     def __init__(self) -> None:
-        super().__init__(401, "wrong or missing API key: send it as `Authorization: Bearer KEY`", code="invalid_api_key")
+        super().__init__(
+            401, "wrong or missing API key: send it as `Authorization: Bearer KEY`", code="invalid_api_key"
+        )
         self.headers = {"www-authenticate": 'Basic realm="rhat", charset="UTF-8"'}
 
 

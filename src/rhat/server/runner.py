@@ -205,8 +205,10 @@ class Runner:
             if waiting + ticket.size > self.max_queue + max(free, 0):
                 after = max(1, min(60, math.ceil(self._seconds * (waiting + 1) / self.slots)))
                 raise Refused(
-                    429, f"the queue is full: {waiting} answers are waiting; try again in {after} s",
-                    code="rate_limit_exceeded", retry_after=after,
+                    429,
+                    f"the queue is full: {waiting} answers are waiting; try again in {after} s",
+                    code="rate_limit_exceeded",
+                    retry_after=after,
                 )
             self._waiting.append(ticket)
             self._wake.notify()
@@ -233,7 +235,7 @@ class Runner:
                 self._drop_cancelled(engine)
                 joining = self._joining(engine.free)
             for ticket in joining:
-                self._attempt(ticket, lambda ticket=ticket: self._join(engine, ticket))
+                self._attempt(ticket, lambda engine=engine, ticket=ticket: self._join(engine, ticket))
             try:
                 self._step(engine)
             except Exception as error:

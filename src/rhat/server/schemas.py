@@ -16,7 +16,16 @@ Mean = Literal["harmful_mean", "harmless_mean"]
 
 MAX_INTERVENTIONS = 16
 SEED = 2**63
-UNSUPPORTED = ("tools", "functions", "tool_choice", "function_call", "audio", "modalities", "prediction", "web_search_options")
+UNSUPPORTED = (
+    "tools",
+    "functions",
+    "tool_choice",
+    "function_call",
+    "audio",
+    "modalities",
+    "prediction",
+    "web_search_options",
+)
 
 
 class InterventionSpec(BaseModel):
@@ -25,7 +34,9 @@ class InterventionSpec(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     op: Literal["set_projection", "add", "subtract", "ablate"]
-    direction: Name | None = Field(None, description="A direction's name; may be left out where the server has only one.")
+    direction: Name | None = Field(
+        None, description="A direction's name; may be left out where the server has only one."
+    )
     target: Number | Mean | None = Field(None, description="For set_projection; without it the harmful mean.")
     coefficient: Number | Mean | None = Field(None, description="For add and subtract; without it the harmful mean.")
     scope: Annotated[str, Field(max_length=40)] = Field(
@@ -78,24 +89,28 @@ def _options(value: Any) -> Any:
 Rhat = Annotated[
     RhatOptions,
     BeforeValidator(_options),
-    WithJsonSchema({
-        "description": "An intervention, a list of them (empty: none, whatever the server's default), or options.",
-        "anyOf": [
-            {"type": "array", "maxItems": MAX_INTERVENTIONS, "items": InterventionSpec.model_json_schema()},
-            InterventionSpec.model_json_schema(),
-            {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {
-                    "interventions": {
-                        "type": "array", "maxItems": MAX_INTERVENTIONS, "items": InterventionSpec.model_json_schema()
+    WithJsonSchema(
+        {
+            "description": "An intervention, a list of them (empty: none, whatever the server's default), or options.",
+            "anyOf": [
+                {"type": "array", "maxItems": MAX_INTERVENTIONS, "items": InterventionSpec.model_json_schema()},
+                InterventionSpec.model_json_schema(),
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "interventions": {
+                            "type": "array",
+                            "maxItems": MAX_INTERVENTIONS,
+                            "items": InterventionSpec.model_json_schema(),
+                        },
+                        "return_projections": {"type": "boolean"},
+                        "projection_direction": {"type": "string"},
                     },
-                    "return_projections": {"type": "boolean"},
-                    "projection_direction": {"type": "string"},
                 },
-            },
-        ],
-    }),
+            ],
+        }
+    ),
 ]
 
 

@@ -59,7 +59,9 @@ class Settings:
                 raise ServerError(f"{name.replace('_', '-')}: got {getattr(self, name)}, expected more than 0")
         if self.max_queue < 0 or self.grace < 0:
             raise ServerError("max-queue and grace: expected 0 or more")
-        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable() and len(self.api_key) >= 8):
+        if self.api_key is not None and not (
+            self.api_key.isascii() and self.api_key.isprintable() and len(self.api_key) >= 8
+        ):
             raise ServerError("API key: expected at least 8 printable ASCII characters")
         if not is_loopback(self.host) and self.api_key is None:
             raise ServerError(

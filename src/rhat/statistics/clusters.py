@@ -54,8 +54,7 @@ def cluster_mean_difference(
     names, index = np.unique(labels, return_inverse=True)
     if len(names) < 2:
         raise StatisticsError(
-            f"groups: got {len(names)} topic, expected at least 2; "
-            f"use paired_comparison when topics are unknown"
+            f"groups: got {len(names)} topic, expected at least 2; use paired_comparison when topics are unknown"
         )
     from scipy.stats import t
 

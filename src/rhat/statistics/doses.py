@@ -79,9 +79,7 @@ def half_effect_dose(
             f"expected one of each per dose; pass one number as n if all doses share it"
         )
     if len(np.unique(dose)) < len(dose):
-        raise StatisticsError(
-            "half_effect_dose: got a dose twice, expected different doses; pool their prompts"
-        )
+        raise StatisticsError("half_effect_dose: got a dose twice, expected different doses; pool their prompts")
     if rate.min() < 0 or rate.max() > 1:
         raise StatisticsError(
             f"half_effect_dose: got rates from {rate.min():g} to {rate.max():g}, expected shares, 0 to 1; "
@@ -130,9 +128,7 @@ def half_effect_dose(
     )
 
 
-def _monotone(
-    rate: NDArray[np.float64], counts: NDArray[np.float64], increasing: bool
-) -> NDArray[np.float64]:
+def _monotone(rate: NDArray[np.float64], counts: NDArray[np.float64], increasing: bool) -> NDArray[np.float64]:
     from scipy.optimize import isotonic_regression
 
     # Weighted means of 0s or 1s can miss 0 or 1 by rounding, and the bootstrap needs probabilities.

@@ -19,8 +19,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     raw = number_sample(p_values, "p_values")
     if raw.min() < 0 or raw.max() > 1:
         raise StatisticsError(
-            f"holm: got p values from {raw.min():g} to {raw.max():g}, expected 0 to 1; "
-            f"pass p values, not statistics"
+            f"holm: got p values from {raw.min():g} to {raw.max():g}, expected 0 to 1; pass p values, not statistics"
         )
     from statsmodels.stats.multitest import multipletests
 

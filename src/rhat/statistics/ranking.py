@@ -75,9 +75,7 @@ def auroc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Auro
         low = float(beta.ppf(tail, wins, pairs - wins + 1)) if area > 0 else 0.0
         high = float(beta.ppf(1 - tail, wins + 1, pairs - wins)) if area < 1 else 1.0
         method = "disjoint_pairs"
-    return Auroc(
-        estimate=area, low=low, high=high, n=n_pos + n_neg, n_positive=n_pos, n_negative=n_neg, method=method
-    )
+    return Auroc(estimate=area, low=low, high=high, n=n_pos + n_neg, n_positive=n_pos, n_negative=n_neg, method=method)
 
 
 def roc_curve(positive: ArrayLike, negative: ArrayLike) -> RocCurve:

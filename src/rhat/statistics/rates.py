@@ -20,8 +20,7 @@ def wilson(count: int, n: int, level: float = 0.95) -> Interval:
         raise StatisticsError(f"wilson: got n={n}, expected at least one prompt; check the filter")
     if count != int(count) or not 0 <= count <= n:
         raise StatisticsError(
-            f"wilson: got count={count} of n={n}, expected a whole number from 0 to {n}; "
-            f"pass a count, not a rate"
+            f"wilson: got count={count} of n={n}, expected a whole number from 0 to {n}; pass a count, not a rate"
         )
     from statsmodels.stats.proportion import proportion_confint
 

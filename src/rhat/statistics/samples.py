@@ -16,9 +16,7 @@ def number_sample(values: ArrayLike, name: str, at_least: int = 1) -> NDArray[np
     try:
         sample = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise StatisticsError(
-            f"{name}: got {values!r:.80}, expected numbers; pass a list of numbers"
-        ) from error
+        raise StatisticsError(f"{name}: got {values!r:.80}, expected numbers; pass a list of numbers") from error
     if sample.ndim != 1:
         raise StatisticsError(
             f"{name}: got an array of shape {sample.shape}, expected one value per prompt; flatten it first"

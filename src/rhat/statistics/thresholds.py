@@ -53,6 +53,4 @@ def threshold_at_fpr(negative: ArrayLike, fpr: float, level: float = 0.95) -> Ca
     tail = (1 - level) / 2
     low, high = beta.ppf([tail, 1 - tail], above + 1, n - above)
     expected = Interval(estimate=(above + 1) / (n + 1), low=float(low), high=float(high), n=n)
-    return CalibratedThreshold(
-        value=value, target_fpr=float(fpr), above=above, n=n, false_positive_rate=expected
-    )
+    return CalibratedThreshold(value=value, target_fpr=float(fpr), above=above, n=n, false_positive_rate=expected)

@@ -123,7 +123,9 @@ def scale(direction: Direction, prompt: float | None, threshold: float | None) -
             said += f", and {'above' if prompt > threshold else 'not above'} the guard's threshold"
         pointer = f'<span class="rhat-pointer" style="left:{span.percent(prompt):.2f}%"></span>'
         said += "."
-    guard = "" if threshold is None else f'<span class="rhat-threshold" style="left:{span.percent(threshold):.2f}%"></span>'
+    guard = (
+        "" if threshold is None else f'<span class="rhat-threshold" style="left:{span.percent(threshold):.2f}%"></span>'
+    )
     legend = "" if threshold is None else f' <span class="rhat-legend">┊ threshold {number(threshold)}</span>'
     return (
         f'<figure class="rhat-scale"><figcaption>{said}{legend}</figcaption>'

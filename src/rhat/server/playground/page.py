@@ -48,15 +48,28 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
     if service.settings.study is not None:
         _serve_study(app, service.settings.study)
     page = build(service)
-    page.queue(default_concurrency_limit=service.settings.slots, max_size=service.settings.max_queue + 1, api_open=False)
+    page.queue(
+        default_concurrency_limit=service.settings.slots, max_size=service.settings.max_queue + 1, api_open=False
+    )
     return gr.mount_gradio_app(
-        app, page, path="/", footer_links=[], run_history=False, ssr_mode=False, pwa=False, mcp_server=False,
-        enable_monitoring=False, max_file_size="1kb",
+        app,
+        page,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        max_file_size="1kb",
         theme=gr.themes.Base(
-            primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"],
+            primary_hue="blue",
+            neutral_hue="slate",
+            font=["system-ui", "sans-serif"],
             font_mono=["ui-monospace", "monospace"],
         ),
-        css=_file("style.css"), head=_about(service) + f"<script>{_file('script.js')}</script>",
+        css=_file("style.css"),
+        head=_about(service) + f"<script>{_file('script.js')}</script>",
     )
 
 
@@ -89,39 +102,71 @@ def build(service: Service) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Try it"):
                 prompt = gr.Textbox(
-                    label="Prompt", lines=1, max_lines=12, placeholder="Type a prompt and press Enter; Shift+Enter for a new line",
+                    label="Prompt",
+                    lines=1,
+                    max_lines=12,
+                    placeholder="Type a prompt and press Enter; Shift+Enter for a new line",
                     elem_id="rhat-prompt",
                 )
                 with gr.Row(equal_height=False, elem_classes="rhat-settings"):
                     with gr.Column(min_width=280):
                         op = gr.Dropdown(
-                            list(OPERATORS.items()), value="set_projection", label="Operator", elem_id="rhat-op", filterable=False
+                            list(OPERATORS.items()),
+                            value="set_projection",
+                            label="Operator",
+                            elem_id="rhat-op",
+                            filterable=False,
                         )
-                        scope = gr.Dropdown(SCOPES, value="all", label="Tokens (scope)", elem_id="rhat-scope", filterable=False)
+                        scope = gr.Dropdown(
+                            SCOPES, value="all", label="Tokens (scope)", elem_id="rhat-scope", filterable=False
+                        )
                         direction = gr.Dropdown(
-                            list(known), value=first_name, label="Direction", visible=len(known) > 1, filterable=False,
+                            list(known),
+                            value=first_name,
+                            label="Direction",
+                            visible=len(known) > 1,
+                            filterable=False,
                             elem_id="rhat-direction",
                         )
                     with gr.Column(min_width=280):
                         layer = gr.Slider(
-                            0, service.model.n_layers - 1, value=first.layer, step=1, elem_id="rhat-layer",
-                            label=_layer_label(first), precision=0,
+                            0,
+                            service.model.n_layers - 1,
+                            value=first.layer,
+                            step=1,
+                            elem_id="rhat-layer",
+                            label=_layer_label(first),
+                            precision=0,
                         )
                         with gr.Group(elem_id="rhat-target-group"):
                             target = gr.Slider(
-                                span.low, span.high, value=round(first.mean_harmful, 2), step=0.01, elem_id="rhat-target",
+                                span.low,
+                                span.high,
+                                value=round(first.mean_harmful, 2),
+                                step=0.01,
+                                elem_id="rhat-target",
                                 label=LABELS["set_projection"],
                             )
                             marks = gr.HTML(drawing.marks(first), elem_id="rhat-target-marks")
                 with gr.Accordion("More settings", open=False), gr.Row():
                     where = gr.Dropdown(
                         [("The operator's own choice", ""), ("Own layer", "own layer"), ("All layers", "all layers")],
-                        value="", label="Where", filterable=False, elem_id="rhat-where",
+                        value="",
+                        label="Where",
+                        filterable=False,
+                        elem_id="rhat-where",
                     )
-                    when = gr.Dropdown(list(WHEN.items()), value="", label="When", filterable=False, elem_id="rhat-when")
+                    when = gr.Dropdown(
+                        list(WHEN.items()), value="", label="When", filterable=False, elem_id="rhat-when"
+                    )
                     max_tokens = gr.Slider(
-                        1, min(512, service.settings.max_tokens), value=min(96, service.settings.max_tokens), step=1,
-                        label="Most new tokens", elem_id="rhat-max-tokens", precision=0,
+                        1,
+                        min(512, service.settings.max_tokens),
+                        value=min(96, service.settings.max_tokens),
+                        step=1,
+                        label="Most new tokens",
+                        elem_id="rhat-max-tokens",
+                        precision=0,
                     )
                     temperature = gr.Slider(0, 2, value=0, step=0.05, label="Temperature", elem_id="rhat-temperature")
                     seed = gr.Number(value=0, label="Seed", precision=0, elem_id="rhat-seed")
@@ -134,11 +179,15 @@ def build(service: Service) -> gr.Blocks:
                 scale = gr.HTML(_scale(service, first_name, None), elem_id="rhat-scale")
                 with gr.Row(equal_height=False):
                     with gr.Column(min_width=320):
-                        plain = gr.HTML(drawing.answer("Plain", "no intervention", [], "", "", None), elem_id="rhat-plain")
+                        plain = gr.HTML(
+                            drawing.answer("Plain", "no intervention", [], "", "", None), elem_id="rhat-plain"
+                        )
                     with gr.Column(min_width=320):
                         edited = gr.HTML(drawing.answer("Intervened", "", [], "", "", None), elem_id="rhat-edited")
                 gr.HTML(drawing.legend())
-                code = gr.Textbox(label="Copied", lines=2, max_lines=20, interactive=False, visible=True, elem_id="rhat-code")
+                code = gr.Textbox(
+                    label="Copied", lines=2, max_lines=20, interactive=False, visible=True, elem_id="rhat-code"
+                )
             with gr.Tab("Study"):
                 gr.HTML(_figures(service.settings.study), elem_id="rhat-figures")
 
@@ -159,8 +208,14 @@ def build(service: Service) -> gr.Blocks:
             reach = drawing.Range.around(r)
             return (
                 gr.update(value=r.layer, label=_layer_label(r)),
-                gr.update(minimum=reach.low, maximum=reach.high, value=round(r.mean_harmful, 2), label=LABELS.get(operator, "")),
-                drawing.marks(r), _scale(service, name, None),
+                gr.update(
+                    minimum=reach.low,
+                    maximum=reach.high,
+                    value=round(r.mean_harmful, 2),
+                    label=LABELS.get(operator, ""),
+                ),
+                drawing.marks(r),
+                _scale(service, name, None),
             )
 
         def chosen_operator(operator: str) -> tuple[Any, Any]:
@@ -176,7 +231,12 @@ def build(service: Service) -> gr.Blocks:
         page.load(from_link, None, [*inputs, marks, scale], queue=False, **quiet)
         for button, kind in ((link, "link"), (python, "python"), (curl, "curl")):
             button.click(
-                None, inputs, code, js=f"(...values) => window.rhat.copy('{kind}', values)", queue=False, api_visibility="private"
+                None,
+                inputs,
+                code,
+                js=f"(...values) => window.rhat.copy('{kind}', values)",
+                queue=False,
+                api_visibility="private",
             )
     return page
 
@@ -291,8 +351,11 @@ async def answers(service: Service, given: dict[str, Any]) -> AsyncIterator[tupl
             shown = _scale(service, name, None if prompt is None else prompt[0])
             yield shown, sides[0].draw(direction), sides[1].draw(direction)
         log(
-            "playground", id=secrets.token_hex(8), seconds=round(time.monotonic() - began, 3),
-            completion_tokens=sum(side.choice.n_tokens for side in sides), interventions=[part.describe()],
+            "playground",
+            id=secrets.token_hex(8),
+            seconds=round(time.monotonic() - began, 3),
+            completion_tokens=sum(side.choice.n_tokens for side in sides),
+            interventions=[part.describe()],
         )
     except (RhatError, ValueError) as error:
         yield _scale(service, name, None), _problem("Plain", str(error)), _problem("Intervened", str(error))
@@ -325,8 +388,14 @@ def _spec(given: dict[str, Any], name: str) -> InterventionSpec:
     op = given["op"]
     value = None if op == "ablate" else float(given["target"])
     return InterventionSpec(
-        op=op, direction=name, scope=given["scope"], layer=int(given["layer"]), where=given["where"] or None,
-        when=given["when"] or None, threshold=None, target=value if op == "set_projection" else None,
+        op=op,
+        direction=name,
+        scope=given["scope"],
+        layer=int(given["layer"]),
+        where=given["where"] or None,
+        when=given["when"] or None,
+        threshold=None,
+        target=value if op == "set_projection" else None,
         coefficient=value if op in ("add", "subtract") else None,
     )
 
@@ -334,7 +403,12 @@ def _spec(given: dict[str, Any], name: str) -> InterventionSpec:
 def _says(part: Part) -> str:
     said = part.describe()
     value = said.get("target", said.get("coefficient"))
-    words = [said["op"], "" if value is None else f"{drawing.number(value)}", f"at {said['sites']}", f"tokens: {said['scope']}"]
+    words = [
+        said["op"],
+        "" if value is None else f"{drawing.number(value)}",
+        f"at {said['sites']}",
+        f"tokens: {said['scope']}",
+    ]
     return ", ".join(word for word in words if word)
 
 
@@ -353,7 +427,9 @@ def _figures(study: Path | None) -> str:
         return "<p>No study is shown. Start the server with <code>--study FOLDER</code>, the folder of a <code>rhat study</code>.</p>"
     names = sorted(path.name for path in (study / "figures").glob("*.svg"))
     report = (study / "report.html").is_file()
-    whole = '<p><a href="/study/report.html" target="_blank" rel="noopener">Open the whole report</a></p>' if report else ""
+    whole = (
+        '<p><a href="/study/report.html" target="_blank" rel="noopener">Open the whole report</a></p>' if report else ""
+    )
     if not names:
         return f"{whole}<p>{_escape(str(study))} has no figures; draw them with <code>rhat report</code>.</p>"
     shown = "".join(
