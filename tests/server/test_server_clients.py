@@ -212,7 +212,8 @@ def test_conditional_interventions_look_at_the_prompt_first(server, client):
 
     texts = [f"a stone {'and ' * i}" for i in range(6)]
     values = prompt_projections(server.model, server.service.directions.known["r"], server.model.tokenize(texts))
-    threshold = float(sorted(values)[2])
+    # Half-way between two prompts: together and alone their projections differ in the last bit.
+    threshold = float(sorted(values)[2] + sorted(values)[3]) / 2
     applied = []
     for text in texts:
         got = client.chat.completions.create(
