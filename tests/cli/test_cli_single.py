@@ -11,8 +11,9 @@ from rhat.errors import DirectionError
 from rhat.model import load
 from rhat.scoring import RefusalToken
 from rhat.selection import around as module
+from rhat.selection import finding
 from rhat.selection.around import around
-from rhat.selection.finding import Finding
+from rhat.selection.finding import Finding, FindSettings
 from rhat.study import PRESETS
 
 
@@ -70,8 +71,7 @@ def test_it_is_the_given_direction_that_is_used(use, model, direction):
     from rhat.study import EXPERIMENTS, open_lab
 
     prompts = contrast_set()
-    finding = tiny_finding(model, prompts)
-    ours = Finding(**{**vars(finding), "direction": r})
+    ours = Finding(**{**vars(tiny_finding(model, prompts)), "direction": r})
     lab = open_lab(model, prompts, ours, "quick")
     expected = next(f for f in EXPERIMENTS["finders"](lab)["finders"] if f["name"] == "lat")
     assert row["cosine_to_rhat"] == pytest.approx(expected["cosine_to_rhat"], abs=1e-5)
@@ -95,12 +95,12 @@ class TestAround:
         """Half the vocabulary counts as refusal tokens, so that the filter keeps some prompts and drops others."""
         some = tuple(RefusalToken(i, str(i), 0.1, 0.0) for i in range(0, model.text_config.vocab_size, 2))
         counts = {"harmful": 5, "n_harmful": 12}
-        monkeypatch.setattr(module, "_refusal_tokens", lambda *_arguments: (some, counts))
+        monkeypatch.setattr(finding, "_refusal_tokens", lambda *_arguments: (some, counts))
         return some
 
     def test_means_are_those_of_the_prompts_that_behave(self, model, direction, tokens):
         r, prompts = Direction.load(direction), contrast_set()
-        found = around(model, prompts, r)
+        found = around(model, prompts, r, FindSettings(min_kept=(1, 0)))
         assert found.direction is r
         ids = [token.id for token in tokens]
         kept, states = [], []

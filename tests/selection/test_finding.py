@@ -12,7 +12,7 @@ from rhat.errors import StudyError
 from rhat.interventions import Intervention, set_projection
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import choose, find
-from rhat.selection.finding import FindSettings
+from rhat.selection.finding import FindSettings, survey
 from tiny import tiny_tokenizer
 
 SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2))
@@ -40,9 +40,13 @@ def test_it_is_found_and_induces_refusal(model, prompts, exact):
     assert d.mean_harmful > d.mean_harmless
     texts = [p.text for p in prompts.select("harmless", "test")]
     tokens = model.tokenize(texts)
-    plain, treated = refusals(model, tokens), refusals(model, tokens, set_projection(d).edits(model))
+    doing = set_projection(d, scope="prompt").edits(model)  # its vocabulary is too small to be pushed while it writes
+    plain, treated = refusals(model, tokens), refusals(model, tokens, doing)
     assert plain.refused.mean() < 0.2
     assert treated.refused.mean() > plain.refused.mean() + 0.3
+    plan = model.plan(texts)
+    before, after = (last_token_scores(model, plan, exact.token_ids, edits) for edits in (None, doing))
+    assert (after > before).all()
 
 
 def test_a_lazy_search_chooses_what_the_whole_table_gives(model, prompts, exact):

@@ -33,8 +33,8 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 SIDES: tuple[Label, Label] = ("harmful", "harmless")
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    pass
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def survey(
     prompts: ContrastSet,
     settings: FindSettings | None = None,
     *,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     executor: Executor | None = None,
 ) -> Finding:
     """What is needed before choosing: refusal tokens, the prompts on which the model behaves as labelled, their means.
@@ -183,7 +183,7 @@ def find(
     prompts: ContrastSet,
     settings: FindSettings | None = None,
     *,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     executor: Executor | None = None,
 ) -> Finding:
     """Find the refusal direction of a chat model by difference of means and the published selection.
