@@ -183,7 +183,15 @@ class Engine:
         return torch.tensor([own if length is None else length for length in given])
 
     def _plain_logits(self, rows: Sequence[Row]) -> Float[Tensor, "rows vocab"]:
-        """Logits after every row's newest token, running whole left-padded sequences."""
+        """Logits after every row's newest token, running whole left-padded sequences (alike in length, where the model
+        does not take padding)."""
+        by_length: dict[int, list[int]] = {}
+        for index, row in enumerate(rows):
+            by_length.setdefault(len(row.sequence), []).append(index)
+        if len(by_length) > 1 and not self.model.pads:
+            order = torch.tensor([index for members in by_length.values() for index in members])
+            parts = [self._plain_logits([rows[i] for i in members]) for members in by_length.values()]
+            return torch.cat(parts)[order.argsort().to(parts[0].device)]
         ids = torch.tensor([row.request.row for row in rows])
         lengths = torch.tensor([len(row.request.tokens) for row in rows])
         tokens, mask, context = left_padded(self.model, [row.sequence for row in rows], ids, lengths)
