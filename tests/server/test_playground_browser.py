@@ -24,6 +24,7 @@ pytestmark = [
 ]
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><rect width="300" height="200" fill="teal"/></svg>'
 FINISHED = re.compile("finished|stopped")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LONG = 60  # tokens of an answer, if the model does not end it
 
 
@@ -41,7 +42,7 @@ def up(tiny_model, directions, calibrations, tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
         chromium.close()
 

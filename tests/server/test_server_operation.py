@@ -17,6 +17,7 @@ import pytest
 
 from rhat.server import ServerError, Settings
 
+SPECS = [[], {"op": "set_projection", "target": 6.5}, {"op": "ablate"}]
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "a stone"}], "temperature": 0}
 
 
@@ -252,6 +253,48 @@ def test_a_failing_request_harms_no_other(serve, monkeypatch):
     assert httpx.post(f"{up.url}/v1/chat/completions", json={**CHAT, "max_tokens": 5}).status_code == 500
     monkeypatch.setattr(Engine, "step", step)
     assert httpx.post(f"{up.url}/v1/chat/completions", json={**CHAT, "max_tokens": 5}).status_code == 200
+
+
+def test_requests_that_waited_begin_together_and_one_that_fails_fails_alone(serve, monkeypatch):
+    from rhat.generation import Engine
+
+    up = serve(slots=8)
+    sizes = []
+    add, step = Engine.add, Engine.step
+    held = threading.Event()
+
+    def planted(self, requests):
+        sizes.append(len(requests))
+        if any(request.max_new_tokens == 13 for request in requests):
+            raise RuntimeError("planted")
+        return add(self, requests)
+
+    def ask(i, many):
+        body = {**CHAT, "max_tokens": many, "messages": [{"role": "user", "content": f"a stone {i}"}]}
+        return httpx.post(f"{up.url}/v1/chat/completions", json={**body, "rhat": SPECS[i % 3]}, timeout=30)
+
+    alone = [ask(i, 9).json()["choices"][0]["message"]["content"] for i in range(4)]
+    monkeypatch.setattr(Engine, "add", planted)
+    monkeypatch.setattr(Engine, "step", lambda self: (held.wait(20), step(self))[1])
+    got: dict[int, httpx.Response] = {}
+    with stream(up.url, up.model, max_tokens=3) as first:
+        lines = first.iter_lines()
+        next(lines)  # the engine is in a step now, and is held there
+        many = {0: 9, 1: 9, 2: 13, 3: 9}
+        threads = [
+            threading.Thread(target=lambda i=i: got.__setitem__(i, ask(i, many[i])), daemon=True) for i in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        until(lambda: up.service.runner.waiting == 4)
+        held.set()
+        for thread in threads:
+            thread.join(30)
+    assert sizes == [1, 4, 1, 1, 1, 1]
+    assert got[2].status_code == 500
+    for i in (0, 1, 3):
+        assert got[i].json()["choices"][0]["message"]["content"] == alone[i]
+    assert len(set(alone)) > 1
 
 
 def test_logs_say_what_happened_but_not_what_was_said(serve, caplog):

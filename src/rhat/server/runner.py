@@ -140,6 +140,16 @@ class _Live:
     characters: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """A ticket that is about to join: what it asks for, which interventions are on, and the engine's requests."""
+
+    ticket: Ticket
+    asks: tuple[Ask, ...]
+    applied: list[tuple[bool, ...]]
+    requests: list[Request]
+
+
 class Runner:
     """One thread that owns the model. `submit` and `cancel` may be called from any thread."""
 
@@ -234,8 +244,7 @@ class Runner:
                     break
                 self._drop_cancelled(engine)
                 joining = self._joining(engine.free)
-            for ticket in joining:
-                self._attempt(ticket, lambda engine=engine, ticket=ticket: self._join(engine, ticket))
+            self._join(engine, joining)
             try:
                 self._step(engine)
             except Exception as error:
@@ -280,29 +289,56 @@ class Runner:
                 free -= ticket.size
         return taken
 
-    def _attempt(self, ticket: Ticket, do: Any) -> None:
-        """One request's failure is that request's alone."""
-        try:
-            do()
-        except Exception as error:
-            log("request failed", 40, exc_info=True)
-            self._outbox.append((ticket, Failed(_unexpected(error))))
+    def _join(self, engine: Engine, tickets: Sequence[Ticket]) -> None:
+        """Read prompts, and let answers begin: all prompts in one pass. One request's failure is that request's alone."""
+        entries: list[_Entry] = []
+        for ticket in tickets:
+            try:
+                if isinstance(ticket.work, Reading):
+                    self._read(ticket, ticket.work)
+                else:
+                    entries.append(self._entry(ticket, ticket.work))
+            except Exception as error:
+                self._fail(ticket, error)
+        if entries:
+            self._add(engine, entries)
 
-    def _join(self, engine: Engine, ticket: Ticket) -> None:
-        if isinstance(ticket.work, Reading):
-            values = prompt_projections(self.model, ticket.work.direction, ticket.work.prompts)
-            self.metrics.tokens.labels("prompt").inc(ticket.n_prompt_tokens)
-            self._outbox.append((ticket, Read(tuple(values.tolist()))))
+    def _add(self, engine: Engine, entries: Sequence[_Entry]) -> None:
+        try:
+            rows = engine.add([request for entry in entries for request in entry.requests])
+        except Exception as error:
+            if len(entries) == 1:
+                self._fail(entries[0].ticket, error)
+                return
+            for entry in entries:  # whose fault it is shows when each is tried alone
+                self._add(engine, [entry])
             return
-        applied = self._gates(ticket.work)
+        for entry in entries:
+            self._begin(entry, rows[: len(entry.requests)])
+            del rows[: len(entry.requests)]
+
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
+        log("request failed", 40, exc_info=True)
+        self._outbox.append((ticket, Failed(_unexpected(error))))
+
+    def _read(self, ticket: Ticket, work: Reading) -> None:
+        values = prompt_projections(self.model, work.direction, work.prompts)
+        self.metrics.tokens.labels("prompt").inc(ticket.n_prompt_tokens)
+        self._outbox.append((ticket, Read(tuple(values.tolist()))))
+
+    def _entry(self, ticket: Ticket, asks: tuple[Ask, ...]) -> _Entry:
+        applied = self._gates(asks)
         requests = [
             replace(ask.request, edits=self._edits_of([p for p, on in zip(ask.parts, ons, strict=True) if on]))
-            for ask, ons in zip(ticket.work, applied, strict=True)
+            for ask, ons in zip(asks, applied, strict=True)
         ]
-        rows = engine.add(requests)
+        return _Entry(ticket, asks, applied, requests)
+
+    def _begin(self, entry: _Entry, rows: Sequence[Row]) -> None:
+        ticket = entry.ticket
         self.metrics.tokens.labels("prompt").inc(ticket.n_prompt_tokens)
         self.metrics.first_token.observe(time.monotonic() - ticket.arrived)
-        for index, (row, ask, ons) in enumerate(zip(rows, ticket.work, applied, strict=True)):
+        for index, (row, ask, ons) in enumerate(zip(rows, entry.asks, entry.applied, strict=True)):
             for part, on in zip(ask.parts, ons, strict=True):
                 if on:
                     self.metrics.interventions.labels(part.intervention.op).inc()
