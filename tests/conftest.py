@@ -9,7 +9,10 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-torch.set_num_threads(1)  # on shared cores two threads wait for one another: the tiny models take twenty times as long
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # on shared cores threads wait for one another: tiny models take twenty times as long
+    torch.set_num_threads(1)
 
 # Where tensors are; elsewhere annotations such as numpy's ArrayLike mean more than a runtime checker knows.
 TENSORS = ("capture", "directions", "generation", "heads", "interventions", "model", "scoring", "selection", "study")

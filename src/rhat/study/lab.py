@@ -70,13 +70,14 @@ class Measurement:
 class Lab:
     """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
 
+    given     the direction to study; None only where nothing was found and nothing that needs one is run
     executor  who runs prompts: `score`, `measure`, `measure_dealt` and `activations` go through it
     """
 
     model: ChatModel
     prompts: ContrastSet
     finding: Finding
-    direction: Direction
+    given: Direction | None
     sizes: Preset
     seed: int = 0
     margin: float = 0.10
@@ -92,6 +93,13 @@ class Lab:
     def test(self, label: Label, n: int | None = None) -> tuple[Prompt, ...]:
         """The first n test prompts of a label; none of them took part in finding or choosing r̂."""
         return self.prompts.select(label, "test", n)  # type: ignore[arg-type]
+
+    @property
+    def direction(self) -> Direction:
+        """r̂, the direction that is studied."""
+        if self.given is None:
+            raise StudyError(f"no direction to study: {self.finding.sentence}")
+        return self.given
 
     @property
     def means(self) -> Means:

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rhat import model as models
 from rhat.artifacts import results as contract
-from rhat.directions import Direction
 from rhat.errors import ArtifactError, StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import set_projection
@@ -183,8 +182,7 @@ def run(
 def _lab(
     config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding, progress: Progress, executor: Executor
 ) -> Lab:
-    direction = cast(Direction, finding.direction)  # None only where no experiment that needs it is run
-    return Lab(model, prompts, finding, direction, config.sizes, config.seed, config.margin, progress, executor)
+    return Lab(model, prompts, finding, finding.direction, config.sizes, config.seed, config.margin, progress, executor)
 
 
 def _claim(out: Path, stages: Stages, config: StudyConfig) -> None:

@@ -1,0 +1,114 @@
+"""A study that is interrupted, or that meets a full disk, on a tiny model that was taught to refuse."""
+
+import errno
+import json
+
+import pytest
+
+from labs import contrast_set
+from refusing import refusing_folder
+from rhat.artifacts import results as contract
+from rhat.errors import ArtifactError
+from rhat.study import StudyConfig, run, stages
+
+ONLY = ("setting", "ablating", "projections")
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    files = {}
+    for label in ("harmful", "harmless"):
+        files[label] = str(folder / f"{label}.jsonl")
+        rows = [{"prompt": p.text, "split": p.split} for p in contrast_set(13).prompts if p.label == label]
+        (folder / f"{label}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return {
+        "model": str(refusing_folder(folder / "model")),
+        "preset": "quick",
+        "only": ONLY,
+        "dtype": "float64",
+        **files,
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(arguments, tmp_path_factory):
+    """The same study in one go."""
+    return run(StudyConfig(**arguments, out=tmp_path_factory.mktemp("whole") / "run"))
+
+
+def same(one, other):
+    for kind in ("outcome", "direction", "candidates", "rates", "comparisons", "primary", "projections"):
+        assert one[kind] == other[kind], kind
+
+
+def test_what_was_interrupted_goes_on(arguments, whole, tmp_path):
+    config = StudyConfig(**arguments, out=tmp_path / "run")
+    seen = []
+
+    def interrupt(stage, _done, _total):
+        seen.append(stage)
+        if stage == "ablating":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, progress=interrupt)
+    kept = {path.name for path in (tmp_path / "run" / "stages").iterdir()}
+    assert {"find.json", "setting.json"} <= kept
+    assert "ablating.json" not in kept
+    assert not (tmp_path / "run" / "results.json").exists()
+    again = []
+    same(whole, run(config, progress=lambda stage, _done, _total: again.append(stage)))
+    assert "induce scores" in seen
+    assert "induce scores" not in again
+    assert "setting" not in again
+    assert "ablating" in again
+
+
+def test_a_disk_that_fills_up_keeps_what_is_finished(arguments, whole, tmp_path, monkeypatch):
+    config = StudyConfig(**arguments, out=tmp_path / "run")
+    plain = stages.os.replace
+
+    def full(source, target):
+        if str(target).endswith("ablating.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return plain(source, target)
+
+    monkeypatch.setattr(stages.os, "replace", full)
+    with pytest.raises(
+        ArtifactError, match=r"ablating\.json: cannot be written \(No space left on device\); free space"
+    ):
+        run(config)
+    left = sorted(path.name for path in (tmp_path / "run" / "stages").iterdir())
+    assert left == ["find.json", "means.safetensors", "setting.json", "study.json"]  # and no half-written file
+    monkeypatch.setattr(stages.os, "replace", plain)
+    same(whole, run(config))
+
+
+def test_a_stage_cut_short_is_run_again(arguments, whole, tmp_path):
+    config = StudyConfig(**arguments, out=tmp_path / "run")
+    run(config)
+    stage = tmp_path / "run" / "stages" / "setting.json"
+    stage.write_text(stage.read_text()[:100])
+    (tmp_path / "run" / "stages" / "means.safetensors").write_bytes(b"short")
+    same(whole, run(config))
+
+
+def test_results_satisfy_the_contract(whole):
+    contract.check(whole)
+
+
+def test_too_few_prompts_say_how_many_would_do(whole):
+    assert whole["power"]
+    for row in whole["power"]:
+        assert row["n"] == 13
+        assert row["prompts_needed"] > row["n"]
+
+
+def test_too_few_kept_prompts_is_a_result(arguments, tmp_path):
+    """Harmful and harmless exchanged: the model behaves as labelled on none."""
+    exchanged = arguments | {"harmful": arguments["harmless"], "harmless": arguments["harmful"]}
+    done = run(StudyConfig(**exchanged, out=tmp_path / "run"))
+    assert done["outcome"] == "no_refusal"
+    assert "direction" not in done
+    contract.check(done)
