@@ -43,7 +43,8 @@ class FindSettings:
 
     validation        prompts of each label that score candidates
     token_prompts     training prompts of each label from which refusal tokens are found
-    min_kept          least prompts of each label and split that the behaviour filter must leave (train, validation)
+    min_kept          least prompts of each label and split that the behaviour filter must leave (train, validation);
+                      a quarter of them where few were given
     race              harmless validation prompts after which a candidate that is plainly below the induce threshold is
                       not finished (its 99.9 % interval does not reach it); 0: finish every candidate
     all_kl            measure every score of every candidate: no race, and KL not only until the choice is known
@@ -153,16 +154,16 @@ def survey(
     moments, kept = _moments(model, given, ids, progress, executor)
     clock.lap("activations")
     counts = _counts(given, kept)
-    short = [
-        f"{split} {label}: {len(kept[split][label])} kept of {len(given[split][label])}"
-        for split, least in zip(("train", "validation"), settings.min_kept, strict=True)
-        for label in ("harmful", "harmless")
-        if len(kept[split][label]) < min(least, len(given[split][label]))
-    ]
+    short = []
+    for split, least in zip(("train", "validation"), settings.min_kept, strict=True):
+        for label in SIDES:
+            have, of = len(kept[split][label]), len(given[split][label])
+            needed = min(least, -(-of // 4))
+            if have < needed:
+                short.append(f"{split} {label}: {have} kept of {of}, {needed} needed")
     if short:
         sentence = (
-            f"{model.name} does not behave as labelled on enough prompts ({'; '.join(short)}; at least "
-            f"{settings.min_kept[0]} in train and {settings.min_kept[1]} in validation are needed), so r̂ would mean little"
+            f"{model.name} does not behave as labelled on enough prompts ({'; '.join(short)}), so r̂ would mean little"
         )
         return Finding("no_refusal", sentence, None, (), tokens, counts, timings=tuple(clock.stages), kept=kept)
     return Finding(
