@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -11,12 +11,10 @@ from torch import Tensor
 from rhat.capture.moments import gather_positions
 from rhat.errors import SiteError
 from rhat.model.chat import ChatModel
-from rhat.model.forward import Plan, last_logits
+from rhat.model.forward import Plan, last_logits, run_until
 from rhat.model.positions import TokenContext
-from rhat.model.tap import Edits, Read, merge
+from rhat.model.tap import Edit, Edits, Read, merge
 from rhat.sites import Site
-
-Batch = tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"], dict[Site, Float[Tensor, "rows k d"]]]
 
 
 def _columns(context: TokenContext, positions: Sequence[int]) -> Int[Tensor, "rows k"]:
@@ -48,6 +46,28 @@ def capture(
     Raises:
         SiteError: if a site or position is not there.
     """
+    held, readers = _readers(sites, positions)
+    for rows, logits in last_logits(model, plan, merge(edits or {}, readers)):
+        visit(rows, logits, dict(held))
+        held.clear()
+
+
+def captured(
+    model: ChatModel, plan: Plan, sites: Sequence[Site], positions: Sequence[int], edits: Edits | None = None
+) -> Iterator[tuple[Int[Tensor, " rows"], dict[Site, Float[Tensor, "rows k d"]]]]:
+    """The same without logits, batch by batch: (which prompts, {site: [rows, k, d]}). Nothing above the sites is run.
+
+    Raises:
+        SiteError: if a site or position is not there.
+    """
+    held, readers = _readers(sites, positions)
+    for rows in run_until(model, plan, merge(edits or {}, readers), _end(sites)):
+        yield rows, dict(held)
+        held.clear()
+
+
+def _readers(sites: Sequence[Site], positions: Sequence[int]) -> tuple[dict[Site, Tensor], dict[Site, Edit]]:
+    """Edits that only read, and where they put what they read of a batch."""
     held: dict[Site, Tensor] = {}
 
     def reader(site: Site) -> Read:
@@ -57,9 +77,12 @@ def capture(
 
         return Read(keep)
 
-    for rows, logits in last_logits(model, plan, merge(edits or {}, {site: reader(site) for site in sites})):
-        visit(rows, logits, dict(held))
-        held.clear()
+    return held, {site: reader(site) for site in sites}
+
+
+def _end(sites: Sequence[Site]) -> int:
+    """The first block that need not run for these sites to be read."""
+    return max(site.layer if site.kind == "resid_pre" else site.layer + 1 for site in sites)
 
 
 def capture_all_tokens(
@@ -81,6 +104,6 @@ def capture_all_tokens(
             else:
                 found[row] = torch.cat([*prefix, value[real]])
 
-    for _ in last_logits(model, plan, merge(edits or {}, {site: Read(keep)})):
+    for _ in run_until(model, plan, merge(edits or {}, {site: Read(keep)}), _end([site])):
         pass
     return [found[i] for i in range(len(plan))]

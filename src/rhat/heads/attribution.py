@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rhat.capture import Moments, capture
+from rhat.capture import Moments, captured
 from rhat.directions import Direction
 from rhat.errors import SiteError
 from rhat.model.chat import ChatModel
@@ -76,12 +76,10 @@ def attribute(
     n_heads = model.layout.n_heads
     sides = []
     for index, prompts in enumerate((harmful, harmless)):
-        parts: list[Moments] = []
-
-        def visit(rows, _logits, found, parts=parts):
-            parts.append(Moments.of(torch.stack([found[site][:, 0].cpu() for site in sites], 1)))
-
-        capture(model, model.plan(prompts), sites, [position], visit)
+        parts = [
+            Moments.of(torch.stack([found[site][:, 0].cpu() for site in sites], 1))
+            for _, found in captured(model, model.plan(prompts), sites, [position])
+        ]
         total = parts[0]
         for part in parts[1:]:
             total = total + part

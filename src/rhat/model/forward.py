@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -194,34 +194,23 @@ def head(model: ChatModel, hidden: Float[Tensor, "rows d_model"]) -> Float[Tenso
 
 
 @contextmanager
-def _resumed(model: ChatModel, start: int, residual: Tensor | None) -> Iterator[None]:
-    """Skip the blocks below `start`; the last of them hands `residual` on."""
-    if start == 0 or residual is None:
-        yield
-        return
+def _part(model: ChatModel, start: int, residual: Tensor | None, stop: int) -> Iterator[None]:
+    """Run only the blocks from `start` to before `stop`: the one below hands `residual` on, those above what they are given."""
     layout = model.layout
     wrap = (lambda x: (x,)) if layout.tuple_output else (lambda x: x)
 
-    def hand_on(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+    def hand_in(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
         return wrap(residual)
 
-    with _Many([_replaced(layout.parts[i].block, hand_on) for i in range(start)]):
+    def hand_on(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+        return wrap(hidden_states)
+
+    below = range(start) if residual is not None else ()
+    skipped = [(i, hand_in) for i in below] + [(i, hand_on) for i in range(stop, layout.n_layers)]
+    with ExitStack() as stack:
+        for i, instead in skipped:
+            stack.enter_context(_replaced(layout.parts[i].block, instead))
         yield
-
-
-class _Many:
-    """Several context managers as one."""
-
-    def __init__(self, managers: list[Any]) -> None:
-        self.managers = managers
-
-    def __enter__(self) -> None:
-        for manager in self.managers:
-            manager.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        for manager in reversed(self.managers):
-            manager.__exit__(*error)
 
 
 def run_decoder(
@@ -264,13 +253,13 @@ def _touches_prefix(edits: Edits, the_plan: Plan) -> bool:
 
 
 def _run_prefix(
-    model: ChatModel, the_plan: Plan, edits: Edits, start: int = 0, base: Base | None = None
+    model: ChatModel, the_plan: Plan, edits: Edits, start: int = 0, base: Base | None = None, stop: int = NEVER
 ) -> list[KeyValue | None]:
-    """Keys and values of the shared prefix under `edits`, running only the blocks from `start` on."""
+    """Keys and values of the shared prefix under `edits`, running only the blocks from `start` to before `stop`."""
     cache = prefix_cache(None, 0, model.layout.n_layers)
     context = the_plan.prefix_context()
     residual = base.prefix_residuals.get(start) if base else None
-    with declared(context), _resumed(model, start, residual), tap(model.hf, model.layout, edits):
+    with declared(context), _part(model, start, residual, stop), tap(model.hf, model.layout, edits):
         run_decoder(model, the_plan.prefix, context.positions, the_plan.prefix_length, cache)
     new = taken(cache)
     if base is not None and base.prefix_kv is not None:
@@ -327,41 +316,47 @@ class Prefilled:
 
 
 def prefill(
-    model: ChatModel, the_plan: Plan, edits: Edits | None = None, base: Base | None = None
+    model: ChatModel, the_plan: Plan, edits: Edits | None = None, base: Base | None = None, stop: int = NEVER
 ) -> Iterator[Prefilled]:
     """Run every batch of a plan under `edits`, fast; yields batches as they are done.
 
-    With `base` the run starts at the highest kept layer that no edit precedes.
+    With `base` the run starts at the highest kept layer that no edit precedes. With `stop` it ends at the input of that
+    block, and the hidden states that are yielded mean nothing.
     """
     edits = edits or {}
     n_layers = model.layout.n_layers
     begin = min(first_layer(edits), n_layers - 1)
     base = None if tapped(model.hf) else base  # an intervention is on: what the plain model computed does not hold
     start = base.start(begin) if base is not None else 0
-    with torch.no_grad():
-        prefix_kv = None
+    prefix_kv = None
+    with torch.no_grad():  # never across a yield: who takes the batches has a grad mode of their own
         if the_plan.prefix_length:
             if base is not None and base.prefix_kv is not None and not _touches_prefix(edits, the_plan):
                 prefix_kv = base.prefix_kv
-                _read_prefix(model, the_plan, edits)
+                _read_prefix(model, the_plan, edits, stop)
             else:
-                prefix_kv = _run_prefix(model, the_plan, edits, start, base)
-        for index, batch in enumerate(the_plan.batches):
-            cache = prefix_cache(prefix_kv, the_plan.prefix_length, n_layers)
-            residual = base.residuals[index].get(start) if base is not None and start else None
-            with declared(batch.context), _resumed(model, start, residual), tap(model.hf, model.layout, edits):
-                hidden = _run_batch(model, the_plan, batch, cache)
+                prefix_kv = _run_prefix(model, the_plan, edits, start, base, stop)
+    for index, batch in enumerate(the_plan.batches):
+        cache = prefix_cache(prefix_kv, the_plan.prefix_length, n_layers)
+        residual = base.residuals[index].get(start) if base is not None and start else None
+        with (
+            torch.no_grad(),
+            declared(batch.context),
+            _part(model, start, residual, stop),
+            tap(model.hf, model.layout, edits),
+        ):
+            hidden = _run_batch(model, the_plan, batch, cache)
             last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths - 1]
-            new = taken(cache)
-            if base is not None and base.suffix_kv:
-                new = [base.suffix_kv[index][i] if kv is None else kv for i, kv in enumerate(new)]
-            yield Prefilled(index, batch, last, prefix_kv, new)
+        new = taken(cache)
+        if base is not None and base.suffix_kv:
+            new = [base.suffix_kv[index][i] if kv is None else kv for i, kv in enumerate(new)]
+        yield Prefilled(index, batch, last, prefix_kv, new)
 
 
-def _read_prefix(model: ChatModel, the_plan: Plan, edits: Edits) -> None:
+def _read_prefix(model: ChatModel, the_plan: Plan, edits: Edits, stop: int) -> None:
     """Readers must see the prefix even when it need not be run for the edits' sake."""
     if any(edit.first_position(NEVER, NEVER) == NEVER and isinstance(edit, Read) for edit in edits.values()):
-        _run_prefix(model, the_plan, edits)
+        _run_prefix(model, the_plan, edits, stop=stop)
 
 
 def last_logits(
@@ -377,7 +372,21 @@ def last_logits(
         return
     for done in prefill(model, the_plan, edits, base):
         with torch.no_grad():
-            yield done.batch.rows, head(model, done.hidden)
+            logits = head(model, done.hidden)
+        yield done.batch.rows, logits
+
+
+def run_until(model: ChatModel, the_plan: Plan, edits: Edits, stop: int) -> Iterator[Int[Tensor, " rows"]]:
+    """Run every batch for what `edits` read and no further than the input of block `stop`; yields which prompts ran.
+
+    The plain path, where it is taken, runs to the end.
+    """
+    if slow() or not model.fast:
+        for rows, _ in plain_last_logits(model, the_plan, edits):
+            yield rows
+        return
+    for done in prefill(model, the_plan, edits, stop=stop):
+        yield done.batch.rows
 
 
 def plain_last_logits(

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from rhat.errors import ModelError
+from rhat.model.allocator import keep_freed_memory
 from rhat.model.catalogue import CATALOGUE, DEFAULT, Progress, cache_folder, download, sha256_of
 from rhat.model.chat import ChatModel
 from rhat.model.layout import discover
@@ -110,6 +111,7 @@ def _wrap(
     template = make_template(tokenizer, name, chat_template, system)
     for parameter in hf.parameters():
         parameter.requires_grad_(False)
+    keep_freed_memory()
     return ChatModel(hf, tokenizer, name, identity, weight_format, discover(hf), template)
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rhat.capture import Moments, capture
+from rhat.capture import Moments, capture, captured
 from rhat.executor import Worker
 from rhat.generation import Completion
 from rhat.model.chat import ChatModel
@@ -229,11 +229,10 @@ def read(worker: Worker, asked: Reading, batches: range) -> tuple[Int[Tensor, " 
     rows: list[Tensor] = []
     found: list[Tensor] = []
 
-    def visit(which: Tensor, _logits: Tensor, at: Mapping[Site, Tensor]) -> None:
+    some = planned(worker, asked.prompts, batches)
+    for which, at in captured(worker.model, some, sites, [asked.position], asked.edits):
         rows.append(which.cpu())
         found.append(torch.stack([at[site][:, 0].float().cpu() for site in sites], 1))
-
-    capture(worker.model, planned(worker, asked.prompts, batches), sites, [asked.position], visit, asked.edits)
     return torch.cat(rows), torch.cat(found)
 
 

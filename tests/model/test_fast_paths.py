@@ -1,0 +1,404 @@
+"""Every fast path equals the slow one: to 1e-9 relative in float64 on tiny models, within stated bounds in bf16 on the real one.
+
+Logits, resumed runs and tokens of every family are in test_families.py; here is what is built on them, and the parts of the
+fast path one by one.
+"""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import rhat
+from labs import contrast_set
+from refusing import refusing_hf
+from rhat.capture import Moments, capture, capture_all_tokens, captured
+from rhat.directions import Direction
+from rhat.generation.engine import Engine, Request
+from rhat.heads import attribute
+from rhat.interventions import Intervention
+from rhat.model import forward, keep_base, last_logits
+from rhat.model.allocator import keep_freed_memory
+from rhat.model.forward import plain_forward
+from rhat.model.forward import plan as lay_out
+from rhat.scoring import last_token_scores, refusals
+from rhat.selection import find
+from rhat.selection.finding import FindSettings
+from rhat.sites import Site
+from tiny import FAMILIES, tiny_chat_model, tiny_tokenizer
+
+N_LAYERS = 3
+EXACT = 1e-9
+# Grouped queries, windows, two kinds of layers, experts, parallel blocks, scaled residuals, learned positions, alibi.
+FAST = ("qwen2", "gemma3", "mixtral", "phi", "granite", "gpt2", "bloom", "olmo2")
+PROMPTS = (
+    "Why is the river so wide today, and where does it end?",
+    "Go",
+    "Tell me the time",
+    "Paint the door of the old mill",
+    "Why not?",
+    "Tell me the name of the tallest of them all",
+)
+
+
+@pytest.fixture(scope="module", params=FAST)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family):
+    model = tiny_chat_model(family, N_LAYERS)
+    assert model.fast
+    assert FAMILIES[family].tolerance == EXACT
+    return model
+
+
+@pytest.fixture(scope="module")
+def unit(model):
+    vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(3))
+    return vector / vector.norm()
+
+
+@pytest.fixture
+def slowly(monkeypatch):
+    """Call a function on the plain path, and make sure that nothing of the fast one is used."""
+
+    def call(function, *args, **kwargs):
+        with monkeypatch.context() as patch:
+            patch.setenv("RHAT_SLOW", "1")
+            for name in ("prefill", "run_decoder", "prefix_cache"):
+                patch.setattr(forward, name, never)
+            patch.setattr(Engine, "_prefill", never)
+            patch.setattr(Engine, "_decoded", never)
+            return function(*args, **kwargs)
+
+    return call
+
+
+def never(*_args, **_kwargs):
+    raise AssertionError("the fast path was taken")
+
+
+def relative(got, truth):
+    return float((got - truth).norm() / truth.norm())
+
+
+def in_order(batches):
+    rows = {}
+    for which, values in batches:
+        rows.update(zip(which.tolist(), values, strict=True))
+    return torch.stack([rows[i] for i in range(len(PROMPTS))])
+
+
+def edited(model, unit):
+    return Intervention("set_projection", unit, 1, 4.0).edits(model)
+
+
+class TestParts:
+    """Each part alone: switched off, the numbers stay."""
+
+    @pytest.fixture
+    def alone(self, model, unit):
+        """Logits after each prompt run whole and by itself, every position's logits computed."""
+        edits = edited(model, unit)
+        return torch.cat(
+            [plain_forward(model, [p], torch.tensor([i]), edits) for i, p in enumerate(model.tokenize(PROMPTS))]
+        )
+
+    @pytest.mark.parametrize(
+        "layout",
+        [
+            {"share_prefix": True},
+            {"share_prefix": False},
+            {"max_rows": 1},
+            {"max_rows": 2},
+            {"max_tokens": 60},
+            {"max_tokens": 60, "share_prefix": False},
+        ],
+        ids=str,
+    )
+    def test_prefix_and_batches_make_no_difference(self, model, unit, alone, layout):
+        plan = lay_out(model.tokenize(PROMPTS), model.template_length, **layout)
+        assert bool(plan.prefix_length) == layout.get("share_prefix", True)
+        assert (len(plan.batches) > 1) == ("max_rows" in layout or "max_tokens" in layout)
+        assert relative(in_order(last_logits(model, plan, edited(model, unit))), alone) < EXACT
+
+    def test_the_head_sees_the_last_position_only_and_says_what_all_positions_say(
+        self, model, unit, alone, monkeypatch
+    ):
+        seen = []
+        real = forward.head
+
+        def watched(model, hidden):
+            seen.append(tuple(hidden.shape))
+            return real(model, hidden)
+
+        monkeypatch.setattr(forward, "head", watched)
+        found = in_order(last_logits(model, model.plan(PROMPTS), edited(model, unit)))
+        assert seen == [(len(PROMPTS), model.d_model)]
+        assert relative(found, alone) < EXACT
+
+    @pytest.mark.parametrize("op", ["set_projection", "add", "ablate"])
+    def test_resuming_at_each_layer(self, model, unit, op):
+        plan = model.plan(PROMPTS, max_rows=4)
+        base = keep_base(model, plan, range(N_LAYERS))
+        for layer in range(N_LAYERS):
+            edits = Intervention(op, unit, layer, 4.0).edits(model)
+            tokens = model.tokenize(PROMPTS)
+            whole = torch.cat([plain_forward(model, [p], torch.tensor([i]), edits) for i, p in enumerate(tokens)])
+            assert relative(in_order(last_logits(model, plan, edits, base)), whole) < EXACT, layer
+
+    def test_what_resuming_leaves_to_a_decoder_is_whole(self, model, unit):
+        """Keys and values of blocks that were not run again come from the kept run."""
+        plan = model.plan(PROMPTS, max_rows=4)
+        edits = Intervention("add", unit, 2, 4.0).edits(model)
+        resumed = forward.prefill(model, plan, edits, keep_base(model, plan, [2], keep_kv=True))
+        for whole, part in zip(forward.prefill(model, plan, edits), resumed, strict=True):
+            for kind in ("prefix_kv", "new_kv"):
+                for ours, theirs in zip(getattr(part, kind), getattr(whole, kind), strict=True):
+                    for a, b in zip(ours, theirs, strict=True):
+                        torch.testing.assert_close(a, b, rtol=EXACT, atol=1e-12)
+
+
+class TestCapture:
+    def test_moments_are_those_of_whole_prompts(self, model, unit, slowly):
+        sites = [Site(kind, layer) for kind in ("resid_pre", "attn_out", "mlp_out", "head_out") for layer in (0, 1)]
+
+        def moments():
+            parts = {site: [] for site in sites}
+
+            def visit(_rows, _logits, found):
+                for site in sites:
+                    parts[site].append(Moments.of(found[site]))
+
+            capture(model, model.plan(PROMPTS, max_rows=4), sites, [-3, -1], visit, edited(model, unit))
+            return {site: sum(some[1:], some[0]) for site, some in parts.items()}
+
+        fast, slow = moments(), slowly(moments)
+        for site in sites:
+            assert fast[site].count == slow[site].count == len(PROMPTS)
+            assert relative(fast[site].mean, slow[site].mean) < EXACT, site
+            assert relative(fast[site].squares, slow[site].squares) < EXACT, site
+
+    @pytest.mark.parametrize("sites", [["resid_pre.0"], ["resid_pre.1"], ["mlp_out.1", "resid_pre.0"], ["resid_pre.2"]])
+    def test_reading_ends_at_the_last_site_and_reads_the_same(self, model, unit, slowly, sites):
+        sites = [Site.parse(text) for text in sites]
+        end = max(site.layer + (site.kind != "resid_pre") for site in sites)
+
+        def read():
+            batches = captured(model, model.plan(PROMPTS, max_rows=4), sites, [-2, -1], edited(model, unit))
+            found = [(rows, torch.cat([at[site].flatten(1) for site in sites], 1)) for rows, at in batches]
+            return in_order(found)
+
+        ran = []
+        hooks = [
+            parts.attention.register_forward_pre_hook(lambda *_, i=i: ran.append(i))
+            for i, parts in enumerate(model.layout.parts)
+        ]
+        try:
+            fast = read()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        assert set(ran) == set(range(end)), "blocks above the sites were run"
+        assert relative(fast, slowly(read)) < EXACT
+        assert relative(fast, read()) == 0
+        after = in_order(last_logits(model, model.plan(PROMPTS)))  # and the model is whole again
+        assert relative(after, slowly(lambda: in_order(last_logits(model, model.plan(PROMPTS))))) < EXACT
+
+    def test_projections_of_every_token(self, model, unit, slowly):
+        def read():
+            return capture_all_tokens(model, model.plan(PROMPTS), Site("resid_pre", 2), unit, edited(model, unit))
+
+        for fast, slow, tokens in zip(read(), slowly(read), model.tokenize(PROMPTS), strict=True):
+            assert len(fast) == len(tokens)
+            assert relative(fast, slow) < EXACT
+
+    def test_who_takes_batches_keeps_their_grad_mode(self, model):
+        """Also where two runs are taken in turn, or one is left half done."""
+        plan = model.plan(PROMPTS, max_rows=2)
+        for _ in zip(last_logits(model, plan), last_logits(model, plan), strict=True):
+            assert torch.is_grad_enabled()
+        half = last_logits(model, plan)
+        next(half)
+        assert torch.is_grad_enabled()
+
+    def test_attribution_to_heads(self, model, unit, slowly):
+        def found():
+            return attribute(model, Direction(unit, Site("resid_pre", 2), -1, 1.0, 0.0, 0.0), PROMPTS[:3], PROMPTS[3:])
+
+        fast, slow = found(), slowly(found)
+        assert relative(fast.contributions, slow.contributions) < 1e-8  # a difference of means: one digit is lost
+        assert relative(fast.harmful, slow.harmful) < EXACT
+
+
+class TestDecoding:
+    def test_logits_of_every_step_while_rows_leave_and_join(self, model, unit, slowly):
+        prompts = model.tokenize(PROMPTS)
+        lengths = (1, 5, 3, 4, 2, 5)
+
+        def logits():
+            """(row, step) → logits, the batch three rows wide, so that rows take the places of those that left."""
+            seen = {}
+
+            def choose(logits, rows):
+                for row, values in zip(rows, logits, strict=True):
+                    seen[row.request.row, len(row.said)] = values.clone()
+                return logits.argmax(-1)
+
+            engine = Engine(model, edits=edited(model, unit), n_slots=3, max_length=96, choose=choose)
+            waiting = [
+                Request(tuple(p), n, row=i, ignore_eos=True)
+                for i, (p, n) in enumerate(zip(prompts, lengths, strict=True))
+            ]
+            while waiting or engine.rows:
+                now, waiting = waiting[: engine.free], waiting[engine.free :]
+                engine.add(now)
+                engine.step()
+            return seen
+
+        fast, slow = logits(), slowly(logits)
+        assert set(fast) == set(slow) == {(row, step) for row, n in enumerate(lengths) for step in range(n)}
+        for at, values in fast.items():
+            assert relative(values, slow[at]) < EXACT, at
+
+    def test_stopping_at_the_verdict_says_a_beginning_of_the_whole(self, model, unit, slowly):
+        prompts, edits = model.tokenize(PROMPTS), edited(model, unit)
+
+        def run(early):
+            return refusals(model, prompts, edits, max_new_tokens=6, stop_early=early)
+
+        stopped, whole = run(True), slowly(run, False)
+        assert stopped.verdicts == whole.verdicts
+        for a, b in zip(stopped.completions, whole.completions, strict=True):
+            assert a.tokens == b.tokens[: len(a.tokens)]
+
+
+class TestFinding:
+    """The whole search, on a model that refuses."""
+
+    SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2), all_kl=True)
+
+    @pytest.fixture(scope="class")
+    def model(self):
+        return rhat.load((refusing_hf().double(), tiny_tokenizer()))
+
+    def test_every_score_of_every_candidate(self, model, slowly):
+        prompts = contrast_set(per_split=13)
+        fast, slow = find(model, prompts, self.SETTINGS), slowly(find, model, prompts, self.SETTINGS)
+        assert fast.outcome == slow.outcome
+        assert fast.token_ids == slow.token_ids
+        assert fast.kept == slow.kept
+        assert relative(fast.means.difference, slow.means.difference) < EXACT
+        assert (fast.direction.site, fast.direction.position) == (slow.direction.site, slow.direction.position)
+        compared = 0
+        for ours, theirs in zip(fast.candidates, slow.candidates, strict=True):
+            assert ours.keys() == theirs.keys()
+            for name, value in ours.items():
+                if isinstance(value, float):
+                    # directions are float32: where means differ in their last digits, so may theirs
+                    assert value == pytest.approx(theirs[name], rel=1e-6, abs=1e-6), (ours, name)
+                    compared += 1
+                else:
+                    assert value == theirs[name], (ours, name)
+        assert compared > 50
+
+    def test_a_verdict_ends_a_row_early_and_stays(self, model, slowly):
+        tokens = model.tokenize([p.text for p in contrast_set().select("harmful", "test")])
+        early, whole = refusals(model, tokens), slowly(refusals, model, tokens, stop_early=False)
+        assert early.verdicts == whole.verdicts
+        assert early.refused.all()
+        assert sum(len(c.tokens) for c in early.completions) < sum(len(c.tokens) for c in whole.completions)
+
+
+def test_the_allocator_is_left_alone_where_the_environment_speaks(monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert not keep_freed_memory()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+def test_freed_memory_is_used_again():
+    """In a process of its own: the same large tensor again and again costs no page faults once the heap has grown."""
+    code = """
+import resource, torch
+from rhat.model.allocator import keep_freed_memory
+assert keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(4_000_000, dtype=torch.float64)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(*[faults() for _ in range(6)])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    faults = list(map(int, done.stdout.split()))
+    assert faults[0] > 1000
+    assert max(faults[-3:]) < faults[0] / 20
+
+
+@pytest.mark.model
+class TestDefaultModel:
+    """bf16: other batches and paths round differently. Bounds are about twice what was seen."""
+
+    @pytest.fixture(scope="class")
+    def model(self, default_model):
+        assert default_model.fast
+        assert default_model.dtype == torch.bfloat16
+        return default_model
+
+    @pytest.fixture(scope="class")
+    def texts(self):
+        sides = [rhat.prompts.builtin().select(label, "validation", 6) for label in ("harmful", "harmless")]
+        return [p.text for some in sides for p in some]
+
+    @pytest.fixture(scope="class")
+    def means(self, model, texts):
+        """Means of both labels at every layer, at the last position: [label, layer, d]."""
+        sites = [Site("resid_pre", layer) for layer in range(model.n_layers)]
+        found = [
+            sum(x[:, :, 0].double().sum(0) for x in batches) / 6
+            for batches in (
+                [torch.stack([at[s] for s in sites], 1) for _, at in captured(model, model.plan(some), sites, [-1])]
+                for some in (texts[:6], texts[6:])
+            )
+        ]
+        return torch.stack(found)
+
+    def test_means(self, model, texts, means, slowly):
+        sites = [Site("resid_pre", layer) for layer in range(model.n_layers)]
+        rows = []
+
+        def visit(_rows, _logits, found):
+            rows.append(torch.stack([found[s][:, 0].double() for s in sites], 1))
+
+        slowly(capture, model, model.plan(texts[:6]), sites, [-1], visit)
+        slow = torch.cat(rows).mean(0)
+        for layer in range(1, model.n_layers):
+            assert relative(means[0, layer], slow[layer]) < 0.03, layer
+
+    @pytest.mark.parametrize("op", ["add", "ablate"])
+    def test_scores_under_an_edit(self, model, texts, means, slowly, op):
+        raw = means[0, 16] - means[1, 16]
+        doing = Intervention(
+            op,
+            (raw / raw.norm()).float(),
+            16,
+            float(raw.norm()),
+            where="all layers" if op == "ablate" else "own layer",
+        )
+        tokens = model.tokenizer.convert_tokens_to_ids(["I", "Sorry"])
+        plan = model.plan(texts)
+        base = keep_base(model, plan, [16]) if op == "add" else None
+        fast = last_token_scores(model, plan, tokens, doing.edits(model), base).numpy()
+        slow = slowly(last_token_scores, model, plan, tokens, doing.edits(model)).numpy()
+        assert np.abs(fast - slow).max() < 0.35
+        assert abs(fast.mean() - slow.mean()) < 0.1
+
+    def test_verdicts(self, model, texts, slowly):
+        some = model.tokenize(texts[:2] + texts[6:8])
+        fast = refusals(model, some, max_new_tokens=8)
+        slow = slowly(refusals, model, some, max_new_tokens=8)
+        assert sum(a == b for a, b in zip(fast.verdicts, slow.verdicts, strict=True)) >= 3
+        assert [c.tokens[0] for c in fast.completions] == [c.tokens[0] for c in slow.completions]
