@@ -186,7 +186,12 @@ def build(service: Service) -> gr.Blocks:
                         edited = gr.HTML(drawing.answer("Intervened", "", [], "", "", None), elem_id="rhat-edited")
                 gr.HTML(drawing.legend())
                 code = gr.Textbox(
-                    label="Copied", lines=2, max_lines=20, interactive=False, visible=True, elem_id="rhat-code"
+                    label="Copied",
+                    lines=1,
+                    max_lines=20,
+                    interactive=False,
+                    placeholder="A link or command that you copy appears here as well",
+                    elem_id="rhat-code",
                 )
             with gr.Tab("Study"):
                 gr.HTML(_figures(service.settings.study), elem_id="rhat-figures")
