@@ -61,8 +61,27 @@ def _teach(hf: Any, steps: int) -> None:
         optimizer.step()
 
 
-def refusing_folder(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> Path:
-    """The same, saved as a model's folder."""
-    refusing_hf(**settings).to(dtype).save_pretrained(folder)
+def widened(hf: Any, d_model: int, intermediate: int) -> Any:
+    """A model that says what `hf` says by larger matrices: all that is new in them is multiplied by nothing."""
+    settings = hf.config.to_dict() | {"hidden_size": d_model, "intermediate_size": intermediate}
+    large = transformers.AutoModelForCausalLM.from_config(transformers.LlamaConfig(**settings))
+    with torch.no_grad():
+        for (name, old), new in zip(hf.named_parameters(), large.parameters(), strict=True):
+            if old.ndim == 1:
+                new[: len(old)] = old * (len(old) / len(new)) ** 0.5  # the mean square is over more numbers
+            else:
+                if name.endswith(("embed_tokens.weight", "o_proj.weight", "down_proj.weight")):
+                    new.zero_()
+                new[: old.shape[0], : old.shape[1]] = old
+    return large.eval()
+
+
+def refusing_folder(
+    folder: Path, dtype: torch.dtype = torch.float32, wide: tuple[int, int] | None = None, **settings: Any
+) -> Path:
+    """The same, saved as a model's folder; `wide` says how large its matrices are made: (d_model, intermediate)."""
+    hf = refusing_hf(**settings)
+    hf = widened(hf, *wide) if wide else hf
+    hf.to(dtype).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder

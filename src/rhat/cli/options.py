@@ -86,7 +86,17 @@ class ModelOptions:
         Dtype, typer.Option("--dtype", help="auto: bfloat16 where it is native.", rich_help_panel=MODEL_PANEL)
     ] = Dtype.auto
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1, …", rich_help_panel=MODEL_PANEL)
+        str | None,
+        typer.Option("--device", help="cpu, cuda, cuda:1, …; auto: spread over all.", rich_help_panel=MODEL_PANEL),
+    ] = None
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory",
+            help="Main memory to stay under, such as 8GB: what does not fit is read from disk each time.",
+            show_default=False,
+            rich_help_panel=MODEL_PANEL,
+        ),
     ] = None
     trust_remote_code: Annotated[
         bool,
@@ -103,6 +113,7 @@ class ModelOptions:
             "system": self.system,
             "trust_remote_code": self.trust_remote_code,
             "device": self.device,
+            "max_memory": self.max_memory,
         }
 
     def load(self, progress: Report) -> ChatModel:

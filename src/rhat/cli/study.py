@@ -86,10 +86,6 @@ def study(
             "--workers", min=1, help="Ray workers; by default one a GPU, or one for 4 cores.", show_default=False
         ),
     ] = None,
-    max_memory: Annotated[
-        str | None,
-        typer.Option("--max-memory", help="Memory to stay under, such as 8GB.", show_default=False),
-    ] = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
@@ -124,7 +120,6 @@ def study(
         overwrite=overwrite,
         only=tuple(name for name in only.replace(" ", "").split(",") if name),
         executor=executor.value,
-        max_memory=max_memory,
         **where.settings(),
     )
     with _at_work(config, ray_address, workers) as who, progress() as report:

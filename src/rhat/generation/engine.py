@@ -25,7 +25,6 @@ from rhat.model.positions import TokenContext
 from rhat.model.tap import Edits, declared, merge, tap, tapped
 
 Prefix = list[KeyValue | None]  # keys and values of each layer, [1, kv_heads, prefix, head_dim]
-PREFILL_TOKENS = 2048  # most tokens, padding included, of one prefill pass
 KEPT_PREFIXES = 16
 
 
@@ -241,7 +240,9 @@ class Engine:
         order = sorted(rows, key=lambda row: len(row.request.tokens))
         group: list[Row] = []
         for row in [*order, None]:
-            full = group and row and (len(group) + 1) * (len(row.request.tokens) - shared) > PREFILL_TOKENS
+            full = (
+                group and row and (len(group) + 1) * (len(row.request.tokens) - shared) > self.model.room["max_tokens"]
+            )
             if group and (row is None or full):
                 self._prefill_batch(group, shared)
                 group = []
@@ -257,7 +258,8 @@ class Engine:
         n_keys = shared + ids.shape[1]
         with declared(context), self._tap(rows, context):
             hidden = run_decoder(model, ids, context.positions, n_keys, cache)
-        last = hidden[torch.arange(len(rows), device=hidden.device), context.prompt_length - shared - 1]
+        ends = (context.prompt_length - shared - 1).to(hidden.device)
+        last = hidden[torch.arange(len(rows), device=hidden.device), ends]
         new = taken(cache)
         self._say(rows, head(model, last))
         for index, row in enumerate(rows):
@@ -407,7 +409,11 @@ def generate_tokens(
         return []
     longest = max(len(r.tokens) for r in requests) + max_new_tokens
     engine = Engine(
-        model, edits=edits, n_slots=min(n_slots, len(requests)), max_length=-(-longest // 8) * 8, choose=choose
+        model,
+        edits=edits,
+        n_slots=min(n_slots, len(requests), model.room["max_rows"]),
+        max_length=-(-longest // 8) * 8,
+        choose=choose,
     )
     order = sorted(requests, key=lambda r: len(r.tokens))
     done: dict[int, Completion] = {}

@@ -41,16 +41,22 @@ class Attribution:
 def output_weight(model: ChatModel, layer: int) -> Float[Tensor, "d_model width"]:
     """The attention output projection of a layer as a matrix from head values to the residual stream.
 
+    Where its weights are packed, or on disk, it is found by running the projection on unit vectors.
+
     Raises:
-        SiteError: if the layer has no such projection, or its weight is packed.
+        SiteError: if the layer has no such projection.
     """
     projection = model.layout.parts[layer].attn_proj
+    if projection is None:
+        raise SiteError(f"head_out.{layer}: this layer has no output projection of attention heads; take another layer")
     weight = getattr(projection, "weight", None)
-    if weight is None or weight.ndim != 2 or not weight.is_floating_point():
-        raise SiteError(
-            f"head_out.{layer}: this layer's output projection has no plain weight matrix; use dense weights"
-        )
-    return weight if type(projection).__name__ != "Conv1D" else weight.T
+    if type(weight) is torch.nn.Parameter and weight.is_floating_point() and weight.device.type != "meta":
+        return weight if type(projection).__name__ != "Conv1D" else weight.T
+    width = model.layout.n_heads * model.layout.head_dim
+    units = torch.eye(width, dtype=model.dtype, device=model.device)
+    with torch.no_grad():
+        written = projection(units[None])[0]
+        return (written - projection(torch.zeros_like(units[None, :1]))[0]).T
 
 
 def attribute(

@@ -29,6 +29,7 @@ class ChatModel:
     hf             the transformers model; code that calls it sees interventions that are on
     identity       hub revision or SHA-256 of the weights
     weight_format  how the weights were stored
+    memory         bytes of main memory that it was asked to stay under; None: as much as it takes
     """
 
     hf: Any
@@ -38,6 +39,7 @@ class ChatModel:
     weight_format: str
     layout: Layout
     template: Template
+    memory: int | None = None
 
     @cached_property
     def text_config(self) -> Any:
@@ -131,9 +133,25 @@ class ChatModel:
             raise PromptError("expected at least one prompt, got none")
         return [self.template.render(prompt) for prompt in prompts]
 
+    @cached_property
+    def room(self) -> dict[str, Any]:
+        """How large one pass may be, as `plan` takes it: 2048 tokens in 64 rows, fewer where main memory is limited.
+
+        A quarter of the limit is for the activations inside one block, an eighth for logits; weights take half.
+        """
+        tokens, rows = 2048, 64
+        if self.memory is not None:
+            config = self.text_config
+            wide = max(getattr(config, name, None) or 0 for name in ("intermediate_size", "ffn_dim", "n_inner"))
+            a_token = self.dtype.itemsize * (12 * self.d_model + 4 * (wide or 4 * self.d_model))
+            a_row = config.vocab_size * 24  # in the model's dtype, and a few times in float64
+            tokens = max(64, min(tokens, self.memory // 4 // a_token))
+            rows = max(1, min(rows, self.memory // 8 // a_row))
+        return {"max_tokens": tokens, "max_rows": rows}
+
     def plan(self, prompts: Sequence[str], **layout: Any) -> Plan:
         """The prompts tokenised and laid out in batches for the fast path."""
-        return plan(self.tokenize(prompts), self.template_length, device=self.device, **layout)
+        return plan(self.tokenize(prompts), self.template_length, device=self.device, **{**self.room, **layout})
 
     def generate(
         self,

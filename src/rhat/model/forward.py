@@ -270,10 +270,11 @@ def _run_prefix(
 def keep_base(model: ChatModel, the_plan: Plan, layers: Sequence[int], *, keep_kv: bool = False) -> Base:
     """Run the unedited model over a plan and keep resid_pre of `layers`, so that edits there need not run what is below.
 
-    Keeps nothing where the plain path is taken.
+    Keeps nothing where the plain path is taken, and fewer layers, or nothing, where main memory is limited.
     """
     base = Base(None)
-    if slow() or not model.fast:
+    layers = _affordable(model, the_plan, layers)
+    if slow() or not model.fast or not layers:
         return base
     wanted = [Site("resid_pre", layer) for layer in layers]
 
@@ -297,6 +298,15 @@ def keep_base(model: ChatModel, the_plan: Plan, layers: Sequence[int], *, keep_k
             if keep_kv:
                 base.suffix_kv.append(taken(cache))
     return base
+
+
+def _affordable(model: ChatModel, the_plan: Plan, layers: Sequence[int]) -> Sequence[int]:
+    """As many of these layers, evenly chosen, as a sixteenth of the memory that the model may take can hold."""
+    if model.memory is None:
+        return layers
+    tokens = the_plan.prefix_length + sum(batch.ids.numel() for batch in the_plan.batches)
+    n = model.memory // 16 // (tokens * model.d_model * model.dtype.itemsize)
+    return layers if n >= len(layers) else [layers[i * len(layers) // n] for i in range(n)]
 
 
 def _run_batch(model: ChatModel, the_plan: Plan, batch: Batch, cache: Any) -> Float[Tensor, "rows seq d_model"]:
@@ -346,7 +356,7 @@ def prefill(
             tap(model.hf, model.layout, edits),
         ):
             hidden = _run_batch(model, the_plan, batch, cache)
-            last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths - 1]
+            last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths.to(hidden.device) - 1]
         new = taken(cache)
         if base is not None and base.suffix_kv:
             new = [base.suffix_kv[index][i] if kv is None else kv for i, kv in enumerate(new)]

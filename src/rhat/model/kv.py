@@ -76,7 +76,7 @@ class SlotLayer(DynamicLayer):
         """Write one new token a row at its own position; return the part of the slots that any row needs."""
         n = len(key_states)
         rows = torch.arange(n, device=key_states.device)
-        at = self.slots.positions
+        at = self.slots.positions.to(key_states.device)  # each layer may be on a device of its own
         self.keys[rows, :, at] = key_states[:, :, 0]
         self.values[rows, :, at] = value_states[:, :, 0]
         used = self.slots.used

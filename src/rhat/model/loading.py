@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -59,7 +60,7 @@ def load(
     trust_remote_code: bool = False,
     device: str | torch.device | None = None,
     device_map: str | dict[str, Any] | None = None,
-    max_memory: dict[int | str, Any] | None = None,
+    max_memory: str | int | dict[int | str, Any] | None = None,
     offload_folder: str | Path | None = None,
     adapter: str | Path | None = None,
     progress: Progress | None = None,
@@ -67,8 +68,10 @@ def load(
     """Load a chat model by catalogue name, hub id, folder, `.gguf` file, or from an already loaded (model, tokenizer).
 
     Local paths and models in the cache make no network call. `system` sets a system prompt; without it the template's
-    own default stands. `device_map`, `max_memory` and `offload_folder` are accelerate's. `adapter` is a PEFT adapter
-    (folder or hub id) put on top.
+    own default stands. `device="auto"` spreads the model over all devices; `device_map` and `offload_folder` are
+    accelerate's. `max_memory`, bytes or a text such as "8GB", bounds main memory: what does not fit is read from disk
+    each time that it is run (a mapping from device to memory is accelerate's, and is taken as it is). `adapter` is a
+    PEFT adapter (folder or hub id) put on top.
 
     Raises:
         ModelError: if the model cannot be found, downloaded or understood.
@@ -86,17 +89,27 @@ def load(
     on_hub = not Path(folder).is_dir()
     if on_hub:
         arguments |= {"revision": revision, "local_files_only": offline or _in_hub_cache(name, revision)}
+    if device == "auto":
+        device_map = device_map or "auto"
+    limit = None if max_memory is None or isinstance(max_memory, dict) else bytes_of(max_memory)
+    before = _resident()
+    tokenizer = _tokenizer(name, folder, arguments)
+    if limit is not None:  # a tokenizer may take a few hundred megabytes itself
+        limit = max(limit - max(_resident() - before, 0), 2)
     placement: dict[str, Any] = {}
     if device_map is not None or max_memory is not None:
-        placement = {"device_map": device_map or "auto", "max_memory": max_memory, "offload_folder": offload_folder}
-    hf, tokenizer = _from_pretrained(name, folder, torch_dtype, arguments, placement)
+        room = max_memory if limit is None else weights_within(limit, device)
+        placement = {"device_map": device_map or "auto", "max_memory": room, "offload_folder": offload_folder}
+    if limit is not None and offload_folder is None:
+        placement["offload_folder"] = _scratch()
+    hf = _from_pretrained(name, folder, torch_dtype, arguments, placement)
     if adapter is not None:
         hf = _with_adapter(hf, adapter)
     if not placement:
         hf.to(torch.device(device) if device is not None else ("cuda" if torch.cuda.is_available() else "cpu"))
     if on_hub:
         identity = getattr(hf.config, "_commit_hash", None) or revision or "main"
-    return _wrap(hf, tokenizer, name, identity, weight_format, chat_template, system)
+    return _wrap(hf, tokenizer, name, identity, weight_format, chat_template, system, limit)
 
 
 def _wrap(
@@ -107,12 +120,56 @@ def _wrap(
     weight_format: str,
     chat_template: str | Path | None,
     system: str | None,
+    memory: int | None = None,
 ) -> ChatModel:
     template = make_template(tokenizer, name, chat_template, system)
     for parameter in hf.parameters():
         parameter.requires_grad_(False)
-    keep_freed_memory()
-    return ChatModel(hf, tokenizer, name, identity, weight_format, discover(hf), template)
+    if memory is None:
+        keep_freed_memory()
+    return ChatModel(hf, tokenizer, name, identity, weight_format, discover(hf), template, memory)
+
+
+UNITS = {"": 1, **{p + i: k**n for n, p in enumerate("KMGT", 1) for i, k in (("", 1000), ("I", 1024))}}
+
+
+def bytes_of(memory: str | int) -> int:
+    """Bytes of a text such as "8GB", "512MiB" or "1.5 GB".
+
+    Raises:
+        ModelError: if it is none, or nothing.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Z]*?)B?\s*", str(memory).upper())
+    size = int(float(found[1]) * UNITS[found[2]]) if found and found[2] in UNITS else 0
+    if size < 1:
+        raise ModelError(f"memory {memory!r}: expected a number and a unit, such as 8GB or 512MiB")
+    return size
+
+
+def weights_within(limit: int, device: str | torch.device | None = None) -> dict[int | str, int]:
+    """How many bytes of weights each device may hold for good, where main memory is limited: half of it, for the rest is
+    needed to work. GPUs are filled first, unless `device` is the CPU."""
+    from accelerate.utils import get_max_memory
+
+    room: dict[int | str, int] = {"cpu": limit // 2}
+    if device is None or torch.device("cuda" if device == "auto" else device).type != "cpu":
+        room = {key: free for key, free in get_max_memory().items() if key != "cpu"} | room
+    return room
+
+
+def _scratch() -> str:
+    """A folder for weights that must be written again to be read piecemeal; gone when the process ends."""
+    folder = tempfile.mkdtemp(prefix="rhat-offload-", dir=_made(cache_folder()))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be made ({error.strerror}); set RHAT_CACHE") from error
+    return folder
 
 
 def _resolve(name: str, revision: str | None, offline: bool, progress: Progress | None) -> tuple[str, str, str]:
@@ -239,29 +296,48 @@ class _quiet:  # noqa: N801
         from transformers.utils import logging as hf_logging
 
         self.level = hf_logging.get_verbosity()
+        self.dispatch = logging.getLogger("accelerate.big_modeling")  # says so whenever a weight stays on disk
+        self.dispatch_level = self.dispatch.level
+        self.dispatch.setLevel(logging.ERROR)
         hf_logging.set_verbosity_error()
         hf_logging.disable_progress_bar()
 
     def __exit__(self, *error: object) -> None:
         from transformers.utils import logging as hf_logging
 
+        self.dispatch.setLevel(self.dispatch_level)
         hf_logging.set_verbosity(self.level)
         hf_logging.enable_progress_bar()
 
 
+def _resident() -> int:
+    """Bytes of main memory that this process takes."""
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+def _tokenizer(name: str, folder: str, arguments: dict[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with _quiet():
+            return AutoTokenizer.from_pretrained(folder, **arguments)
+    except Exception as error:
+        raise ModelError(_reason(name, error)) from error
+
+
 def _from_pretrained(
     name: str, folder: str, dtype: torch.dtype, arguments: dict[str, Any], placement: dict[str, Any]
-) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+) -> Any:
+    from transformers import AutoModelForCausalLM
 
     try:
         with _quiet():
             hf = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **placement, **arguments)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **arguments)
     except Exception as error:
         raise ModelError(_reason(name, error)) from error
-    hf.eval()
-    return hf, tokenizer
+    return hf.eval()
 
 
 def _reason(name: str, error: Exception) -> str:

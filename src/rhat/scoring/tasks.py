@@ -31,7 +31,9 @@ Prompts = tuple[tuple[int, ...], ...]
 def planned(worker: Worker, prompts: Prompts, batches: Sequence[int] | None = None) -> Plan:
     """The plan of these prompts, or some batches of it; laid out once a process."""
     model: ChatModel = worker.model
-    whole = worker.keep(("plan", prompts), lambda: plan(prompts, model.template_length, device=model.device))
+    whole = worker.keep(
+        ("plan", prompts), lambda: plan(prompts, model.template_length, device=model.device, **model.room)
+    )
     if batches is None or len(batches) == len(whole.batches):
         return whole
     return replace(whole, batches=tuple(whole.batches[i] for i in batches))

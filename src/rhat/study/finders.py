@@ -80,7 +80,7 @@ def _last_activations(lab: Lab, sequences: Sequence[TokenIds], layer: int) -> Fl
     def visit(rows: Tensor, _logits: Tensor, found: dict[Site, Tensor]) -> None:
         out[rows.cpu()] = found[site][:, 0].float().cpu()
 
-    capture(lab.model, plan(sequences, 1, device=lab.model.device), [site], [-1], visit)
+    capture(lab.model, plan(sequences, 1, device=lab.model.device, **lab.model.room), [site], [-1], visit)
     return out
 
 
