@@ -25,7 +25,7 @@ def set_projection(
 ) -> Float[Tensor, "*batch d_model"]:
     """x − (r̂·x) r̂ + t r̂: the projection becomes t, whatever it was. `value` is t, in residual-stream units."""
     wide, r = _wide(x, unit)
-    return (wide + (value - wide @ r)[..., None] * r).to(x.dtype)
+    return (wide + (value - wide @ r).unsqueeze(-1) * r).to(x.dtype)
 
 
 def add(
@@ -33,7 +33,7 @@ def add(
 ) -> Float[Tensor, "*batch d_model"]:
     """x + c r̂: the projection grows by c. Arditi et al. 2024, section 2.4 (there c r̂ is the raw difference of means)."""
     wide, r = _wide(x, unit)
-    shift = value[..., None] * r if isinstance(value, Tensor) else value * r
+    shift = value.unsqueeze(-1) * r if isinstance(value, Tensor) else value * r
     return (wide + shift).to(x.dtype)
 
 
@@ -49,7 +49,7 @@ def ablate(
 ) -> Float[Tensor, "*batch d_model"]:
     """x − (r̂·x) r̂: the projection becomes 0. `value` is not used. Arditi et al. 2024, section 2.4."""
     wide, r = _wide(x, unit)
-    return (wide - (wide @ r)[..., None] * r).to(x.dtype)
+    return (wide - (wide @ r).unsqueeze(-1) * r).to(x.dtype)
 
 
 OPERATORS: dict[str, Operator] = {
