@@ -40,10 +40,10 @@ PEERS = (
 
 def measure(subject: Subject) -> list[Row]:
     """Time the same means by everybody, and hold the means against one another."""
-    n, runs = (64, 1) if subject.quick else (256, 3)
+    n, runs = (64, 1) if subject.quick else (256, 2)
     prompts = subject.model.tokenize(subject.texts(n, "train"))
     k = subject.model.template_length
-    ours = timed(lambda: means(subject.model, prompts), runs=runs + 2)
+    ours = timed(lambda: means(subject.model, prompts), runs=runs + 3)
     truth = means(subject.model, prompts)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +56,8 @@ def measure(subject: Subject) -> list[Row]:
                 "runs": runs,
                 "out": f"{folder}/means.npy",
             }
-            results[peer.title] = run_peer(peer, job, Path(folder), truth)
+            results[peer.title] = one = run_peer(peer, job, Path(folder), truth)
+            subject.say(f"{peer.title}: {seconds(one['median']) if 'median' in one else one['skipped']}")
     ran = {title: result for title, result in results.items() if "median" in result}
     fastest = min(ran, key=lambda title: ran[title]["median"], default=None)
     theirs = ran[fastest]["median"] if fastest else None
@@ -78,18 +79,14 @@ def measure(subject: Subject) -> list[Row]:
 
 def means(model: Any, prompts: list[tuple[int, ...]]) -> np.ndarray:
     """Means of resid_pre at every layer and template position by rhat's capture, float64 [layer, position, d]."""
-    from rhat.capture import Moments, capture
+    from rhat.capture import Moments, captured
     from rhat.model.forward import plan
     from rhat.sites import Site
 
     positions = range(-model.template_length, 0)
     sites = [Site("resid_pre", layer) for layer in range(model.n_layers)]
-    parts: list[Moments] = []
-
-    def visit(_rows: Any, _logits: Any, found: Any) -> None:
-        parts.append(Moments.of(torch.stack([found[site].double() for site in sites], 1)))
-
-    capture(model, plan(prompts, model.template_length), sites, tuple(positions), visit)
+    batches = captured(model, plan(prompts, model.template_length), sites, tuple(positions))
+    parts = [Moments.of(torch.stack([found[site].double() for site in sites], 1)) for _, found in batches]
     return sum(parts[1:], parts[0]).mean.numpy()
 
 

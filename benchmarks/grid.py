@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,62 +18,71 @@ SCORES = ("induce_score", "ablation_score", "kl")
 
 
 def measure(subject: Subject) -> list[Row]:
-    """Time the selection as `find` does it, every score of every candidate by rhat, and the plain procedure on a spread."""
+    """Time the selection as `find` does it, every score of some candidates by rhat, and the plain procedure on the same."""
     from rhat.selection.finding import find
 
     runs = 1 if subject.quick else 2
     lazy, stages, finding = Times(), [], None
-    for _ in range(runs):
-        cpu = time.process_time()
+    for run in range(runs):
         finding = find(subject.model, subject.contrast, subject.settings)
         spent = [(name, took) for name, took in finding.timings if name not in SURVEYING]
         lazy.wall.append(sum(took for _, took in spent))
-        lazy.cpu.append(time.process_time() - cpu)
         stages.append(dict(spent))
+        subject.say(f"selection {run + 1} of {runs}: {seconds(lazy.wall[-1])}")
     assert finding is not None
     assert finding.means is not None, finding.sentence
     harmful, harmless = ([p.text for p in finding.kept["validation"][label]] for label in ("harmful", "harmless"))
     candidates = spread(finding.means, 3 if subject.quick else 12)
-    whole = candidates if subject.quick else every(finding.means)
     every_score = Times()
-    ours = once(lambda: all_scores(subject.model, finding, whole, harmful, harmless), every_score)
+    ours = once(lambda: all_scores(subject.model, finding, candidates, harmful, harmless), every_score)
+    subject.say(f"every score of {len(ours)} candidates: {seconds(every_score.median)}")
     plain = Plain.load(subject.folder, subject.model.dtype)
-    theirs, times = plain_scores(plain, finding, candidates, harmful, harmless)
+    theirs, times = plain_scores(plain, finding, candidates, harmful, harmless, subject.say)
     n = len(every(finding.means))
     scaled = times.median * n
-    if subject.full:
-        keep_full_grid(plain, finding, harmful, harmless)
-    chosen = None
-    if finding.direction is not None:
-        chosen = {"layer": finding.direction.site.layer, "position": finding.direction.position}
     ratio = scaled / lazy.median
-    ratio_all = scaled / (every_score.median * n / len(whole))
+    ratio_all = times.median / (every_score.median / len(ours))
     agreement = differences(ours, theirs)
     return [
         Row(
             "grid",
             f"candidate grid: {n} candidates, {len(harmful)} + {len(harmless)} validation prompts",
             seconds(lazy.median),
-            f"{seconds(scaled)} (plain procedure, {len(candidates)} candidates × {n / len(candidates):.0f})",
+            f"{seconds(scaled)} (plain procedure, {len(times.wall)} candidates × {n / len(times.wall):.0f})",
             "≥ 20×",
             ratio,
             limit=20,
             runs=runs,
-            note=agreement_note(agreement),
+            note=agreement_note(agreement) + "; " + choice_note(finding),
             details={
-                "lazy": lazy.said(),
+                "lazy": lazy.wall,
                 "stages": stages,
                 "outcome": finding.outcome,
-                "chosen": chosen,
+                "chosen": chosen(finding),
                 "removed": dict(finding.removed),
-                "every_score": every_score.said() | {"candidates": len(whole), "ratio": ratio_all},
+                "every_score": every_score.said() | {"candidates": len(ours), "ratio": ratio_all},
                 "plain_per_candidate": times.said(),
                 "agreement": agreement,
                 "candidates": [{"key": f"{a}, {b}", "rhat": ours[a, b], "plain": theirs[a, b]} for a, b in theirs],
-                "full_grid": kept_grid(),
             },
         )
     ]
+
+
+def chosen(finding: Any) -> dict[str, int] | None:
+    """Layer and position of the direction that was found."""
+    if finding.direction is None:
+        return None
+    return {"layer": finding.direction.site.layer, "position": finding.direction.position}
+
+
+def choice_note(finding: Any) -> str:
+    """What is known of the plain procedure's choice from the run of its whole grid."""
+    kept = kept_grid()
+    if kept is None:
+        return "the whole plain grid has not been run: python benchmarks/full_grid.py"
+    same = kept["plain_choice"] == chosen(finding)
+    return f"the whole plain grid chose {'the same candidate' if same else 'another candidate: ' + str(kept['plain_choice'])}"
 
 
 def every(means: Any) -> list[tuple[int, int]]:
@@ -126,7 +135,12 @@ def all_scores(
 
 
 def plain_scores(
-    plain: Plain, finding: Any, candidates: list[tuple[int, int]], harmful: list[str], harmless: list[str]
+    plain: Plain,
+    finding: Any,
+    candidates: list[tuple[int, int]],
+    harmful: list[str],
+    harmless: list[str],
+    say: Callable[[str], None],
 ) -> tuple[dict[tuple[int, int], dict[str, float]], Times]:
     """The same by the plain procedure, each candidate timed."""
     base = plain.last_logits(harmless)
@@ -141,6 +155,7 @@ def plain_scores(
             ),
             times,
         )
+        say(f"plain procedure, candidate {len(found)} of {len(candidates)}: {seconds(times.wall[-1])}")
     return found, times
 
 
@@ -166,45 +181,9 @@ def agreement_note(agreement: dict[str, dict[str, float]]) -> str:
     )
 
 
-def keep_full_grid(plain: Plain, finding: Any, harmful: list[str], harmless: list[str]) -> None:
-    """Run the whole plain grid once, choose by the same rules, and keep both choices."""
-    import math
-
-    from plain import adding, refusal_score
-
-    from rhat.selection.choice import choose, choose_relaxed
-    from rhat.statistics import mean_interval
-
-    model_layers = len(finding.means.difference)
-    scores, times = plain_scores(plain, finding, every(finding.means), harmful, harmless)
-    before = refusal_score(plain.last_logits(harmless), finding.token_ids)
-    table = []
-    for layer, position in every(finding.means):
-        raw = vector(finding.means, (layer, position)).float()
-        row = {"layer": layer, "position": position, "norm": float(raw.norm()), **scores.get((layer, position), {})}
-        if raw.norm() > 0 and layer < int(0.8 * model_layers):
-            after = refusal_score(plain.last_logits(harmless, *adding(plain, raw, layer)), finding.token_ids)
-            row["induce_rise_low"] = mean_interval((after - before).numpy()).low
-        table.append(row)
-    choice = choose(table, n_layers=model_layers)
-    if choice.candidate is None:
-        choice = choose_relaxed(table, n_layers=model_layers)
-    said = {
-        "rule": choice.rule,
-        "plain_choice": choice.candidate and {k: choice.candidate[k] for k in ("layer", "position")},
-        "rhat_choice": finding.direction
-        and {"layer": finding.direction.site.layer, "position": finding.direction.position},
-        "rhat_rule": finding.rule,
-        "hours": sum(times.wall) / 3600,
-        "per_candidate": times.median,
-        "table": [{k: v for k, v in row.items() if not (isinstance(v, float) and math.isnan(v))} for row in table],
-    }
-    said["same"] = said["plain_choice"] == said["rhat_choice"]
-    KEPT.write_text(json.dumps(said, indent=1) + "\n")
-
-
 def kept_grid() -> dict[str, Any] | None:
-    """What the kept run of the whole plain grid chose."""
+    """What the kept run of the whole plain grid chose; None while it is not done."""
     if not KEPT.exists():
         return None
-    return {k: v for k, v in json.loads(KEPT.read_text()).items() if k != "table"}
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    return {k: v for k, v in kept.items() if k != "table"} if "plain_choice" in kept else None

@@ -106,10 +106,10 @@ def refusal_score(logits: Tensor, tokens: Sequence[int]) -> Tensor:
     return torch.log(p + 1e-12) - torch.log(1 - p + 1e-12)
 
 
-def mean_kl(base: Tensor, other: Tensor) -> float:
-    """Mean KL(base ‖ other) of next-token distributions, float64."""
+def kl(base: Tensor, other: Tensor) -> Tensor:
+    """KL(base ‖ other) of next-token distributions, float64."""
     p, q = base.double().log_softmax(-1), other.double().log_softmax(-1)
-    return float((p.exp() * (p - q)).sum(-1).mean())
+    return (p.exp() * (p - q)).sum(-1)
 
 
 def score_candidate(
@@ -121,10 +121,19 @@ def score_candidate(
     tokens: Sequence[int],
     base: Tensor,
 ) -> dict[str, float]:
-    """The three sweeps of one candidate; `base` holds the unedited logits of the harmless prompts."""
+    """The three sweeps of one candidate; `base` holds the unedited logits of the harmless prompts.
+
+    Means over prompts; and, for the relaxed rule, the mean and standard error of what adding it does to the score.
+    """
     ablate = ablating(plain, vector)
+    divergence = kl(base, plain.last_logits(harmless, *ablate))
+    bypassed = refusal_score(plain.last_logits(harmful, *ablate), tokens)
+    induced = refusal_score(plain.last_logits(harmless, *adding(plain, vector, layer)), tokens)
+    rise = induced - refusal_score(base, tokens)
     return {
-        "kl": mean_kl(base, plain.last_logits(harmless, *ablate)),
-        "ablation_score": float(refusal_score(plain.last_logits(harmful, *ablate), tokens).mean()),
-        "induce_score": float(refusal_score(plain.last_logits(harmless, *adding(plain, vector, layer)), tokens).mean()),
+        "kl": float(divergence.mean()),
+        "ablation_score": float(bypassed.mean()),
+        "induce_score": float(induced.mean()),
+        "induce_rise": float(rise.mean()),
+        "induce_rise_error": float(rise.std() / len(rise) ** 0.5),
     }

@@ -15,6 +15,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "performance.md"
+FULL_GRID = HERE / "full_grid.json"
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -113,13 +114,20 @@ def grid(results: dict[str, Any]) -> str:
             )
         )
     text = markdown(("Grid", ""), lines)
-    kept = said.get("full_grid")
-    if kept:
-        text += (
-            f"\n\nThe whole plain grid was run once ({kept['hours']:.2f} hours): it chose {kept['plain_choice']}, rhat "
-            f"{kept['rhat_choice']}: {'the same' if kept['same'] else 'not the same'}."
-        )
-    return text
+    kept = json.loads(FULL_GRID.read_text(encoding="utf-8")) if FULL_GRID.exists() else {}
+    if "plain_choice" not in kept:
+        return f"{text}\n\nThe whole plain grid has not been run on this machine."
+    same = kept["plain_choice"] == said["chosen"]
+    gap = f"{kept['scores_compared']} scores that both finish differ by at most {kept['largest_difference']:.3f}"
+    return (
+        f"{text}\n\nThe whole plain grid was run once ({kept['hours']:.2f} hours): by the {kept['plain_rule']} rule it chose "
+        f"{place(kept['plain_choice'])}, rhat {place(said['chosen'])}: {'the same' if same else '**not the same**'}. {gap}."
+    )
+
+
+def place(candidate: dict[str, int] | None) -> str:
+    """A candidate in words."""
+    return f"layer {candidate['layer']}, position {candidate['position']}" if candidate else "none"
 
 
 def capture(results: dict[str, Any]) -> str:
@@ -166,6 +174,21 @@ def forward(results: dict[str, Any]) -> str:
         f"{work['bytes_of_weights'] / 1e9:.2f} GB of weights. "
         f"Peak of bare products: {peak['flops'] / 1e9:.0f} GFLOP/s (median run {peak['flops_median'] / 1e9:.0f})."
     )
+
+
+def scaling(results: dict[str, Any]) -> str:
+    """Straight lines."""
+    lines = [
+        (
+            name,
+            ", ".join(map(str, curve["n"])),
+            ", ".join(f"{took:.2f} s" for took in curve["seconds"]),
+            f"{curve['start']:.2f} s + {1000 * curve['slope']:.1f} ms",
+            f"{curve['r2']:.4f}",
+        )
+        for name, curve in details(results, "scaling")["curves"].items()
+    ]
+    return markdown(("Number of", "Sizes", "Medians", "Straight line: start + each", "R²"), lines)
 
 
 def tricks(results: dict[str, Any]) -> str:
@@ -235,6 +258,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "grid": grid,
     "capture": capture,
     "forward": forward,
+    "scaling": scaling,
     "tricks": tricks,
     "profile": profile,
     "decoding": decoding,

@@ -1,6 +1,8 @@
 """`make bench`: measure everything, print the table, and write benchmarks/results.json and docs/performance.md.
 
-python benchmarks/run.py [--only NAME]... [--quick] [--full] [--with-standard]
+    python benchmarks/run.py [--only TOPIC]... [--quick] [--with-standard] [--out FILE]
+
+Results are written after every topic; `--only` measures some again and keeps the others.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def main() -> int:
     asked = parse()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     console = Console(stderr=True, width=150)
-    subject = Subject(quick=asked.quick, full=asked.full, with_standard=asked.with_standard)
+    subject = Subject(
+        quick=asked.quick, with_standard=asked.with_standard, say=lambda text: console.print(f"  {text}", style="dim")
+    )
     results = before(asked)
     results["machine"] = machine()
     busy = results["machine"]["others_at_start"]
@@ -56,11 +60,14 @@ def main() -> int:
         console.print(f"[yellow]other processes use {busy:.1f} cores: numbers will be worse than on an idle machine")
     failed = 0
     for name in asked.only or [t for t in TOPICS if (HERE / f"{t}.py").exists()]:
-        console.print(f"{name} …", end=" ")
+        console.print(f"{time.strftime('%H:%M:%S')} {name} …")
         begin = time.perf_counter()
         rows, error = measured(name, subject)
         took = time.perf_counter() - begin
-        console.print(f"{seconds(took)}" + (f" [red]{error}" if error else ""))
+        console.print(f"  {name}: {seconds(took)}" + (f" [red]{error}" if error else ""))
+        for row in rows:
+            verdict = {True: "met", False: "[red]missed[/red]", None: "no target"}[row.met]
+            console.print(f"  {row.work}: {row.ours} against {row.theirs} → {report.reached(row.said())} ({verdict})")
         failed += bool(error)
         results["topics"][name] = {
             "seconds": round(took, 1),
@@ -81,9 +88,6 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=TOPICS, help="just this (may be given again)")
     parser.add_argument("--quick", action="store_true", help="smaller, to try it; writes to --out alone")
-    parser.add_argument(
-        "--full", action="store_true", help="run the whole plain grid too (an hour), kept in full_grid.json"
-    )
     parser.add_argument("--with-standard", action="store_true", help="run the standard study too (ten minutes)")
     parser.add_argument("--out", type=Path, help="where results go (default: benchmarks/results.json)")
     asked = parser.parse_args()

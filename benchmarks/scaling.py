@@ -1,4 +1,4 @@
-"""Cost against number of prompts, candidates and layers: straight lines, drawn into docs/performance-scaling.svg."""
+"""Cost against number of prompts, candidates and layers: straight lines, drawn into docs/images/scaling.svg."""
 
 from __future__ import annotations
 
@@ -6,37 +6,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import Row, timed
+from measuring import Row, seconds, timed
 from subject import Subject
 
-FIGURE = Path(__file__).parents[1] / "docs" / "performance-scaling.svg"
+FIGURE = Path(__file__).parents[1] / "docs" / "images" / "scaling.svg"
 
 
 def measure(subject: Subject) -> list[Row]:
     """Seconds at several sizes, a straight line through each, and how well it fits (R²)."""
     runs = 1 if subject.quick else 3
     sizes = {
-        "prompts": (prompts_cost(subject), (32, 64, 128) if subject.quick else (64, 128, 256, 384, 512)),
-        "candidates": (candidates_cost(subject), (1, 2, 4) if subject.quick else (2, 4, 8, 12, 16)),
+        "prompts": (prompts_cost(subject), (32, 64, 128) if subject.quick else (32, 64, 128, 192, 256)),
+        "candidates": (candidates_cost(subject), (1, 2, 4) if subject.quick else (1, 2, 4, 6, 8)),
         "layers": (layers_cost(subject), (6, 12, 24) if subject.quick else (4, 8, 12, 16, 20, 24)),
     }
     curves = {}
     for name, (cost, steps) in sizes.items():
         taken = [timed(cost(n), runs=runs) for n in steps]
-        seconds = [times.median for times in taken]
-        slope, start = np.polyfit(steps, seconds, 1)
+        subject.say(f"{name}: {', '.join(seconds(times.median) for times in taken)}")
+        medians = [times.median for times in taken]
+        slope, start = np.polyfit(steps, medians, 1)
         fitted = np.polyval((slope, start), steps)
-        r2 = 1 - np.sum((seconds - fitted) ** 2) / np.sum((seconds - np.mean(seconds)) ** 2)
+        r2 = 1 - np.sum((medians - fitted) ** 2) / np.sum((medians - np.mean(medians)) ** 2)
         curves[name] = {
             "n": list(steps),
-            "seconds": seconds,
+            "seconds": medians,
             "cpu": [times.cpu_median for times in taken],
             "slope": float(slope),
             "start": float(start),
             "r2": float(r2),
         }
     worst = min(curve["r2"] for curve in curves.values())
-    draw(curves)
+    if not subject.quick:
+        draw(curves)
     return [
         Row(
             "scaling",
@@ -141,4 +143,5 @@ def draw(curves: dict[str, dict[str, Any]]) -> None:
             col=column,
         )
         figure.update_xaxes(title_text=f"Number of {name}", row=1, col=column)
+    FIGURE.parent.mkdir(parents=True, exist_ok=True)
     FIGURE.write_text(to_svg(figure, "Cost grows in straight lines"), encoding="utf-8")

@@ -30,6 +30,7 @@ def measure(subject: Subject) -> list[Row]:
     rows, peak = [], 0.0
     for preset in ("quick", "standard"):
         if preset == "quick" or subject.with_standard:
+            subject.say(f"rhat study --preset {preset}")
             wall, memory, result = study(preset)
             peak = max(peak, memory)
             rows.append(row(preset, wall, result, {"peak_gib": memory, "measured": "this run"}))
@@ -53,13 +54,14 @@ def measure(subject: Subject) -> list[Row]:
             1,
         )
     )
-    few, many = (peak_of(n) for n in ((32, 128) if subject.quick else (FEW, MANY)))
+    sizes = (32, 128) if subject.quick else (FEW, MANY)
+    few, many = (peak_of(n) for n in sizes)
     rows.append(
         Row(
             "study-flat",
-            f"peak memory of capture: {MANY} prompts against {FEW}",
+            f"peak memory of capture: {sizes[1]} prompts against {sizes[0]}",
             f"{many:.2f} GiB",
-            f"{few:.2f} GiB ({FEW} prompts)",
+            f"{few:.2f} GiB ({sizes[0]} prompts)",
             f"flat (within {FLAT_GIB} GiB)",
             many - few,
             "GiB more",

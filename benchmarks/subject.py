@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +18,14 @@ CACHE = Path(os.environ.get("RHAT_BENCH_CACHE", "~/.cache/rhat-bench")).expandus
 class Subject:
     """The model and prompts, loaded when first asked for.
 
-    quick  measure less, to try a benchmark; its numbers mean little
+    quick          measure less, to try a benchmark; its numbers mean little
+    with_standard  run the standard study as well
+    say            is told how far a topic has come
     """
 
     quick: bool = False
-    full: bool = False
     with_standard: bool = False
+    say: Callable[[str], None] = lambda _text: None
 
     @cached_property
     def model(self) -> Any:

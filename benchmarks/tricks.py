@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -10,16 +11,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from measuring import Row, alternating
+from measuring import Row, alternating, seconds
 from subject import Subject
 
 
 def measure(subject: Subject) -> list[Row]:
     """Every part against itself switched off, in turn."""
-    runs = 1 if subject.quick else 3
+    runs = 1 if subject.quick else 2
     found = {}
     for name, (on, off) in works(subject).items():
         times = alternating({"on": on, "off": off}, runs)
+        subject.say(f"{name}: {seconds(times['on'].median)} with, {seconds(times['off'].median)} without")
         found[name] = {
             "ratio": times["off"].median / times["on"].median,
             "cpu_ratio": times["off"].cpu_median / times["on"].cpu_median,
@@ -41,9 +43,12 @@ def measure(subject: Subject) -> list[Row]:
 
 def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     """Name of a part → (the work with it, the work without)."""
+    from rhat.capture import capture, captured
     from rhat.interventions import Intervention, set_projection
+    from rhat.model.allocator import keep_freed_memory
     from rhat.model.forward import keep_base, last_logits, plan
     from rhat.scoring import refusals
+    from rhat.sites import Site
 
     model, n = subject.model, 16 if subject.quick else 64
     prompts = model.tokenize(subject.texts(n, "validation"))
@@ -65,12 +70,26 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
         with environment(RHAT_SLOW="1"):
             score(whole)()
 
+    def forgetting() -> None:
+        release_freed_memory()
+        try:
+            score(whole)()
+        finally:
+            keep_freed_memory()
+
+    reading = [Site("resid_pre", layer)]
+
     return {
         "shared prefix": (score(whole), score(apart)),
         f"resuming at layer {layer}": (score(whole, add, base), score(whole, add)),
         "last-position logits": (score(whole), lambda: all_logits(model, whole, edits)),
         "batching by length": (score(by_length), score(mixed)),
         "one batch of many rows": (score(whole), score(plan(prompts, model.template_length, max_rows=8))),
+        "freed memory kept": (score(whole), forgetting),
+        f"reading at layer {layer} ends there": (
+            lambda: [None for _ in captured(model, whole, reading, [-1])],
+            lambda: capture(model, whole, reading, [-1], lambda *_: None),
+        ),
         "stopping at the verdict": (
             lambda: refusals(model, prompts),
             lambda: refusals(model, prompts, stop_early=False),
@@ -111,6 +130,16 @@ def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
                 forward.head(model, kept.pop().flatten(0, 1))
     finally:
         forward._run_batch = original
+
+
+def release_freed_memory() -> None:
+    """Let glibc give memory back as it does once it has adapted itself: blocks above 32 MiB are mapped, ends above 64 MiB go."""
+    from rhat.model import allocator
+
+    libc = ctypes.CDLL(None)
+    libc.mallopt(allocator._M_MMAP_THRESHOLD, 2**25)
+    libc.mallopt(allocator._M_TRIM_THRESHOLD, 2**26)
+    libc.malloc_trim(0)
 
 
 @contextmanager
