@@ -98,6 +98,15 @@ class ModelOptions:
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            "--adapter",
+            help="A PEFT adapter, folder or hub id, put on top of the model.",
+            show_default=False,
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None
     trust_remote_code: Annotated[
         bool,
         typer.Option("--trust-remote-code", help="Run code that the model brings.", rich_help_panel=MODEL_PANEL),
@@ -114,6 +123,7 @@ class ModelOptions:
             "trust_remote_code": self.trust_remote_code,
             "device": self.device,
             "max_memory": self.max_memory,
+            "adapter": self.adapter,
         }
 
     def load(self, progress: Report) -> ChatModel:

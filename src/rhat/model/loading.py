@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import logging
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +91,15 @@ def load(
     arguments: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     on_hub = not Path(folder).is_dir()
     if on_hub:
-        arguments |= {"revision": revision, "local_files_only": offline or _in_hub_cache(name, revision)}
+        arguments |= {"revision": revision, "local_files_only": offline or _commit(name, revision) is not None}
     if device == "auto":
         device_map = device_map or "auto"
     limit = None if max_memory is None or isinstance(max_memory, dict) else bytes_of(max_memory)
+    again = on_hub and not offline and arguments["local_files_only"]
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     before = _resident()
-    tokenizer = _tokenizer(name, folder, arguments)
+    tokenizer = _opened(name, partial(AutoTokenizer.from_pretrained, folder), arguments, again)
     if limit is not None:  # a tokenizer may take a few hundred megabytes itself
         limit = max(limit - max(_resident() - before, 0), 2)
     placement: dict[str, Any] = {}
@@ -102,13 +108,20 @@ def load(
         placement = {"device_map": device_map or "auto", "max_memory": room, "offload_folder": offload_folder}
     if limit is not None and offload_folder is None:
         placement["offload_folder"] = _scratch()
-    hf = _from_pretrained(name, folder, torch_dtype, arguments, placement)
+    open_model = partial(AutoModelForCausalLM.from_pretrained, folder, dtype=torch_dtype, **placement)
+    hf = _opened(name, open_model, arguments, again).eval()
+    quantised = getattr(getattr(hf.config, "quantization_config", None), "quant_method", None)
+    if quantised is not None:
+        weight_format += f", quantised ({getattr(quantised, 'value', quantised)})"
     if adapter is not None:
         hf = _with_adapter(hf, adapter)
+        weight_format += f", with the adapter {Path(adapter).name}"
     if not placement:
         hf.to(torch.device(device) if device is not None else ("cuda" if torch.cuda.is_available() else "cpu"))
     if on_hub:
-        identity = getattr(hf.config, "_commit_hash", None) or revision or "main"
+        identity = _commit(name, revision) or revision or "main"
+    if adapter is not None:
+        identity = hashlib.sha256(f"{identity} {_adapter_identity(adapter)}".encode()).hexdigest()
     return _wrap(hf, tokenizer, name, identity, weight_format, chat_template, system, limit)
 
 
@@ -205,14 +218,31 @@ def _names() -> str:
     return ", ".join(CATALOGUE)
 
 
-def _folder_identity(path: Path) -> str:
-    """A cheap identity of a local folder: names and sizes of its files and the text of its configuration."""
-    import hashlib
+SAMPLES = 256  # places at which a file of weights is read for its identity
+SAMPLED = 4096  # bytes at each
 
+
+def _folder_identity(path: Path) -> str:
+    """A cheap identity of a local folder: its configuration, its files' names and sizes, and samples of their bytes.
+
+    A fine-tune has files of the same names and sizes, but changes numbers everywhere.
+    """
     digest = hashlib.sha256((path / "config.json").read_bytes())
-    for file in sorted(path.glob("*.safetensors")):
-        digest.update(f"{file.name}:{file.stat().st_size}".encode())
+    for file in sorted([*path.glob("*.safetensors"), *path.glob("*.bin")]):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as weights:
+            for i in range(SAMPLES):
+                weights.seek(i * max(size - SAMPLED, 0) // (SAMPLES - 1))
+                digest.update(weights.read(SAMPLED))
     return digest.hexdigest()
+
+
+def _adapter_identity(adapter: str | Path) -> str:
+    """The hash of a local adapter's files; a hub's name."""
+    folder = Path(adapter)
+    files = sorted([*folder.glob("adapter_config.json"), *folder.glob("adapter_model.*")]) if folder.is_dir() else []
+    return " ".join(sha256_of(file) for file in files) or str(adapter)
 
 
 def _remembered_sha256(path: Path) -> str:
@@ -283,10 +313,12 @@ def _convert(gguf: Path, folder: Path, sha256: str, progress: Progress | None) -
         progress("dequantising", 1, 1)
 
 
-def _in_hub_cache(name: str, revision: str | None) -> bool:
+def _commit(name: str, revision: str | None) -> str | None:
+    """The commit of a hub model in the hub's cache, which is a folder's name there; None if it was never fetched."""
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(config).parent.name if isinstance(config, str) else None
 
 
 class _quiet:  # noqa: N801
@@ -317,27 +349,23 @@ def _resident() -> int:
     return psutil.Process().memory_info().rss
 
 
-def _tokenizer(name: str, folder: str, arguments: dict[str, Any]) -> Any:
-    from transformers import AutoTokenizer
+def _opened(name: str, open_: Callable[..., Any], arguments: dict[str, Any], again: bool) -> Any:
+    """What transformers opens; `again` asks the hub for what an interrupted download left out of the cache.
 
-    try:
-        with _quiet():
-            return AutoTokenizer.from_pretrained(folder, **arguments)
-    except Exception as error:
-        raise ModelError(_reason(name, error)) from error
-
-
-def _from_pretrained(
-    name: str, folder: str, dtype: torch.dtype, arguments: dict[str, Any], placement: dict[str, Any]
-) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with _quiet():
-            hf = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **placement, **arguments)
-    except Exception as error:
-        raise ModelError(_reason(name, error)) from error
-    return hf.eval()
+    Raises:
+        ModelError: if it cannot.
+    """
+    with _quiet():
+        try:
+            return open_(**arguments)
+        except Exception as error:
+            reason = error
+        if again:
+            try:
+                return open_(**{**arguments, "local_files_only": False})
+            except Exception as error:
+                reason = error
+    raise ModelError(_reason(name, reason)) from reason
 
 
 def _reason(name: str, error: Exception) -> str:

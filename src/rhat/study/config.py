@@ -85,6 +85,7 @@ class StudyConfig:
     system: str | None = None
     trust_remote_code: bool = False
     device: str | None = None
+    adapter: str | None = None
     overwrite: bool = False
     only: tuple[str, ...] = ()
     executor: str = "serial"

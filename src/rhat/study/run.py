@@ -86,8 +86,9 @@ def model_arguments(config: StudyConfig) -> dict[str, Any]:
         "trust_remote_code": config.trust_remote_code,
         "device": config.device,
     }
-    if config.max_memory is not None:
-        said["max_memory"] = config.max_memory
+    for name in ("max_memory", "adapter"):
+        if getattr(config, name) is not None:
+            said[name] = getattr(config, name)
     return said
 
 
