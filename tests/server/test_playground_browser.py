@@ -306,3 +306,18 @@ def test_no_call_home(tiny_model, directions, monkeypatch):
     assert app is not None
     time.sleep(0.5)  # what a thread would do
     assert attempts == []
+
+
+def test_behind_a_proxy_the_page_uses_the_proxy_s_address(up, tiny_model, directions):
+    """With the headers that docs/serving.md has nginx send; else a page from https would ask for http, and be blocked."""
+    import httpx
+
+    settings = Settings(allowed_hosts=("model.example.org",), max_length=400)
+    sent = {"host": "model.example.org", "x-forwarded-proto": "https"}
+    with running(tiny_model, directions, settings) as proxied:
+        page = httpx.get(f"{proxied.url}/", headers=sent)
+        assert '"root":"https://model.example.org"' in page.text
+        origin = {**sent, "origin": "https://model.example.org"}
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], "max_tokens": 1}
+        assert httpx.post(f"{proxied.url}/v1/chat/completions", json=body, headers=origin).status_code == 200
+    assert httpx.get(f"{up.url}/", headers=sent).status_code == 421
