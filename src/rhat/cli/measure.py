@@ -84,14 +84,11 @@ def projections(model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str
     """Id, projection and scaled projection of each (id, text), in order."""
     import torch
 
-    from rhat.capture import capture
+    from rhat.capture import captured
 
     found = torch.empty(len(prompts), dtype=torch.float64)
-
-    def visit(rows: Any, _logits: Any, activations: Any) -> None:
-        found[rows.cpu()] = r.project(activations[r.site][:, 0]).cpu()
-
-    capture(model, model.plan([text for _, text in prompts]), [r.site], [r.position], visit)
+    for rows, at in captured(model, model.plan([text for _, text in prompts]), [r.site], [r.position]):
+        found[rows.cpu()] = r.project(at[r.site][:, 0]).cpu()
     gap = r.mean_harmful - r.mean_harmless
     for (id, _), value in zip(prompts, found.tolist(), strict=True):
         yield {"id": id, "projection": value} | ({"scaled": (value - r.mean_harmless) / gap} if gap else {})

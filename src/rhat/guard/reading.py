@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rhat.capture import capture
+from rhat.capture import captured
 from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
@@ -26,12 +26,9 @@ def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence
     found = np.empty(len(prompts))
     if not prompts:
         return found
-
-    def visit(rows, _logits, activations) -> None:
-        found[rows.cpu().numpy()] = direction.project(activations[direction.site][:, 0]).cpu().numpy()
-
     the_plan = plan(prompts, model.template_length, device=model.device)
-    capture(model, the_plan, [direction.site], [direction.position], visit)
+    for rows, at in captured(model, the_plan, [direction.site], [direction.position]):
+        found[rows.cpu().numpy()] = direction.project(at[direction.site][:, 0]).cpu().numpy()
     return found
 
 

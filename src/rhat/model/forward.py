@@ -446,17 +446,18 @@ def plain_forward(
         return torch.cat(
             [plain_forward(model, [p], rows[i : i + 1], edits, lengths[i : i + 1]) for i, p in enumerate(prompts)]
         )
-    return _plain_logits(model, *left_padded(model, prompts, rows, prompt_lengths), edits)
+    return _plain_logits(model, *left_padded(model, prompts, rows, prompt_lengths), edits)[:, -1]
 
 
 def _plain_logits(
-    model: ChatModel, ids: Tensor, mask: Tensor, context: TokenContext, edits: Edits | None
-) -> Float[Tensor, "rows vocab"]:
+    model: ChatModel, ids: Tensor, mask: Tensor, context: TokenContext, edits: Edits | None, last: int = 1
+) -> Float[Tensor, "rows last vocab"]:
+    """Logits of every row's last positions, from every position's."""
     given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
     accepted = decoder_arguments(model.hf)
     with torch.no_grad(), declared(context), tap(model.hf, model.layout, edits or {}):
         logits = model.hf(**{k: v for k, v in given.items() if accepted is None or k in accepted}).logits
-    return logits[:, -1].clone()
+    return logits[:, -last:].clone()
 
 
 @dataclass(frozen=True)
@@ -493,13 +494,11 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
     """
     limit = {torch.float64: 1e-6, torch.float32: 1e-3}.get(model.dtype, 0.05)  # a wrong mask or position is far beyond
     lengths = torch.tensor([len(p) for p in prompts])
-    alone = torch.cat(
-        [
-            plain_forward(model, [(*p, *more)], torch.tensor([i]), None, lengths[i : i + 1]).double()
-            for more in ((), (token,))
-            for i, p in enumerate(prompts)
-        ]
-    )
+    both = [  # after the prompt, and after the token that follows it: the last two positions of one pass
+        _plain_logits(model, *left_padded(model, [(*p, token)], torch.tensor([i]), lengths[i : i + 1]), None, last=2)
+        for i, p in enumerate(prompts)
+    ]
+    alone = torch.cat(both).double().transpose(0, 1).flatten(0, 1)
     reasons = []
     for form in FORMS:
         try:
@@ -512,7 +511,7 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
             return FastPath(form)
         reasons.append(f"its logits differ by {distance:.1e} relative")
     ids, mask, context = left_padded(model, prompts, torch.arange(len(prompts)))
-    padded = _plain_logits(model, ids, mask, context, None).double()
+    padded = _plain_logits(model, ids, mask, context, None)[:, -1].double()
     pads = float((padded - alone[: len(prompts)]).norm() / alone[: len(prompts)].norm()) < max(limit, 1e-3)
     return FastPath(None, "; ".join(dict.fromkeys(reasons)), pads)
 
