@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rhat.capture import capture
+from rhat.capture import captured
 from rhat.directions import fit_ccs, lat, logistic, mean_difference, random_direction
 from rhat.interventions import Intervention
 from rhat.model.forward import TokenIds, plan
@@ -76,11 +76,9 @@ def _last_activations(lab: Lab, sequences: Sequence[TokenIds], layer: int) -> Fl
     """resid_pre of the last token of token sequences."""
     out = torch.empty(len(sequences), lab.model.d_model)
     site = Site("resid_pre", layer)
-
-    def visit(rows: Tensor, _logits: Tensor, found: dict[Site, Tensor]) -> None:
-        out[rows.cpu()] = found[site][:, 0].float().cpu()
-
-    capture(lab.model, plan(sequences, 1, device=lab.model.device, **lab.model.room), [site], [-1], visit)
+    some = plan(sequences, 1, device=lab.model.device, **lab.model.room)
+    for rows, at in captured(lab.model, some, [site], [-1]):
+        out[rows.cpu()] = at[site][:, 0].float().cpu()
     return out
 
 
