@@ -12,19 +12,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from measuring import Row, seconds
 from subject import CACHE, MODEL, Subject
 
 AT_ONCE = 16
 TOKENS = 32
+ONE, MANY, MIXED = "one at a time", "16 at once", "16 at once, four interventions"
 START_SECONDS, INSTALL_SECONDS, ANSWER_SECONDS = 300, 1800, 600
 INTERVENTIONS: tuple[Any, ...] = (
     [],
@@ -34,7 +36,8 @@ INTERVENTIONS: tuple[Any, ...] = (
 )
 PEER = {  # how `transformers serve` is started: as it comes, and with the batching that it offers
     "transformers serve": (),
-    "transformers serve --continuous-batching": ("--continuous-batching",),
+    # Left to itself it takes more than half of the memory for keys and values; a tenth holds far more than 16 answers.
+    "transformers serve --continuous-batching": ("--continuous-batching", "--cb-max-memory-percent", "0.1"),
 }
 
 
@@ -49,30 +52,69 @@ class Answered:
 
 @dataclass
 class Served:
-    """Answers of one server under one load, and the seconds that all of them took."""
+    """Answers of one server under one load, and the seconds that all of them took: by the clock, and of its processor time."""
 
-    answers: list[Answered] = field(default_factory=list)
-    wall: float = 0.0
+    answers: list[Answered]
+    wall: float
+    cpu: float
 
     @property
     def rate(self) -> float:
         """Tokens per second, of all clients together."""
-        return sum(answer.tokens for answer in self.answers) / self.wall
+        return self.tokens / self.wall
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all answers."""
+        return sum(answer.tokens for answer in self.answers)
 
     @property
     def first(self) -> float:
         """Median seconds to the first token."""
         return statistics.median(answer.first for answer in self.answers)
 
+
+@dataclass(eq=False)
+class Server:
+    """A server in a process of its own, which sleeps while others are measured."""
+
+    name: str
+    url: str
+    model: str
+    process: psutil.Process
+    rounds: dict[str, list[Served]] = field(default_factory=dict)
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let it run; afterwards it uses no processor time, busy waiting included."""
+        with suppress(psutil.NoSuchProcess):
+            self.process.resume()
+        try:
+            yield
+        finally:
+            with suppress(psutil.NoSuchProcess):  # it has ended; asking it tells
+                self.process.suspend()
+
+    def median(self, load: str, what: str) -> float:
+        """Median over rounds of `rate` or `first` under a load."""
+        return statistics.median(getattr(one, what) for one in self.rounds[load])
+
     def said(self) -> dict[str, Any]:
-        """For results.json."""
+        """For results.json: every round of every load."""
         return {
-            "tokens_per_second": round(self.rate, 2),
-            "first_token_median": round(self.first, 4),
-            "answer_median": round(statistics.median(answer.total for answer in self.answers), 4),
-            "answers": len(self.answers),
-            "tokens": sum(answer.tokens for answer in self.answers),
-            "seconds": round(self.wall, 3),
+            load: [
+                {
+                    "tokens_per_second": round(one.rate, 2),
+                    "tokens_per_processor_second": round(one.tokens / one.cpu, 2),
+                    "first_token_median": round(one.first, 4),
+                    "answer_median": round(statistics.median(answer.total for answer in one.answers), 4),
+                    "answers": len(one.answers),
+                    "tokens": one.tokens,
+                    "seconds": round(one.wall, 3),
+                }
+                for one in rounds
+            ]
+            for load, rounds in self.rounds.items()
         }
 
 
@@ -81,86 +123,130 @@ class UnmeasurableError(Exception):
 
 
 def measure(subject: Subject) -> list[Row]:
-    """Streams of at most 32 tokens over HTTP, greedy, the same prompts for everybody; each server has the machine to itself."""
-    single, many = (2, AT_ONCE) if subject.quick else (8, 3 * AT_ONCE)
-    texts = [p.text for p in subject.prompts.select("harmless", "test", many)]
-    texts = (texts * (1 + many // len(texts)))[:many]
+    """Streams of at most 32 tokens over HTTP, greedy, the same prompts for everybody; servers take turns, the others sleep."""
+    runs, single = (1, 2) if subject.quick else (3, 6)
+    texts = [p.text for p in subject.prompts.select("harmless", "test", AT_ONCE)]
     tokenizer = subject.model.tokenizer
 
-    def load(url: str, at_once: int, model: str, n: int, more: Sequence[Any] = ({},)) -> Served:
+    def load(server: Server, name: str, at_once: int, n: int, more: Sequence[Any] = ({},)) -> None:
         asked = [
-            {**more[i % len(more)], "model": model, "messages": [{"role": "user", "content": text}]}
+            {**more[i % len(more)], "model": server.model, "messages": [{"role": "user", "content": text}]}
             for i, text in enumerate(texts[:n])
         ]
-        return asyncio.run(clients(url, asked, at_once, tokenizer))
+        used = _processor(server.process)
+        answers, wall = asyncio.run(clients(server.url, asked, at_once, tokenizer))
+        served = Served(answers, wall, _processor(server.process) - used)
+        server.rounds.setdefault(name, []).append(served)
 
-    def loads(url: str, model: str) -> tuple[Served, Served]:
-        load(url, 2, model, 2)  # warm
-        return load(url, 1, model, single), load(url, AT_ONCE, model, many)
+    def round_of(server: Server) -> None:
+        with server.awake():
+            load(server, ONE, 1, single)
+            load(server, MANY, AT_ONCE, AT_ONCE)
+            if server is ours:
+                load(server, MIXED, AT_ONCE, AT_ONCE, [{"rhat": spec} for spec in INTERVENTIONS])
 
-    with tempfile.TemporaryDirectory() as folder:
+    def warm(server: Server) -> None:
+        with server.awake():
+            load(server, "warm", 2, 2)
+        del server.rounds["warm"]
+
+    skipped: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         direction = Path(folder) / "direction.safetensors"
         subject.direction.save(direction)
-        with rhat_server(direction) as url:
-            one, sixteen = loads(url, "default")
-            mixed = load(url, AT_ONCE, "default", many, [{"rhat": spec} for spec in INTERVENTIONS])
-    peers = {name: peer(subject, options, loads) for name, options in PEER.items()}
-    ran = {name: found for name, found in peers.items() if "skipped" not in found}
-    skipped = "; ".join(f"{name} could not be measured: {p['skipped']}" for name, p in peers.items() if "skipped" in p)
-    details = {
-        "one at a time": one.said(),
-        "16 at once": sixteen.said(),
-        "16 at once, four interventions": mixed.said(),
-        "peers": peers,
-    }
+        ours = stack.enter_context(started("rhat serve", "default", rhat_command(direction)))
+        warm(ours)
+        servers = [ours]
+        for name, options in PEER.items():
+            with measurable(name, skipped):
+                command = peer_command(subject, options)
+                server = stack.enter_context(started(name, str(subject.folder), command))
+                warm(server)
+                servers.append(server)
+        for run in range(runs):
+            for server in servers[:: 1 if run % 2 == 0 else -1]:
+                if server is ours:
+                    round_of(server)
+                elif server.name not in skipped:
+                    with measurable(server.name, skipped):
+                        round_of(server)
+    peers = [server for server in servers if server is not ours and server.name not in skipped]
+    return rows(ours, peers, skipped, runs)
 
-    def beside(what: str, load_: str, fewer_is_better: bool, ours: Served) -> tuple[str, float | None]:
-        """The best peer in words, and how many times better we are."""
-        if not ran:
-            return "could not be measured", None
-        pick = min if fewer_is_better else max
-        name = pick(ran, key=lambda n: ran[n][load_][what])
-        theirs = ran[name][load_][what]
-        shown = seconds(theirs) if fewer_is_better else f"{theirs:.1f} tokens/s"
-        return f"{shown} ({name})", theirs / ours.first if fewer_is_better else ours.rate / theirs
 
-    rows = [
+def rows(ours: Server, peers: Sequence[Server], skipped: dict[str, str], runs: int) -> list[Row]:
+    """What the table says."""
+    one, sixteen = ours.median(ONE, "rate"), ours.median(MANY, "rate")
+    made = [
         Row(
             "serving-batching",
             f"server, tokens per second: {AT_ONCE} streaming clients against one",
-            f"{sixteen.rate:.1f} tokens/s",
-            f"{one.rate:.1f} tokens/s (rhat serve, one at a time)",
+            f"{sixteen:.1f} tokens/s",
+            f"{one:.1f} tokens/s (rhat serve, one at a time)",
             "≥ 4×",
-            sixteen.rate / one.rate,
+            sixteen / one,
             limit=4,
-            runs=1,
-            note=f"{mixed.rate:.1f} tokens/s where the clients ask for four different interventions",
-            details=details,
+            runs=runs,
+            note=f"{ours.median(MIXED, 'rate'):.1f} tokens/s where the clients ask for four different interventions",
+            details={
+                "rhat": ours.said(),
+                "peers": {**{p.name: p.said() for p in peers}, **{n: {"skipped": why} for n, why in skipped.items()}},
+                "transformers": version("transformers"),
+            },
         )
     ]
-    for title, load_, ours in (("one client", "one at a time", one), (f"{AT_ONCE} clients", "16 at once", sixteen)):
-        for what, name, fewer in (
-            ("first_token_median", "time to first token", True),
-            ("tokens_per_second", "tokens per second", False),
-        ):
-            theirs, value = beside(what, load_, fewer, ours)
-            rows.append(
+    note = "; ".join(f"{name} could not be measured: {why}" for name, why in skipped.items())
+    for title, load in (("one client", ONE), (f"{AT_ONCE} clients", MANY)):
+        for what, name in (("first", "time to first token"), ("rate", "tokens per second")):
+            times = what == "first"
+            mine = ours.median(load, what)
+            theirs, value = "could not be measured", None
+            if peers:
+                best = (min if times else max)(peers, key=lambda p, load=load, what=what: p.median(load, what))
+                other = best.median(load, what)
+                theirs = f"{seconds(other) if times else f'{other:.1f} tokens/s'} ({best.name})"
+                value = other / mine if times else mine / other
+            made.append(
                 Row(
-                    f"serving-{what}-{load_.split()[0]}",
+                    f"serving-{what}-{load.split()[0]}",
                     f"server, {name}, {title}",
-                    seconds(ours.first) if fewer else f"{ours.rate:.1f} tokens/s",
+                    seconds(mine) if times else f"{mine:.1f} tokens/s",
                     theirs,
                     "–",
                     value,
-                    runs=1,
-                    note=skipped,
+                    runs=runs,
+                    note=note,
                 )
             )
-    return rows
+    return made
 
 
-async def clients(url: str, asked: Sequence[dict[str, Any]], at_once: int, tokenizer: Any) -> Served:
-    """Ask for streams, so many at the same time, and time what comes.
+@contextmanager
+def measurable(name: str, skipped: dict[str, str]) -> Iterator[None]:
+    """Note why a server cannot be measured, and go on."""
+    try:
+        yield
+    except UnmeasurableError as error:
+        skipped[name] = str(error)
+    except httpx.HTTPError as error:
+        skipped[name] = f"did not answer: {type(error).__name__} {error}".strip()
+
+
+def _processor(process: psutil.Process) -> float:
+    """Seconds of processor time so far, children included.
+
+    Raises:
+        UnmeasurableError: if it has ended.
+    """
+    if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+        raise UnmeasurableError("it has ended")
+    return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
+
+
+async def clients(
+    url: str, asked: Sequence[dict[str, Any]], at_once: int, tokenizer: Any
+) -> tuple[list[Answered], float]:
+    """Ask for streams, so many at the same time, and time what comes: the answers, and seconds of all.
 
     Raises:
         UnmeasurableError: if an answer is an error.
@@ -190,7 +276,7 @@ async def clients(url: str, asked: Sequence[dict[str, Any]], at_once: int, token
 
         began = time.perf_counter()
         answers = await asyncio.gather(*(one(body) for body in asked))
-        return Served(list(answers), time.perf_counter() - began)
+        return list(answers), time.perf_counter() - began
 
 
 def _text(line: str) -> str:
@@ -204,33 +290,21 @@ def _text(line: str) -> str:
     return (choices[0].get("delta") or {}).get("content") or ""
 
 
-@contextmanager
-def rhat_server(direction: Path) -> Iterator[str]:
-    """`rhat serve` in a process of its own; gives its address."""
-    port = _free_port()
+def rhat_command(direction: Path) -> list[str]:
+    """How our server is started."""
     command = [sys.executable, "-m", "rhat", "serve", "--model", MODEL, "--offline", "--no-playground"]
-    more = ["--port", str(port), "--slots", str(AT_ONCE), "--direction", str(direction)]
-    with _process([*command, *more], port, "/health") as url:
-        yield url
+    return [*command, "--slots", str(AT_ONCE), "--direction", str(direction)]
 
 
-def peer(
-    subject: Subject, options: Sequence[str], loads: Callable[[str, str], tuple[Served, Served]]
-) -> dict[str, Any]:
-    """`transformers serve` in a venv of its own under the same load: what was measured, or why it could not be."""
-    try:
-        python = _peer_python()
-        port = _free_port()
-        main = "import sys; from transformers.cli.transformers import main; sys.exit(main())"
-        model = str(subject.folder)
-        command = [python, "-c", main, "serve", model, "--port", str(port), "--host", "127.0.0.1"]
-        with _process([*command, "--device", "cpu", "--dtype", "bfloat16", *options], port, "/health") as url:
-            one, sixteen = loads(url, model)
-    except UnmeasurableError as error:
-        return {"skipped": str(error)}
-    except httpx.HTTPError as error:
-        return {"skipped": f"did not answer: {type(error).__name__} {error}".strip()}
-    return {"one at a time": one.said(), "16 at once": sixteen.said(), "transformers": version("transformers")}
+def peer_command(subject: Subject, options: Sequence[str]) -> list[str]:
+    """How `transformers serve` is started, in a venv of its own, on the same folder.
+
+    Raises:
+        UnmeasurableError: if the venv cannot be made.
+    """
+    main = "import sys; from transformers.cli.transformers import main; sys.exit(main())"
+    command = [_peer_python(), "-c", main, "serve", str(subject.folder), "--host", "127.0.0.1"]
+    return [*command, "--device", "cpu", "--dtype", "bfloat16", *options]
 
 
 def _peer_python() -> str:
@@ -266,19 +340,20 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _process(command: Sequence[str], port: int, path: str) -> Iterator[str]:
-    """Run a server until the `with` ends; gives its address once it answers at `path`.
+def started(name: str, model: str, command: Sequence[str]) -> Iterator[Server]:
+    """Run a server on a free port until the `with` ends; it sleeps until it is woken.
 
     Raises:
         UnmeasurableError: if it ends or does not answer in time.
     """
+    port = _free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=errors, stderr=errors, env=environment)
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=errors, stderr=errors, env=environment)
         try:
             deadline = time.monotonic() + START_SECONDS
-            while not _answers(url + path):
+            while not _answers(f"{url}/health"):
                 if process.poll() is not None:
                     errors.seek(0)
                     last = (errors.read().strip().splitlines() or ["?"])[-1]
@@ -286,8 +361,11 @@ def _process(command: Sequence[str], port: int, path: str) -> Iterator[str]:
                 if time.monotonic() > deadline:
                     raise UnmeasurableError(f"did not answer within {START_SECONDS} s")
                 time.sleep(0.2)
-            yield url
+            watched = psutil.Process(process.pid)
+            watched.suspend()
+            yield Server(name, url, model, watched)
         finally:
+            process.send_signal(signal.SIGCONT)
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(30)
