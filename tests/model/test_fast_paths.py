@@ -16,7 +16,7 @@ from labs import contrast_set
 from refusing import refusing_hf
 from rhat.capture import Moments, capture, capture_all_tokens, captured
 from rhat.directions import Direction
-from rhat.generation.engine import Engine, Request
+from rhat.generation.engine import Engine, Request, likeliest
 from rhat.heads import attribute
 from rhat.interventions import Intervention
 from rhat.model import forward, keep_base, last_logits
@@ -275,6 +275,16 @@ class TestDecoding:
         assert stopped.verdicts == whole.verdicts
         for a, b in zip(stopped.completions, whole.completions, strict=True):
             assert a.tokens == b.tokens[: len(a.tokens)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("vocab", [151_936, 5_003, 2_049, 2_048, 300])
+def test_the_likeliest_token_is_argmax(vocab, dtype):
+    """In bfloat16 ties are common: the first counts."""
+    logits = torch.randn(16, vocab, generator=torch.Generator().manual_seed(0)).to(dtype)
+    logits[1], logits[2, -1], logits[3, 0], logits[4, [7, vocab - 1]], logits[5] = 0, 100, 100, 100, -torch.inf
+    logits[6, [vocab // 2, vocab // 2 + 1]] = 100
+    assert torch.equal(likeliest(logits), logits.argmax(-1))
 
 
 class TestFinding:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from rhat.generation.engine import Completion, Row, generate_tokens, greedy
+from rhat.generation.engine import SLOTS, Completion, Row, generate_tokens, greedy
 from rhat.model.chat import ChatModel
 from rhat.model.forward import TokenIds
 from rhat.model.tap import Edits
@@ -40,7 +40,7 @@ def refusals(
     max_new_tokens: int = JUDGED_TOKENS,
     judge: Callable[[str], Verdict] = verdict,
     stop_early: bool = True,
-    n_slots: int = 64,
+    n_slots: int = SLOTS,
     first_logits: Callable[[list[int], Tensor], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Refusals:
