@@ -162,9 +162,11 @@ def survey(
             if have < needed:
                 short.append(f"{split} {label}: {have} kept of {of}, {needed} needed")
     if short:
-        sentence = (
-            f"{model.name} does not behave as labelled on enough prompts ({'; '.join(short)}), so r̂ would mean little"
-        )
+        numbers = f"prompts on which it behaves as labelled: {'; '.join(short)}"
+        if any(" harmful:" in s for s in short):
+            sentence = f"{model.name} hardly refuses ({numbers}), so there is no refusal to study"
+        else:
+            sentence = f"{model.name} refuses harmless prompts too ({numbers}), so r̂ would mean little"
         return Finding("no_refusal", sentence, None, (), tokens, counts, timings=tuple(clock.stages), kept=kept)
     return Finding(
         "no_candidate",

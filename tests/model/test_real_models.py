@@ -1,0 +1,108 @@
+"""Real models end to end: the default one, SmolLM2, which hardly refuses, and a Gemma 3 base model with a template by hand."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import rhat
+from rhat.artifacts import results as contract
+from rhat.errors import TemplateError
+from rhat.interventions import OPERATORS, Intervention
+from rhat.model import last_logits
+from rhat.model.check import check
+from rhat.selection.finding import FindSettings, find
+
+pytestmark = pytest.mark.model
+TEXTS = ["Name the capital of France.", "Why is the sky blue?", "Write a haiku about the sea."]
+TEMPLATE = "{% for m in messages %}Question: {{ m.content }}\n{% endfor %}Answer:"
+LAYERS = {"qwen2.5-coder-0.5b": (24, 14), "smollm2-135m": (30, 9), "gemma3-270m-base": (18, 4)}
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory):
+    file = tmp_path_factory.mktemp("template") / "question.jinja"
+    file.write_text(TEMPLATE)
+    return file
+
+
+@pytest.fixture(scope="module", params=LAYERS)
+def model(request, by_hand):
+    own = {"chat_template": by_hand} if request.param == "gemma3-270m-base" else {}
+    return rhat.load(request.param, dtype="float32", **own)
+
+
+def test_every_site_is_proved_and_the_fast_path_taken(model):
+    report = check(model)
+    assert report.ok, [row for row in report.rows() if row["outcome"] == "failed"]
+    assert report.fast
+    assert not report.absent
+    assert (model.n_layers, model.layout.n_heads) == LAYERS[model.name]
+
+
+def test_answers_are_those_of_transformers(model):
+    for prompt, said in zip(model.tokenize(TEXTS), model.generate(TEXTS, 8), strict=True):
+        ids = torch.tensor([prompt])
+        out = model.hf.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=8,
+            do_sample=False,
+            repetition_penalty=1.0,
+            pad_token_id=model.pad_id,
+        )
+        assert out[0, len(prompt) :][: len(said.tokens)].tolist() == list(said.tokens)
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+def test_fast_and_plain_agree_under_every_operator(model, op, monkeypatch):
+    unit = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
+    edits = Intervention(op, unit / unit.norm(), model.n_layers // 2, 5.0).edits(model)
+    plan = model.plan(TEXTS)
+
+    def logits(edits):
+        return torch.cat([x[which.argsort()] for which, x in last_logits(model, plan, edits)]).double()
+
+    fast, unedited = logits(edits), logits({})
+    monkeypatch.setenv("RHAT_SLOW", "1")
+    slow = logits(edits)
+    assert float((fast - slow).norm() / slow.norm()) < 1e-3
+    assert float((fast - unedited).norm() / unedited.norm()) > 1e-3
+
+
+def test_a_study_of_a_model_that_hardly_refuses_says_so_with_the_numbers(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "rhat", "study", "-m", "smollm2-135m", "-p", "quick", "-o", tmp_path / "smol"],
+        env=os.environ | {"COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
+    results = contract.read(tmp_path / "smol")
+    assert results["outcome"] == "no_refusal"
+    assert "direction" not in results
+    sentence = results["outcome_sentence"]
+    assert sentence.startswith("smollm2-135m hardly refuses (prompts on which it behaves as labelled: train harmful: ")
+    assert sentence.endswith("needed), so there is no refusal to study")
+    assert f"no_refusal: {sentence}" in done.stdout
+    harmful = next(r for r in results["rates"] if r["prompts"] == "harmful")
+    assert harmful["n"] == 64
+    assert harmful["ci_high"] < 0.5
+    assert sentence in (tmp_path / "smol" / "report.html").read_text("utf-8")
+    assert json.loads((tmp_path / "smol" / "manifest.json").read_text())["seed"] == 0
+
+
+def test_a_base_model_wants_a_template_and_is_searched_with_one(by_hand):
+    with pytest.raises(
+        TemplateError, match=r"gemma3-270m-base: this model has no chat template, .* --chat-template FILE"
+    ):
+        rhat.load("gemma3-270m-base")
+    model = rhat.load("gemma3-270m-base", chat_template=by_hand)
+    assert model.tokenizer.decode(model.tokenize(["Why?"])[0][-model.template_length :]) == "\nAnswer:"
+    found = find(model, rhat.prompts.builtin(), FindSettings(train=32, validation=16, token_prompts=16))
+    assert found.outcome == "no_refusal"  # nobody taught it to refuse
+    assert "so there is no refusal to study" in found.sentence
