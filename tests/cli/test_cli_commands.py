@@ -538,6 +538,8 @@ class TestStudies:
             3,
             "--max-memory",
             "8GB",
+            "--adapter",
+            "lora",
         )
         assert done.code == 0, done.err
         [(config, executor)] = configured
@@ -564,6 +566,7 @@ class TestStudies:
                 column="q",
                 executor="ray",
                 max_memory="8GB",
+                adapter="lora",
             )
         ]
 
