@@ -256,6 +256,7 @@ def test_the_studys_figures_and_nothing_else(opened, up):
     image.wait_for()
     page.wait_for_function("document.querySelector('#rhat-figures img').naturalWidth === 300")
     assert image.get_attribute("alt") == "dose curve"
+    assert page.request.get(page.locator("#rhat-figures a").evaluate("a => a.href")).text() == SVG
     for path in ("/study/secret.txt", "/study/figures/..%2Fsecret.txt", "/study/figures/%2E%2E/secret.txt"):
         assert "not for the page" not in httpx.get(f"{up.url}{path}").text
 

@@ -24,7 +24,7 @@ from rhat.server.errors import Refused
 from rhat.server.logs import log
 from rhat.server.metrics import Metrics
 
-PREFILL_TOKENS = 2048  # most prompt tokens that join between two decoding steps, so that running answers go on
+PREFILL_TOKENS = 1024  # most prompt tokens that join between two decoding steps, so that running answers go on
 KEPT_EDITS = 64
 
 

@@ -438,7 +438,8 @@ def _figures(study: Path | None) -> str:
     if not names:
         return f"{whole}<p>{_escape(str(study))} has no figures; draw them with <code>rhat report</code>.</p>"
     shown = "".join(
-        f'<figure><img src="/study/figures/{quote(name)}" alt="{_escape(_title(name))}" loading="lazy"></figure>'
+        f'<figure><a href="/study/figures/{quote(name)}" target="_blank" rel="noopener">'
+        f'<img src="/study/figures/{quote(name)}" alt="{_escape(_title(name))}" loading="lazy"></a></figure>'
         for name in names
     )
     return f'{whole}<div class="rhat-figures">{shown}</div>'
