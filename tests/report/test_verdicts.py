@@ -190,3 +190,33 @@ def test_absent_fields_give_no_verdict(results):
 def test_each_table_can_be_missing(results):
     for key in list(results):
         verdicts.verdicts({name: value for name, value in results.items() if name != key})
+
+
+def a_layer(layer, harmless, gap, half=0.1, harmful=10.0):
+    return {
+        "layer": layer,
+        "harmless_mean_projection": harmless,
+        "harmful_mean_projection": harmful,
+        "gap": gap,
+        "ci_low": gap - half,
+        "ci_high": gap + half,
+    }
+
+
+def test_layers_say_whether_setting_and_adding_part_where_harmless_prompts_do_not_project_to_zero(results):
+    row = comparison("add_average", "set_projection", 0.01)
+    as_explained = [a_layer(0, -4.0, 0.8), a_layer(1, 3.0, -0.6), a_layer(2, 0.1, 0.02), a_layer(3, 5.0, 0.5)]
+    told = " ".join(verdicts.adding(only(results, row) | {"layers": as_explained}).reasons)
+    assert "part at 3 of 4 layers; at 2 of them as the explanation says" in told
+    assert "0.02 nats on average at the 1 layer where" in told
+    assert "by 0.63 at the others" in told
+
+
+@pytest.mark.parametrize(("value", "where"), [(0.1, "inside"), (0.9, "outside")])
+def test_both_predictions_are_held_against_the_interval(results, value, where):
+    found = {"predicted_score": 5.0, "predicted_score_last_token": value, "observed_score": 0.0, "score_ci_low": -0.2}
+    found |= {"score_ci_high": 0.2, "observed_add_score": 0.0, "n": 64}
+    row = comparison("add_average", "set_projection", 0.01)
+    told = " ".join(verdicts.adding(only(results, row) | {"prediction": found}).reasons)
+    assert "so the prediction lies outside the interval" in told
+    assert f"Read at the last prompt token alone it should score {value:.2f} nats: {where} the interval" in told

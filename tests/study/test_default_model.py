@@ -119,14 +119,3 @@ def test_reading_leaves_logits_bit_equal(default_model):
     for a, b in zip(plain, read, strict=True):
         assert torch.equal(a, b)
     assert float(kl_divergence(plain[0], read[0]).max()) == 0
-
-
-def test_a_model_that_hardly_refuses_is_a_result(tmp_path):
-    done = run(StudyConfig(model="smollm2-135m", preset="quick", out=tmp_path / "smol"))
-    assert done["outcome"] == "no_refusal"
-    assert "direction" not in done
-    measured = row(done, "rates", condition="baseline", prompts="harmful")
-    assert measured["n"] == 64
-    assert measured["rate"] < 0.5
-    assert any(ch.isdigit() for ch in done["outcome_sentence"])
-    contract.read(tmp_path / "smol")

@@ -134,3 +134,14 @@ def test_setting_is_adding_what_is_missing(lab):
             rtol=1e-9,
             atol=1e-9,
         )
+
+
+def test_damage_is_compared_at_the_same_damage(lab):
+    both = EXPERIMENTS["damage"](lab)
+    rows = {row["condition"]: row for row in both["damage"]}
+    for pair in both["ablate_vs_subtract"]["matched"]:
+        assert 1 / 1.5 <= pair["kl_treatment"] / pair["kl_reference"] <= 1.5
+        sites = rows[pair["treatment"]]["sites"], rows[pair["reference"]]["sites"]
+        assert pair["sites"] == (sites[0] if sites[0] == sites[1] else "mixed")
+        assert rows[pair["treatment"]]["op"] == "subtract"
+    assert {pair["sites"] for pair in both["ablate_vs_subtract"]["matched"]} == {"mixed", "own layer", "all layers"}

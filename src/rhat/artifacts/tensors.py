@@ -22,7 +22,7 @@ def save_direction(direction: Direction, path: str | Path) -> Path:
     Raises:
         DirectionError: if it cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
     metadata = {
@@ -44,7 +44,7 @@ def save_direction(direction: Direction, path: str | Path) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"direction": direction.unit.float().cpu().contiguous()}, temporary, metadata)
+        temporary.write_bytes(save({"direction": direction.unit.float().cpu().contiguous()}, metadata))
         os.replace(temporary, path)
     except Exception as error:
         temporary.unlink(missing_ok=True)

@@ -314,7 +314,7 @@ def repe_table(results: Results) -> Figure | None:
     coefficients = sorted({coefficient for _, coefficient in cells})
     z = [[cells.get((span, coefficient)) for coefficient in coefficients] for span in spans]
     figure = canvas.bare("Coefficient", "Layers", height=110 + 44 * len(spans))
-    figure.add_trace(_heat([f"{c:g}" for c in coefficients], spans, z, "nats"))
+    figure.add_trace(_heat([f"{c:.3g}" for c in coefficients], spans, z, "nats"))
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category")
     return figure

@@ -13,6 +13,12 @@ Results = dict[str, Any]
 Judgement = Literal["better", "worse", "equivalent", "undecided"]
 ALPHA = 0.05
 POWER = 0.8
+NEAR = 0.1  # of the gap between the means: near enough to zero for setting to be adding
+SITES = {
+    "mixed": "Subtracting at its own layer beside ablating at all layers",
+    "own layer": "Both at the own layer",
+    "all layers": "Both at all layers",
+}
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,7 @@ def ablating(results: Results) -> Verdict | None:
         return None
     words = [_flip(_sign(row)) for row in matched]
     parts = [
-        f"{row['sites'].capitalize()}, at matched damage (KL {number(row['kl_treatment'], 3)} and "
+        f"{SITES[row['sites']]}, at matched damage (KL {number(row['kl_treatment'], 3)} and "
         f"{number(row['kl_reference'], 3)}): {_stronger(row)} ({difference(row)}, n = {row['n']})."
         for row in matched
     ]
@@ -278,7 +284,19 @@ def heads(results: Results) -> Verdict | None:
     against = [row for row in rows if row["k"] == k and row["kind"] == "attributed"]
     numbers = "; ".join(f"against {row['reference']} {difference(row)}" for row in against)
     text = f"{count(k, 'head')} at one token {'suffices' if k == 1 else 'suffice'} to raise refusal: {numbers}."
+    if said := _generated_heads(results):
+        text += f" {said}"
     return Verdict(7, "better", text, tuple(reasons))
+
+
+def _generated_heads(results: Results) -> str:
+    """Refusal rates of harmless prompts with a few heads patched, and as many random ones, where they were generated."""
+    names = [row["condition"] for row in results.get("rates", []) if row["condition"].startswith("heads:")]
+    parts = []
+    for name in names:
+        pair = [rate_of(results, one, "harmless") for one in (name, f"random_{name}")]
+        parts += [f"{wording.condition(row['condition'])} {wording.rate(row)}" for row in pair if row]
+    return f"Harmless prompts refused: {', '.join(parts)}." if parts else ""
 
 
 def smallest_k(rows: list[dict[str, Any]], kind: str) -> int | None:
@@ -505,26 +523,35 @@ def _prediction_reason(found: Row) -> str:
         seen = wording.score({**found, "score_mean": found["observed_score"]})
         predicted, observed = f"score {number(value)} nats", f"scores {seen}"
     where = "inside" if low <= value <= high else "outside"
-    return (
-        f"From adding's dose curve setting should {predicted}; it {observed}, "
+    text = (
+        f"From adding's dose curve, read at the mean of all edited tokens, setting should {predicted}; it {observed}, "
         f"so the prediction lies {where} the interval."
     )
+    if "predicted_score_last_token" in found:
+        alone = found["predicted_score_last_token"]
+        where = "inside" if found["score_ci_low"] <= alone <= found["score_ci_high"] else "outside"
+        text += f" Read at the last prompt token alone it should score {number(alone)} nats: {where} the interval."
+    return text
 
 
 def _layer_reason(layers: list[dict[str, Any]]) -> str:
     """How the gap between setting and adding goes with the harmless mean, over layers."""
     apart = [row["layer"] for row in layers if row["ci_low"] > 0 or row["ci_high"] < 0]
-    relative = [
-        abs(row["harmless_mean_projection"])
-        / max(1e-9, abs(row["harmful_mean_projection"] - row["harmless_mean_projection"]))
-        for row in layers
-    ]
-    together = [size for row, size in zip(layers, relative, strict=True) if row["layer"] not in apart]
-    parted = [size for row, size in zip(layers, relative, strict=True) if row["layer"] in apart]
     text = f"Setting and adding part at {len(apart)} of {count(len(layers), 'layer')}"
-    if not (together and parted):
+    if apart:
+        opposed = sum(row["gap"] * row["harmless_mean_projection"] < 0 for row in layers if row["layer"] in apart)
+        text += (
+            f"; at {opposed} of them as the explanation says: setting does more where harmless prompts project below zero, "
+            "less where above"
+        )
+    near: list[float] = []
+    far: list[float] = []
+    for row in layers:
+        gap = abs(row["harmful_mean_projection"] - row["harmless_mean_projection"])
+        (near if abs(row["harmless_mean_projection"]) <= NEAR * gap else far).append(abs(row["gap"]))
+    if not (near and far):
         return f"{text}."
     return (
-        f"{text}; there harmless prompts lie {percent(sum(parted) / len(parted))} of the gap from zero on "
-        f"average, at the others {percent(sum(together) / len(together))}."
+        f"{text}. They differ by {number(sum(near) / len(near))} nats on average at the {count(len(near), 'layer')} where the "
+        f"harmless mean lies within {percent(NEAR)} of the gap from zero, by {number(sum(far) / len(far))} at the others."
     )

@@ -51,7 +51,7 @@ def prediction(lab: Lab) -> dict[str, Any]:
     """Setting is adding c = t − r̂·x at each token: predict each prompt's score under setting from adding's dose curve.
 
     For every prompt the score under add is measured at several doses and read, by linear interpolation, at the mean over
-    its tokens of t − r̂·x. It is a prediction from a mean dose, so it fails where single tokens matter.
+    its tokens of t − r̂·x, and at the last prompt token's alone: the first fails where single tokens matter more than others.
     """
     d, n = lab.direction, lab.sizes.sweep
     target = d.mean_harmful
@@ -64,8 +64,11 @@ def prediction(lab: Lab) -> dict[str, Any]:
     observed, _ = lab.score(set_projection(d), "harmless", n)
     added = curve[DOSES.index(1.0)]
     interval = mean_interval(observed)
+    last = np.array([float(target - t[-1]) for t in tokens])
+    by_last = np.array([np.interp(last[i], doses[order], curve[order, i]) for i in range(len(tokens))])
     part = {
         "predicted_score": float(predicted.mean()),
+        "predicted_score_last_token": float(by_last.mean()),
         "observed_score": interval.estimate,
         "observed_add_score": float(added.mean()),
         "score_ci_low": interval.low,
