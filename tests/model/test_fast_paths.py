@@ -17,12 +17,14 @@ from refusing import refusing_hf
 from rhat.capture import Moments, capture, capture_all_tokens, captured
 from rhat.directions import Direction
 from rhat.generation.engine import Engine, Request, likeliest
-from rhat.heads import attribute
+from rhat.heads import attribute, patch_heads
 from rhat.interventions import Intervention
-from rhat.model import forward, keep_base, last_logits
+from rhat.model import Read, forward, keep_base, last_logits
 from rhat.model.allocator import keep_freed_memory
 from rhat.model.forward import plain_forward
 from rhat.model.forward import plan as lay_out
+from rhat.model.positions import Scope
+from rhat.model.tap import merge
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import find
 from rhat.selection.finding import FindSettings
@@ -161,6 +163,65 @@ class TestParts:
                 for ours, theirs in zip(getattr(part, kind), getattr(whole, kind), strict=True):
                     for a, b in zip(ours, theirs, strict=True):
                         torch.testing.assert_close(a, b, rtol=EXACT, atol=1e-12)
+
+
+class TestLastToken:
+    """Edits of the last prompt token alone run that token alone, on keys and values that were kept."""
+
+    @pytest.fixture
+    def ran(self, model):
+        """Shapes of what the blocks' attention was given."""
+        shapes = []
+
+        def note(_module, args, kwargs):
+            shapes.append(tuple((args[0] if args else kwargs["hidden_states"]).shape[:2]))
+
+        hooks = [parts.attention.register_forward_pre_hook(note, with_kwargs=True) for parts in model.layout.parts]
+        yield shapes
+        for hook in hooks:
+            hook.remove()
+
+    @pytest.mark.parametrize("layers", [[0], [1, 2]])
+    def test_equals_whole_prompts_at_each_layer_again_and_again(self, model, unit, slowly, ran, layers):
+        plan = model.plan(PROMPTS, max_rows=4)
+        base = keep_base(model, plan, layers, keep_kv=True)
+        for layer in (2, 0, 1, 2):  # a run must not feel what another one left in the caches
+            edits = Intervention("add", unit, layer, 6.0, scope=Scope("last_prompt_token")).edits(model)
+            ran.clear()
+            fast = in_order(last_logits(model, plan, edits, base))
+            assert {shape[1] for shape in ran} == {1}
+            slow = slowly(lambda edits=edits: in_order(last_logits(model, plan, edits)))
+            assert relative(fast, slow) < EXACT, layer
+            assert relative(fast, in_order(last_logits(model, plan))) > 1e-6
+
+    def test_patched_heads(self, model, unit, slowly):
+        direction = Direction(unit, Site("resid_pre", 2), -1, 1.0, 0.0, 0.0)
+        found = attribute(model, direction, PROMPTS[:3], PROMPTS[3:])
+        plan = model.plan(PROMPTS)
+        base = keep_base(model, plan, [1], keep_kv=True)
+        for heads in ([(0, 1), (1, 2)], [(1, 0)]):
+            edits = patch_heads(found, heads, model.layout.n_heads)
+            fast = in_order(last_logits(model, plan, edits, base))
+            slow = slowly(lambda edits=edits: in_order(last_logits(model, plan, edits)))
+            assert relative(fast, slow) < EXACT
+
+    @pytest.mark.parametrize("scope", ["all", "prompt", "template"])
+    def test_is_not_taken_where_more_is_edited(self, model, unit, slowly, scope):
+        plan = model.plan(PROMPTS)
+        base = keep_base(model, plan, [1], keep_kv=True)
+        edits = Intervention("add", unit, 1, 6.0, scope=Scope(scope)).edits(model)
+        fast = in_order(last_logits(model, plan, edits, base))
+        assert relative(fast, slowly(lambda: in_order(last_logits(model, plan, edits)))) < EXACT
+
+    def test_is_not_taken_where_something_is_read(self, model, unit):
+        plan = model.plan(PROMPTS)
+        base = keep_base(model, plan, [1], keep_kv=True)
+        seen = []
+        edits = Intervention("add", unit, 1, 6.0, scope=Scope("last_prompt_token")).edits(model)
+        both = merge(edits, {Site("resid_pre", 1): Read(lambda x, _context: seen.append(x.shape[1]))})
+        for _ in last_logits(model, plan, both, base):
+            pass
+        assert max(seen) > 1
 
 
 class TestCapture:

@@ -13,7 +13,7 @@ import inspect
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +23,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from rhat.model.kv import KeyValue, MaskForm, SlotCache, attention_mask, prefix_cache, taken
 from rhat.model.positions import NEVER, TokenContext
-from rhat.model.tap import Edits, Read, declared, first_layer, tap, tapped
+from rhat.model.tap import Chain, Edit, Edits, Read, declared, first_layer, tap, tapped
 from rhat.sites import Site
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ class Base:
     prefix_residuals: dict[int, Tensor] = field(default_factory=dict)
     residuals: list[dict[int, Tensor]] = field(default_factory=list)
     suffix_kv: list[list[KeyValue | None]] = field(default_factory=list)
+    whole: dict[int, SlotCache] = field(default_factory=dict)  # batch → keys and values of its whole prompts
 
     def start(self, layer: int) -> int:
         """The highest kept layer from which a run that first differs at `layer` can start; 0 if none."""
@@ -375,15 +376,68 @@ def last_logits(
     """Next-token logits after each prompt, batch by batch: (which prompts, their logits), in the model's dtype.
 
     Equal to the plain path's to 1e-9 relative in float64. Falls back to the plain path where the model's attention cannot
-    take our masks (see `ChatModel.fast`) or RHAT_SLOW=1 asks for it.
+    take our masks (see `ChatModel.fast`) or RHAT_SLOW=1 asks for it. With a `base` that kept keys and values, edits of the
+    last prompt token alone run that token alone.
     """
     if slow() or not model.fast:
         yield from plain_last_logits(model, the_plan, edits)
+        return
+    if base is not None and base.suffix_kv and not tapped(model.hf) and last_token_only(edits or {}, the_plan):
+        yield from _last_tokens(model, the_plan, edits or {}, base)
         return
     for done in prefill(model, the_plan, edits, base):
         with torch.no_grad():
             logits = head(model, done.hidden)
         yield done.batch.rows, logits
+
+
+def last_token_only(edits: Edits, the_plan: Plan) -> bool:
+    """Whether these edits change nothing before each prompt's last token, and read nothing."""
+
+    def reads(edit: Edit) -> bool:
+        return any(map(reads, edit.edits)) if isinstance(edit, Chain) else isinstance(edit, Read)
+
+    template = the_plan.template_length
+    return bool(edits) and all(
+        not reads(edit) and edit.first_position(length, length - template) >= length - 1
+        for edit in edits.values()
+        for length in {len(p) for p in the_plan.prompts}
+    )
+
+
+def _last_tokens(
+    model: ChatModel, the_plan: Plan, edits: Edits, base: Base
+) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
+    """Logits after each prompt, running its last token only: what comes before it is as the unedited model left it."""
+    start = base.start(min(first_layer(edits), model.layout.n_layers - 1))
+    for index, batch in enumerate(the_plan.batches):
+        slots = _whole(model, the_plan, base, index)
+        row, column = torch.arange(len(batch.ids), device=batch.ids.device), batch.lengths - 1
+        at = batch.context.prompt_length - 1
+        context = replace(batch.context, positions=at[:, None], real=torch.ones_like(at[:, None]).bool(), padded=False)
+        residual = base.residuals[index][start][row, column][:, None] if start else None
+        slots.at(at, int(at.max()) + 1)
+        with (
+            torch.no_grad(),
+            declared(context),
+            _part(model, start, residual, NEVER),
+            tap(model.hf, model.layout, edits),
+        ):
+            hidden = run_decoder(model, batch.ids[row, column][:, None], at[:, None], slots.used, slots)[:, -1]
+        with torch.no_grad():
+            logits = head(model, hidden)
+        yield batch.rows, logits
+
+
+def _whole(model: ChatModel, the_plan: Plan, base: Base, index: int) -> SlotCache:
+    """Keys and values of a batch's whole prompts. A run writes those of last tokens anew in every block that it runs."""
+    if index not in base.whole:
+        batch = the_plan.batches[index]
+        longest = the_plan.prefix_length + batch.ids.shape[1]
+        slots = base.whole[index] = SlotCache(model.layout.n_layers, len(batch.ids), longest)
+        for row, length in enumerate(batch.lengths.tolist()):
+            slots.put(row, row, base.prefix_kv, base.suffix_kv[index], the_plan.prefix_length, length)
+    return base.whole[index]
 
 
 def run_until(model: ChatModel, the_plan: Plan, edits: Edits, stop: int) -> Iterator[Int[Tensor, " rows"]]:

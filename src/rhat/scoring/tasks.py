@@ -17,7 +17,7 @@ from rhat.capture import Moments, capture, captured
 from rhat.executor import Worker
 from rhat.generation import Completion
 from rhat.model.chat import ChatModel
-from rhat.model.forward import Plan, keep_base, last_logits, plan
+from rhat.model.forward import Plan, keep_base, last_logits, last_token_only, plan
 from rhat.model.tap import Edits
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score
@@ -110,9 +110,12 @@ def score(worker: Worker, asked: Scoring, run: Run) -> Scores:
     """Refusal scores of some batches under a condition."""
     some = planned(worker, asked.prompts, run.batches)
     base = None
-    if run.edits and asked.resume and min(site.layer for site in run.edits) >= asked.resume[0]:
+    ends = worker.model.memory is None and last_token_only(run.edits, some)
+    if ends or (run.edits and asked.resume and min(site.layer for site in run.edits) >= asked.resume[0]):
+        layers = asked.resume or (0,)
         base = worker.keep(
-            ("base", asked.prompts, run.batches, asked.resume), lambda: keep_base(worker.model, some, asked.resume)
+            ("base", asked.prompts, run.batches, layers, ends),
+            lambda: keep_base(worker.model, some, layers, keep_kv=ends),
         )
     before = unedited(worker, asked.prompts, run.batches) if asked.kl else None
     rows, scores, kl = [], [], []
