@@ -15,7 +15,7 @@ def lab():
     from labs import tiny_finding
 
     lab.finding = tiny_finding(lab.model, lab.prompts, layer=3)
-    lab.direction = lab.finding.direction
+    lab.given = lab.finding.direction
     return lab
 
 
