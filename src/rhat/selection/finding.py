@@ -412,7 +412,14 @@ def _select(
         )
         if choice.candidate is None:  # KL removed all that the published induce rule kept
             rule = "relaxed"
-            _finish_induce(scorer, means, [c for c in open_ if "induce_rise_low" not in c], harmless)
+            _finish_induce(
+                scorer,
+                means,
+                [c for c in open_ if "induce_rise_low" not in c],
+                harmless,
+                None,
+                "induce scores, the rest",
+            )
             survivors = [c for c in open_ if c["induce_rise_low"] > 0 and "ablation_score" not in c]
             _score_ablation(scorer, means, survivors, harmful)
             _score_kl(scorer, means, survivors, harmless, settings)
@@ -439,7 +446,9 @@ def _score_induce(
     [(before, _)] = scorer.scores(harmless, [{}])
     running = candidates
     if few is not None:
-        for candidate, after in zip(candidates, _added(scorer, means, candidates, few), strict=True):
+        for candidate, after in zip(
+            candidates, _added(scorer, means, candidates, few, "induce scores, race"), strict=True
+        ):
             interval = mean_interval(after.numpy(), 0.999)
             candidate["induce_score"], candidate["induce_n"] = interval.estimate, interval.n
             candidate["raced_out"] = interval.high < settings.induce_min
@@ -449,26 +458,38 @@ def _score_induce(
     baseline = float(before.mean())
     if passing:
         return "published", passing, baseline
-    _finish_induce(scorer, means, [c for c in candidates if c not in running], harmless, before)
+    rest = [c for c in candidates if c not in running]
+    _finish_induce(scorer, means, rest, harmless, before, "induce scores, the rest")
     return "relaxed", [c for c in candidates if c["induce_rise_low"] > 0], baseline
 
 
 def _finish_induce(
-    scorer: _Scorer, means: Means, candidates: Sequence[dict[str, Any]], harmless: Plan, before: Tensor | None = None
+    scorer: _Scorer,
+    means: Means,
+    candidates: Sequence[dict[str, Any]],
+    harmless: Plan,
+    before: Tensor | None = None,
+    stage: str = "induce scores",
 ) -> None:
     """Induce scores on every validation prompt, and how far they rise above the baseline's."""
     if not candidates:
         return
     if before is None:
         [(before, _)] = scorer.scores(harmless, [{}])
-    for candidate, after in zip(candidates, _added(scorer, means, candidates, harmless), strict=True):
+    for candidate, after in zip(candidates, _added(scorer, means, candidates, harmless, stage), strict=True):
         rise = mean_interval((after - before).numpy())
         candidate["induce_score"], candidate["induce_n"] = float(after.mean()), len(after)
         candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
         candidate.pop("raced_out", None)
 
 
-def _added(scorer: _Scorer, means: Means, candidates: Sequence[dict[str, Any]], harmless: Plan) -> list[Tensor]:
+def _added(
+    scorer: _Scorer,
+    means: Means,
+    candidates: Sequence[dict[str, Any]],
+    harmless: Plan,
+    stage: str = "induce scores",
+) -> list[Tensor]:
     """Refusal scores of harmless prompts with each candidate added at its own layer."""
     additions = []
     for candidate in candidates:
@@ -476,7 +497,7 @@ def _added(scorer: _Scorer, means: Means, candidates: Sequence[dict[str, Any]], 
         doing = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
         additions.append(doing.edits(scorer.model))
     layers = sorted({c["layer"] for c in candidates})
-    return [after for after, _ in scorer.scores(harmless, additions, "induce scores", resume=layers)]
+    return [after for after, _ in scorer.scores(harmless, additions, stage, resume=layers)]
 
 
 def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> Edits:
