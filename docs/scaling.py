@@ -1,6 +1,6 @@
 """Measure what a token costs on this machine and how work grows with Ray workers; put the tables into docs/scaling.md.
 
-.venv/bin/python docs/scaling.py [MODEL]
+.venv/bin/python docs/scaling.py [MODEL, or a .json of what was measured]
 """
 
 from __future__ import annotations
@@ -153,6 +153,7 @@ def estimate(m: dict[str, Any]) -> str:
     here = ((search + scored) * m["scoring"] + said * m["decoding"]) * LARGE / m["parameters"]
     loading = 2 * LARGE / DISK
     shards = -(-TEST // 64)
+    alone = loading + scoring + decoding
     chain = loading + 2 * VALIDATION * per_prompt * 2 * LARGE / FLOPS
     chain += CONDITIONS * (64 * per_prompt * 2 * LARGE / FLOPS + GENERATED * 2 * LARGE / BYTES)
     rows = [
@@ -177,16 +178,22 @@ def estimate(m: dict[str, Any]) -> str:
         ("a worker's start", f"{2 * LARGE / 1e9:.0f} GB at {DISK / 1e9:g} GB/s", f"{loading:,.0f} s"),
         (
             f"{GPUS} GPUs, one study",
-            f"stages one after the other; {shards} batches a condition at once",
-            f"{chain:,.0f} s or more",
+            f"stages one after the other, {shards} batches a condition at once: most GPUs wait; "
+            f"{GPUS * chain / 3600:.0f} GPU hours",
+            f"{chain:,.0f} s",
         ),
         (
-            f"{GPUS} GPUs, {GPUS // shards} studies at once",
-            f"{shards} workers each",
-            f"{GPUS // shards / chain * 3600:,.0f} studies an hour",
+            f"{GPUS} GPUs, {GPUS} studies",
+            f"a GPU each, none waits; {GPUS * alone / 3600:.0f} GPU hours",
+            f"{alone:,.0f} s",
         ),
     ]
-    lines = ["| | how | |", "| --- | --- | ---: |", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    assumed = (
+        f"Assumed: {LARGE / 1e9:g} billion parameters in {LARGE_LAYERS} blocks, {POSITIONS} template positions, prompts as long as the built-in "
+        f"ones; GPUs that sustain {FLOPS / 1e12:.0f} TFLOP/s in bfloat16 and {BYTES / 1e12:.1f} TB/s (30 % and half of an H100's peaks); "
+        f"the standard preset as about {CONDITIONS} conditions."
+    )
+    lines = [assumed, "", "| | how | |", "| --- | --- | ---: |", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
     return "\n".join(lines)
 
 
@@ -198,7 +205,9 @@ def put(text: str, name: str, new: str) -> str:
 
 
 def main() -> None:
-    found = measured(sys.argv[1] if len(sys.argv) > 1 else "qwen2.5-coder-0.5b")
+    """Measure, or with a file of what was measured earlier write the tables again."""
+    given = sys.argv[1] if len(sys.argv) > 1 else "qwen2.5-coder-0.5b"
+    found = json.loads(Path(given).read_text("utf-8")) if given.endswith(".json") else measured(given)
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
     text = put(PAGE.read_text("utf-8"), "measured", tables(found))
     PAGE.write_text(put(text, "estimate", estimate(found)), "utf-8")
