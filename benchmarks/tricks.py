@@ -44,9 +44,11 @@ def measure(subject: Subject) -> list[Row]:
 def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     """Name of a part → (the work with it, the work without)."""
     from rhat.capture import capture, captured
+    from rhat.generation import generate_tokens
     from rhat.interventions import Intervention, set_projection
     from rhat.model.allocator import keep_freed_memory
     from rhat.model.forward import keep_base, last_logits, plan
+    from rhat.model.positions import Scope
     from rhat.scoring import refusals
     from rhat.sites import Site
 
@@ -59,6 +61,8 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     base = keep_base(model, whole, [layer])
     add = Intervention("add", subject.direction.unit, layer, 1.0).edits(model)
     edits = set_projection(subject.direction).edits(model)
+    keys = keep_base(model, whole, [layer], keep_kv=True)
+    ends = Intervention("add", subject.direction.unit, layer, 1.0, scope=Scope("last_prompt_token")).edits(model)
 
     def score(the_plan: Any, edit: Any = edits, kept: Any = None) -> Callable[[], Any]:
         return lambda: [None for _ in last_logits(model, the_plan, edit, kept)]
@@ -89,6 +93,13 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
         f"reading at layer {layer} ends there": (
             lambda: [None for _ in captured(model, whole, reading, [-1])],
             lambda: capture(model, whole, reading, [-1], lambda *_: None),
+        ),
+        "last token only, where only it is edited": (score(whole, ends, keys), score(whole, ends, base)),
+        "likeliest token block by block": (
+            lambda: generate_tokens(model, prompts, max_new_tokens=8, ignore_eos=True),
+            lambda: generate_tokens(
+                model, prompts, max_new_tokens=8, ignore_eos=True, choose=lambda logits, _: logits.argmax(-1)
+            ),
         ),
         "stopping at the verdict": (
             lambda: refusals(model, prompts),

@@ -411,7 +411,7 @@ print(*[faults() for _ in range(6)])
 
 @pytest.mark.model
 class TestDefaultModel:
-    """bf16: other batches and paths round differently. Bounds are about twice what was seen."""
+    """bf16: other batches and paths round differently. Bounds are two to three times what was seen."""
 
     @pytest.fixture(scope="class")
     def model(self, default_model):
@@ -447,7 +447,7 @@ class TestDefaultModel:
         slowly(capture, model, model.plan(texts[:6]), sites, [-1], visit)
         slow = torch.cat(rows).mean(0)
         for layer in range(1, model.n_layers):
-            assert relative(means[0, layer], slow[layer]) < 0.03, layer
+            assert relative(means[0, layer], slow[layer]) < 0.01, layer
 
     @pytest.mark.parametrize("op", ["add", "ablate"])
     def test_scores_under_an_edit(self, model, texts, means, slowly, op):
@@ -464,8 +464,8 @@ class TestDefaultModel:
         base = keep_base(model, plan, [16]) if op == "add" else None
         fast = last_token_scores(model, plan, tokens, doing.edits(model), base).numpy()
         slow = slowly(last_token_scores, model, plan, tokens, doing.edits(model)).numpy()
-        assert np.abs(fast - slow).max() < 0.35
-        assert abs(fast.mean() - slow.mean()) < 0.1
+        assert np.abs(fast - slow).max() < 0.3
+        assert abs(fast.mean() - slow.mean()) < 0.05
 
     def test_verdicts(self, model, texts, slowly):
         some = model.tokenize(texts[:2] + texts[6:8])
