@@ -23,6 +23,8 @@ def test_links_of_the_readme_and_docs_lead_somewhere():
     import re
 
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)|src=\"([^\"]+)\"", prose):
+            target = "".join(target)
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -26,7 +26,7 @@ def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence
     found = np.empty(len(prompts))
     if not prompts:
         return found
-    the_plan = plan(prompts, model.template_length, device=model.device)
+    the_plan = plan(prompts, model.template_length, device=model.device, **model.room)
     for rows, at in captured(model, the_plan, [direction.site], [direction.position]):
         found[rows.cpu().numpy()] = direction.project(at[direction.site][:, 0]).cpu().numpy()
     return found
