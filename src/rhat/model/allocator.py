@@ -25,3 +25,9 @@ def keep_freed_memory() -> bool:
         return False
     mapped = any(mallopt(_M_MMAP_THRESHOLD, size) for size in MAPPED)
     return bool(mapped and mallopt(_M_TRIM_THRESHOLD, KEPT))
+
+
+def give_back_freed_memory() -> None:
+    """Give what is free now back to the system: between stages, so that what one left is not held through the next."""
+    if sys.platform.startswith("linux") and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)

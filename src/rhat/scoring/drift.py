@@ -12,6 +12,7 @@ from torch import Tensor
 from rhat.model.chat import ChatModel
 from rhat.model.forward import TokenIds, head, left_padded
 from rhat.model.tap import Edits, declared, tap
+from rhat.scoring.logodds import ROWS_AT_ONCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +27,12 @@ def kl_divergence(
     base: Float[Tensor, "*batch vocab"], edited: Float[Tensor, "*batch vocab"]
 ) -> Float[Tensor, "*batch"]:
     """KL(base ‖ edited) of two next-token distributions given by logits, in nats, float64, never below 0."""
-    p, q = base.double().log_softmax(-1), edited.double().log_softmax(-1)
-    return (p.exp() * (p - q)).sum(-1).clamp_min(0)
+    flat = base.reshape(-1, base.shape[-1]), edited.reshape(-1, edited.shape[-1])
+    parts = []
+    for some, others in zip(*(x.split(ROWS_AT_ONCE) for x in flat), strict=True):
+        p, q = some.double().log_softmax(-1), others.double().log_softmax(-1)
+        parts.append((p.exp() * (p - q)).sum(-1).clamp_min(0))
+    return torch.cat(parts).reshape(base.shape[:-1])
 
 
 def cross_entropy(

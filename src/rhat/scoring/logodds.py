@@ -13,6 +13,8 @@ from rhat.model.chat import ChatModel
 from rhat.model.forward import Base, Plan, last_logits
 from rhat.model.tap import Edits
 
+ROWS_AT_ONCE = 8  # a vocabulary in float64 is a megabyte a row, and is needed a few times over
+
 
 def refusal_score(logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]) -> Float[Tensor, "*batch"]:
     """log P(refusal tokens) − log P(all others), in float64: 0 where the first token is as likely to refuse as not.
@@ -27,12 +29,14 @@ def refusal_score(logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]) 
         raise StatisticsError(
             "refusal_score: got no refusal tokens, expected at least one; find them on training prompts"
         )
-    wide = logits.double()
-    chosen = torch.zeros(wide.shape[-1], dtype=torch.bool, device=wide.device)
+    chosen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
     chosen[list(tokens)] = True
-    inside = torch.logsumexp(wide[..., chosen], -1)
-    outside = torch.logsumexp(wide.masked_fill(chosen, -torch.inf), -1)
-    return inside - outside
+    parts = []
+    for some in logits.reshape(-1, logits.shape[-1]).split(ROWS_AT_ONCE):
+        wide = some.double()
+        inside = torch.logsumexp(wide[:, chosen], -1)
+        parts.append(inside - torch.logsumexp(wide.masked_fill(chosen, -torch.inf), -1))
+    return torch.cat(parts).reshape(logits.shape[:-1])
 
 
 def last_token_scores(

@@ -18,6 +18,7 @@ from rhat.artifacts import results as contract
 from rhat.errors import ArtifactError, StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import set_projection
+from rhat.model.allocator import give_back_freed_memory
 from rhat.prompts import ContrastSet, builtin, read
 from rhat.selection.finding import Finding, FindSettings, Progress, find
 from rhat.study.borderline import borderline
@@ -162,6 +163,7 @@ def run(
         settings = FindSettings(validation=sizes.validation, all_kl=sizes.all_kl)
         finding = find(model, prompts, settings, progress=progress, executor=executor)
         stages.save_finding(finding)
+        give_back_freed_memory()
     results = _head(config, model, prompts, finding)
     results["timings"] = [{"stage": "loading", "seconds": round(loading, 3)}] + [
         {"stage": stage, "seconds": seconds} for stage, seconds in finding.timings
@@ -227,6 +229,7 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
             "seconds": round(time.perf_counter() - began, 3),
         }
         stages.save(name, held)
+        give_back_freed_memory()
         progress(name, 1, 1)
     for packed in held["measurements"]:
         m = unpack(packed)
