@@ -33,9 +33,11 @@ ANSWERED = (1, 4, 5, 6, 7)
 def block(results: dict) -> str:
     """The README's block: the printed table, three figures and the answers in words."""
     model, direction = results["model"], results["direction"]
+    rule = results["selection"]["rule"]
     lines = [
-        f"`make study` on {model['name'].rsplit('/', 1)[-1]} ({model['n_layers']} layers, {model['dtype']}): r̂ at layer "
-        f"{direction['layer']}, position {direction['position']}; {results['outcome_sentence'].split(' (')[0]}.",
+        f"`make study` on {model['name'].rsplit('/', 1)[-1]} ({model['n_layers']} layers, {model['dtype']}): r̂ is at layer "
+        f"{direction['layer']}, position −{-direction['position']}, by the {rule} rule. On test prompts, which took no part in "
+        "finding it:",
         "",
         "| test prompts | condition | refused | 95 % interval | n |",
         "| --- | --- | ---: | ---: | ---: |",
@@ -46,6 +48,21 @@ def block(results: dict) -> str:
             row = by_name.get((label, name))
             if row:
                 lines.append(
+                    f"| {label} | {wording.condition(name)} | {100 * row['rate']:.1f} % | "
+                    f"{100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f} % | {row['n']} |"
+                )
+    found = verdicts(results)
+    lines += ["", "What the numbers say, computed by the report:", ""]
+    lines += [f"- {found[q].sentence}" for q in ANSWERED if q in found]
+    lines.append("")
+    shown = [name for name in FIGURES if (EXAMPLE / "figures" / f"{name}.svg").exists()]
+    lines += [
+        " ".join(
+            f'<img src="docs/example/figures/{name}.svg" width="32%" alt="{name.replace("_", " ")}">' for name in shown
+        ),
+        "",
+    ]
+    lines.append(
                     f"| {label} | {wording.condition(name)} | {100 * row['rate']:.1f} % | "
                     f"{100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f} % | {row['n']} |"
                 )
