@@ -63,9 +63,9 @@ def block(results: dict) -> str:
         "",
     ]
     lines.append(
-                    f"| {label} | {wording.condition(name)} | {100 * row['rate']:.1f} % | "
-                    f"{100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f} % | {row['n']} |"
-                )
+        f"| {label} | {wording.condition(name)} | {100 * row['rate']:.1f} % | "
+        f"{100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f} % | {row['n']} |"
+    )
     found = verdicts(results)
     lines += ["", "What the numbers say, computed by the report:", ""]
     lines += [f"- {found[q].sentence}" for q in ANSWERED if q in found]
