@@ -1,5 +1,6 @@
 """The claims of the README, on the real default model: a quick study, its resumption, and the library's first lines."""
 
+import importlib
 import json
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_the_folder_holds_what_it_should(folder):
 
 def test_the_same_command_goes_on_from_finished_stages(folder, results, monkeypatch):
     """Nothing is measured again: a model that cannot be run any more gives the same results."""
-    import rhat.study.run as running
+    running = importlib.import_module("rhat.study.run")
 
     def never(*_args, **_kwargs):
         raise AssertionError("a finished stage was run again")
@@ -84,11 +85,17 @@ def test_another_study_in_the_folder_is_left_alone(folder):
 def test_the_librarys_first_lines(folder, default_model, tmp_path):
     model = default_model
     direction = rhat.Direction.load(folder / "direction.safetensors").check_fits(model)
-    haiku = ["Write a haiku about the sea."]
+    prompts = ["Write a haiku about the sea.", *(p.text for p in rhat.prompts.builtin().select("harmless", "test", 7))]
+
+    def refusals():
+        return [rhat.scoring.is_refusal(done.text) for done in model.generate(prompts, max_new_tokens=32)]
+
+    before = refusals()
     with rhat.set_projection(direction).on(model):
-        refused = model.generate(haiku, max_new_tokens=32)[0].text
-    assert rhat.scoring.is_refusal(refused)
-    assert not rhat.scoring.is_refusal(model.generate(haiku, max_new_tokens=32)[0].text)
+        inside = refusals()
+    assert sum(before) <= 1
+    assert sum(inside) >= 5
+    assert refusals() == before
     direction.save(tmp_path / "r.safetensors")
     torch.testing.assert_close(rhat.Direction.load(tmp_path / "r.safetensors").unit, direction.unit)
 
