@@ -43,11 +43,13 @@ def refusals(
     n_slots: int = SLOTS,
     first_logits: Callable[[list[int], Tensor], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    own_edits: Sequence[Edits | None] | None = None,
 ) -> Refusals:
     """Greedy completions of at most 24 tokens, judged; a row stops as soon as it reads as a refusal.
 
     Refusals are known early; the rest are run to the end, so that degenerate ones are seen. `first_logits(which prompts,
-    their next-token logits)` sees the logits after the prompts on the way, so that scores cost no second pass.
+    their next-token logits)` sees the logits after the prompts on the way, so that scores cost no second pass. `own_edits`
+    holds one more mapping of edits for each prompt, for that prompt alone.
     """
 
     def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
@@ -65,5 +67,6 @@ def refusals(
         n_slots=n_slots,
         progress=progress,
         choose=choose,
+        own_edits=own_edits,
     )
     return Refusals(tuple(completions), tuple(judge(c.text) for c in completions))

@@ -158,11 +158,12 @@ class Answering:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Some prompts and what is done to them; `rows` says which of all prompts they are."""
+    """Some prompts and what is done to them; `rows` says which of all prompts they are, `own` what is done to each alone."""
 
     rows: tuple[int, ...]
     prompts: Prompts
     edits: Edits
+    own: tuple[Edits, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +203,7 @@ def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
         max_new_tokens=asked.max_new_tokens,
         stop_early=asked.stop_early,
         progress=lambda finished, _total: worker.tell(finished),
+        own_edits=group.own,
     )
     return Answers(group.rows, done.completions, done.verdicts, scores, kl)
 

@@ -394,7 +394,7 @@ def _select(
     open_ = [c for c in table if c["norm"] > 0 and c["layer"] < first_skipped]
     harmless, harmful = (_plan(scorer.model, validation[label]) for label in ("harmless", "harmful"))
     few = None
-    if settings.race and not settings.all_kl and len(harmless) >= 2 * settings.race:
+    if settings.race and not settings.all_kl and 2 * len(harmless) >= 3 * settings.race:
         few = _plan(scorer.model, validation["harmless"][: settings.race])
     rule, survivors, baseline = _score_induce(scorer, means, open_, harmless, few, settings)
     clock.lap("induce scores")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -303,12 +303,12 @@ class Lab:
         if known is not None and len(known.verdicts) >= len(prompts):
             return known.first(len(prompts))
         self.describe(condition, make(units[0]), {"direction": "random", "dealt": len(units), **(describe or {})})
-        tokens = self.plan(label, len(prompts)).prompts
-        groups = []
-        for index, unit in enumerate(units):
-            rows = tuple(range(index, len(prompts), len(units)))
-            if rows:
-                groups.append(tasks.Group(rows, tuple(tokens[i] for i in rows), self.edits(make(unit))))
+        plan = self.plan(label, len(prompts))
+        dealt = [self.edits(make(unit)) for unit in units]
+        groups = [
+            replace(group, own=tuple(dealt[row % len(dealt)] for row in group.rows))
+            for group in tasks.groups(plan, self.executor.split(len(plan.batches)), {})
+        ]
         result = self._answered(condition, label, prompts, tasks.Answering(self.tokens), groups)
         self.measurements[condition, label] = result
         return result
