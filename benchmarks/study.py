@@ -135,12 +135,18 @@ def _peak(command: list[str]) -> float:
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=errors, env={**os.environ, "HF_HUB_OFFLINE": "1"}
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        peak = 0
+        while process.poll() is None:  # ru_maxrss would begin with what the parent had at the fork
+            try:
+                lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            except OSError:
+                break
+            peak = max([peak, *(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))])
+            time.sleep(0.2)
+        if process.wait():
             errors.seek(0)
             raise RuntimeError(f"{' '.join(command)}: {errors.read().strip()[-400:]}")
-    return usage.ru_maxrss / 2**20
+    return peak / 2**20
 
 
 if __name__ == "__main__":

@@ -16,12 +16,14 @@ from rhat.capture import Moments
 from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
+from rhat.generation import Completion
 from rhat.interventions import Intervention
 from rhat.model.chat import ChatModel
 from rhat.model.forward import Plan
 from rhat.model.tap import Edits
 from rhat.prompts import ContrastSet, Label, Prompt, Split
 from rhat.scoring import RefusalToken, find_refusal_tokens, is_refusal, tasks
+from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.selection.choice import Choice, choose, choose_relaxed
 from rhat.sites import Site
 from rhat.statistics import mean_interval
@@ -268,19 +270,35 @@ def _refusal_tokens(
     executor: Executor | None = None,
 ) -> tuple[tuple[RefusalToken, ...], dict[str, int]]:
     executor = executor or SerialExecutor()
-    said = {}
-    for index, label in enumerate(SIDES):
-        the_plan = _plan(model, train[label][:limit])
-        groups = tasks.groups(the_plan, executor.split(len(the_plan.batches)), {})
+    total = len(train["harmful"][:limit]) + len(train["harmless"][:limit])
 
-        def tell(done: int, total: int, before: int = index) -> None:
-            progress("refusal tokens", done + before * total, 2 * total)
+    def answers(some: Sequence[Prompt], before: int, n_tokens: int) -> list[Completion]:
+        the_plan = _plan(model, some)
+        groups = tasks.groups(the_plan, executor.split(len(the_plan.batches)), {})
+        asked = tasks.Answering(max_new_tokens=n_tokens)
+
+        def tell(done: int, _total: int) -> None:
+            progress("refusal tokens", before + done, total)
 
         parts = executor.map(
-            tasks.answer, model, tasks.Answering(), groups, sizes=[len(g.rows) for g in groups], progress=tell
+            tasks.answer,
+            model,
+            asked,
+            groups,
+            sizes=[len(g.rows) for g in groups],
+            progress=tell if before >= 0 else None,
         )
-        answers = {row: c for part in parts for row, c in zip(part.rows, part.completions, strict=True)}
-        said[label] = [answers[row] for row in range(len(the_plan))]
+        found = {row: c for part in parts for row, c in zip(part.rows, part.completions, strict=True)}
+        return [found[row] for row in range(len(the_plan))]
+
+    harmful, harmless = train["harmful"][:limit], train["harmless"][:limit]
+    said = {"harmful": answers(harmful, 0, JUDGED_TOKENS), "harmless": answers(harmless, len(harmful), 1)}
+    # An answer to a harmless prompt matters only where it begins as refusals do: the others need no more than that token.
+    starts = {c.tokens[0] for c in said["harmful"] if c.tokens and is_refusal(c.text)}
+    alike = [i for i, c in enumerate(said["harmless"]) if c.tokens and c.tokens[0] in starts]
+    if alike:
+        for i, c in zip(alike, answers([harmless[i] for i in alike], -1, JUDGED_TOKENS), strict=True):
+            said["harmless"][i] = c
     tokens = find_refusal_tokens(said["harmful"], said["harmless"], model.tokenizer.decode)
     return tokens, {"harmful": sum(is_refusal(c.text) for c in said["harmful"]), "n_harmful": len(said["harmful"])}
 
