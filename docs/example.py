@@ -63,17 +63,6 @@ def block(results: dict) -> str:
         "",
     ]
     lines.append(
-        f"| {label} | {wording.condition(name)} | {100 * row['rate']:.1f} % | "
-        f"{100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f} % | {row['n']} |"
-    )
-    found = verdicts(results)
-    lines += ["", "What the numbers say, computed by the report:", ""]
-    lines += [f"- {found[q].sentence}" for q in ANSWERED if q in found]
-    lines.append("")
-    for name in FIGURES:
-        if (EXAMPLE / "figures" / f"{name}.svg").exists():
-            lines += [f"![{name.replace('_', ' ')}](docs/example/figures/{name}.svg)", ""]
-    lines.append(
         "All figures are in [docs/example/figures](docs/example/figures), all numbers in "
         "[docs/example/results.json](docs/example/results.json)."
     )

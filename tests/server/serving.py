@@ -1,5 +1,6 @@
 """A server on a free port of this machine, in a thread, with a tiny model in float64."""
 
+import json
 import socket
 import threading
 import time
@@ -51,6 +52,16 @@ def running(model, directions, settings=None, calibrations=None):
         finally:
             server.should_exit = True
             thread.join(20)
+
+
+def announced(process):
+    """The address that a server in a process of its own says on stderr, which is read on so that it never fills up."""
+    line = ""
+    while '"listening"' not in line:
+        line = process.stderr.readline()
+        assert line, "the server ended before it listened"
+    threading.Thread(target=process.stderr.read, daemon=True).start()
+    return json.loads(line)["url"]
 
 
 def make_direction(model, seed=3, layer=1, position=-1):

@@ -1,16 +1,14 @@
 """`rhat serve` from the command line: it listens, answers, and ends when told to."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 
 import httpx
 import pytest
 import torch
-from serving import make_direction
+from serving import announced, make_direction
 
 from rhat.cli import run
 from tiny import tiny_chat_model, tiny_hf, tiny_tokenizer
@@ -50,12 +48,7 @@ def test_it_serves_what_it_is_given_and_ends_on_sigterm(folder):
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as started:
         try:
-            line = ""
-            while '"listening"' not in line:
-                line = started.stderr.readline()
-                assert line, "the server ended before it listened"
-            url = json.loads(line)["url"]
-            threading.Thread(target=started.stderr.read, daemon=True).start()
+            url = announced(started)
             with httpx.Client(base_url=url, headers={"authorization": "Bearer correct horse"}, timeout=30) as client:
                 [model] = client.get("/v1/models").json()["data"]
                 assert model["rhat"]["directions"][0]["name"] == "mine"

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from serving import announced
 
 from rhat.server import ServerError, Settings
 
@@ -346,12 +347,7 @@ def process(tmp_path, directions, calibrations):
     calibrations["r"].save(beside(path))
     program = textwrap.dedent(PROGRAM).format(paths=[p for p in sys.path if p], direction=str(path))
     started = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=os.environ)
-    line = ""
-    while '"listening"' not in line:
-        line = started.stderr.readline()
-        assert line, "the server ended before it listened"
-    url = json.loads(line)["url"]
-    threading.Thread(target=started.stderr.read, daemon=True).start()
+    url = announced(started)
 
     def up():
         try:

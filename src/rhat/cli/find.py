@@ -158,13 +158,7 @@ def _summary(finding: Finding, written: Path | None) -> dict[str, Any]:
     }
     if r is not None:
         said["direction"] = {
-            "site": str(r.site),
-            "layer": r.layer,
-            "position": r.position,
-            "norm": r.norm,
-            "mean_harmful": r.mean_harmful,
-            "mean_harmless": r.mean_harmless,
-            "method": r.method,
+            **r.describe(),
             "split_half_cosine": finding.split_half_cosine,
             "file": str(written),
         }

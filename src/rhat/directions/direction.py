@@ -56,6 +56,18 @@ class Direction:
         """The layer it was found at."""
         return self.site.layer
 
+    def describe(self) -> dict[str, Any]:
+        """Where it was found and how long it is, as JSON may hold it."""
+        return {
+            "site": str(self.site),
+            "layer": self.layer,
+            "position": self.position,
+            "norm": self.norm,
+            "mean_harmful": self.mean_harmful,
+            "mean_harmless": self.mean_harmless,
+            "method": self.method,
+        }
+
     def project(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
         """r̂·x in float64, in residual-stream units."""
         return activations.double() @ self.unit.to(activations.device).double()

@@ -231,7 +231,7 @@ class _Call:
             while left:
                 ready, _ = ray.wait(list(self.busy), num_returns=1, timeout=PATIENCE)
                 if not ready:
-                    log.info("ray: still waiting for %d shards, %d workers at it", left, len(self.busy))
+                    self._tell(left)
                 for reference in ready:
                     done = self._take(reference)
                     if done is not None:
@@ -242,6 +242,21 @@ class _Call:
             for at, _ in self.busy.values():  # what they are at is of no use to anybody
                 self.executor._empty(self.executor._seats[at])
             raise
+
+    def _tell(self, left: int) -> None:
+        """What a long silence means: slow shards, or a cluster on which no worker has found a place."""
+        if any(seat.pid is not None for seat in self.executor._seats):
+            log.info("ray: still waiting for %d shards, %d workers at it", left, len(self.busy))
+        else:
+            free = self.executor._ray.available_resources()
+            log.warning(
+                "ray: no worker has started: each needs %d cores and %g GPUs, the cluster has %g and %g free; wait, free "
+                "some, or stop and ask for less",
+                self.executor.cpus,
+                self.executor.gpus,
+                free.get("CPU", 0),
+                free.get("GPU", 0),
+            )
 
     def _occupy(self) -> None:
         at_work = {at for at, _ in self.busy.values()}

@@ -433,7 +433,7 @@ def _select(
             _finish_induce(
                 scorer,
                 means,
-                [c for c in open_ if "induce_rise_low" not in c],
+                _unfinished(open_),
                 harmless,
                 None,
                 "induce scores, the rest",
@@ -443,9 +443,7 @@ def _select(
             _score_kl(scorer, means, survivors, harmless, settings)
     if rule == "relaxed":
         choice = choose_relaxed(table, n_layers=n_layers, kl_max=settings.kl_max, skip_last=settings.skip_last)
-    return replace(
-        choice, table=tuple({k: v for k, v in row.items() if k != "raced_out"} for row in choice.table)
-    ), baseline
+    return choice, baseline
 
 
 def _score_induce(
@@ -464,21 +462,26 @@ def _score_induce(
     [(before, _)] = scorer.scores(harmless, [{}])
     running = candidates
     if few is not None:
+        running = []
         for candidate, after in zip(
             candidates, _added(scorer, means, candidates, few, "induce scores, race"), strict=True
         ):
             interval = mean_interval(after.numpy(), 0.999)
             candidate["induce_score"], candidate["induce_n"] = interval.estimate, interval.n
-            candidate["raced_out"] = interval.high < settings.induce_min
-        running = [c for c in candidates if not c["raced_out"]]
+            if interval.high >= settings.induce_min:
+                running.append(candidate)
     _finish_induce(scorer, means, running, harmless, before)
     passing = [c for c in running if c["induce_score"] > settings.induce_min]
     baseline = float(before.mean())
     if passing:
         return "published", passing, baseline
-    rest = [c for c in candidates if c not in running]
-    _finish_induce(scorer, means, rest, harmless, before, "induce scores, the rest")
+    _finish_induce(scorer, means, _unfinished(candidates), harmless, before, "induce scores, the rest")
     return "relaxed", [c for c in candidates if c["induce_rise_low"] > 0], baseline
+
+
+def _unfinished(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that the race stopped: their induce scores stand on a few prompts."""
+    return [c for c in candidates if "induce_rise_low" not in c]
 
 
 def _finish_induce(
@@ -498,7 +501,6 @@ def _finish_induce(
         rise = mean_interval((after - before).numpy())
         candidate["induce_score"], candidate["induce_n"] = float(after.mean()), len(after)
         candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
-        candidate.pop("raced_out", None)
 
 
 def _added(

@@ -186,12 +186,7 @@ def _model(service: Service) -> dict[str, Any]:
             "directions": [
                 {
                     "name": name,
-                    "site": str(r.site),
-                    "layer": r.layer,
-                    "position": r.position,
-                    "norm": r.norm,
-                    "mean_harmful": r.mean_harmful,
-                    "mean_harmless": r.mean_harmless,
+                    **r.describe(),
                     **(
                         {"threshold": service.directions.calibrations[name].threshold}
                         if name in service.directions.calibrations

@@ -20,7 +20,7 @@ from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import set_projection
 from rhat.model.allocator import give_back_freed_memory
 from rhat.prompts import ContrastSet, builtin, read
-from rhat.selection.finding import Finding, FindSettings, Progress, find
+from rhat.selection.finding import Finding, FindSettings, Progress, find, silent
 from rhat.study.borderline import borderline
 from rhat.study.config import PRESETS, StudyConfig
 from rhat.study.damage import damage
@@ -62,10 +62,6 @@ AUDITED = 16  # harmless prompts whose answers are generated past the verdict
 AUDIT_TOKENS = 48
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    pass
-
-
 def open_prompts(config: StudyConfig) -> ContrastSet:
     """The contrast set that a configuration names: the built-in one, or the user's files."""
     if config.harmful is None or config.harmless is None:
@@ -93,7 +89,7 @@ def model_arguments(config: StudyConfig) -> dict[str, Any]:
     return said
 
 
-def open_model(config: StudyConfig, progress: Progress = _silent) -> models.ChatModel:
+def open_model(config: StudyConfig, progress: Progress = silent) -> models.ChatModel:
     """The model that a configuration names."""
     return models.load(
         **model_arguments(config), progress=lambda stage, done, total: progress(stage, int(done), int(total))
@@ -108,7 +104,7 @@ def open_lab(
     *,
     seed: int = 0,
     margin: float = 0.10,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     executor: Executor | None = None,
 ) -> Lab:
     """A lab for single experiments from Python: `rhat.study.EXPERIMENTS["heads"](lab)`.
@@ -133,7 +129,7 @@ def open_lab(
 
 def run(
     config: StudyConfig,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     draw: Callable[[Path], Any] | None = None,
     *,
     executor: Executor | None = None,
