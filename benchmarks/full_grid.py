@@ -1,4 +1,4 @@
-"""The whole candidate grid by the plain procedure, once, to hold its choice against rhat's. Takes about an hour.
+"""The whole candidate grid by the plain procedure, once, to hold its choice against rhat's.
 
     python benchmarks/full_grid.py   writes benchmarks/full_grid.json; goes on where it was stopped
 
