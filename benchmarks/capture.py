@@ -80,7 +80,7 @@ def measure(subject: Subject) -> list[Row]:
 def means(model: Any, prompts: list[tuple[int, ...]]) -> np.ndarray:
     """Means of resid_pre at every layer and template position by rhat's capture, float64 [layer, position, d]."""
     from rhat.capture import Moments, captured
-    from rhat.model.forward import plan
+    from rhat.model.plans import plan
     from rhat.sites import Site
 
     positions = range(-model.template_length, 0)

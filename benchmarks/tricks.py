@@ -47,7 +47,8 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     from rhat.generation import generate_tokens
     from rhat.interventions import Intervention, set_projection
     from rhat.model.allocator import keep_freed_memory
-    from rhat.model.forward import keep_base, last_logits, plan
+    from rhat.model.forward import keep_base, last_logits
+    from rhat.model.plans import plan
     from rhat.model.positions import Scope
     from rhat.scoring import refusals
     from rhat.sites import Site

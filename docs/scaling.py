@@ -72,7 +72,7 @@ def measured(name: str) -> dict[str, Any]:
     )
     edits = [Intervention("ablate", u, 0, where="all layers").edits(model) for u in unit]
     asked = tasks.Scoring(plan.prompts, (40, 2121))
-    runs = [tasks.Run(e, range(len(plan.batches))) for e in edits]
+    runs = [tasks.Run((e,), range(len(plan.batches))) for e in edits]
     serial = SerialExecutor()
     serial.map(tasks.score, model, asked, runs[:1])  # warm
     with Counted(model) as scoring:
@@ -92,7 +92,7 @@ def measured(name: str) -> dict[str, Any]:
             found = executor.map(tasks.score, model, asked, runs)
             taken = time.perf_counter() - began
             cpu = sum(sum(psutil.Process(p).cpu_times()[:2]) for p in executor.pids) - sum(before)
-        assert all(torch.equal(a.scores, b.scores) for a, b in zip(truth, found, strict=True))
+        assert all(torch.equal(a.scores, b.scores) for [a], [b] in zip(truth, found, strict=True))
         workers[f"ray, {n}"] = {"workers": n, "seconds": taken, "cpu": cpu, "start": started}
     return {
         "model": name,

@@ -7,10 +7,10 @@ import torch
 from labs import SIZES
 from rhat.distributed.packing import pack, unpack
 from rhat.executor import KEPT, SerialExecutor, Worker
-from rhat.interventions import Intervention, ablate, set_projection
+from rhat.interventions import Intervention, ablate, add, set_projection
 from rhat.selection.finding import FindSettings, find
 from rhat.study import lab as labs
-from rhat.study.lab import Lab
+from rhat.study.lab import Dealt, Lab
 
 
 class Sharded(SerialExecutor):
@@ -46,16 +46,20 @@ def numbers(lab):
     d = lab.direction
     m = lab.measure("ablate", ablate(d), "harmful", 70, kl=True)
 
-    def dealing(unit):
-        return Intervention("set_projection", unit, d.layer, 3.0)
-
-    dealt = lab.measure_dealt("dealt", dealing, lab.random_units()[:3], "harmless", 70)
+    dealing = Dealt(tuple(Intervention("set_projection", unit, d.layer, 3.0) for unit in lab.random_units()[:3]))
+    each = lab.measure_each({"baseline": None, "add": add(d), "dealt": dealing}, "harmless", 70)
     return {
+        "scores": lab.score_each([set_projection(d), ablate(d), add(d), add(d, 2.0)], "harmless", 70, kl=True),
         "score": lab.score(set_projection(d), "harmless", 70, kl=True),
         "measured": (m.scores, m.kl, m.verdicts, m.texts),
-        "dealt": (dealt.scores, dealt.verdicts, dealt.texts),
+        "each": [(m.scores, m.verdicts, m.texts) for m in each.values()],
         "read": lab.activations(lab.test("harmless", 70), [0, 2], edits=ablate(d).edits(lab.model)).numpy(),
     }
+
+
+def flat(parts):
+    """What nested lists and tuples hold, in order."""
+    return [x for part in parts for x in flat(part)] if isinstance(parts, list | tuple) else [parts]
 
 
 @pytest.mark.parametrize("all_kl", [False, True])
@@ -83,8 +87,8 @@ def test_measurements_are_the_same(model, prompts, serial, monkeypatch, kl_promp
     many = numbers(Lab(model, prompts, serial, serial.direction, SIZES, executor=executor))
     assert len(one["measured"][1]) == min(70, kl_prompts)
     for name, parts in one.items():
-        for a, b in zip(parts, many[name], strict=True):
-            if isinstance(a, tuple):
+        for a, b in zip(flat(parts), flat(many[name]), strict=True):
+            if isinstance(a, str):
                 assert a == b
             else:
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, err_msg=name)

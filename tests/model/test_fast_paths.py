@@ -19,10 +19,12 @@ from rhat.directions import Direction
 from rhat.generation.engine import Engine, Request, likeliest
 from rhat.heads import attribute, patch_heads
 from rhat.interventions import Intervention
-from rhat.model import Read, forward, keep_base, last_logits
+from rhat.model import Read, forward, keep_base, last_logits, together
 from rhat.model.allocator import keep_freed_memory
 from rhat.model.forward import plain_forward
-from rhat.model.forward import plan as lay_out
+from rhat.model.layout import discover, is_projection
+from rhat.model.packing import positionwise
+from rhat.model.plans import plan as lay_out
 from rhat.model.positions import Scope
 from rhat.model.tap import merge
 from rhat.scoring import last_token_scores, refusals
@@ -163,6 +165,163 @@ class TestParts:
                 for ours, theirs in zip(getattr(part, kind), getattr(whole, kind), strict=True):
                     for a, b in zip(ours, theirs, strict=True):
                         torch.testing.assert_close(a, b, rtol=EXACT, atol=1e-12)
+
+
+class TestPadding:
+    """MLPs leave out the padding of a batch."""
+
+    @pytest.fixture
+    def widths(self, model):
+        """Shapes of what the first linear map of each MLP that may be packed was given."""
+        shapes = []
+        hooks = [
+            next(m for m in mlp.modules() if is_projection(m)).register_forward_pre_hook(
+                lambda _module, args: shapes.append(tuple(args[0].shape[:-1]))
+            )
+            for mlp in model.positionwise
+        ]
+        yield shapes
+        for hook in hooks:
+            hook.remove()
+
+    def test_which_mlps_take_each_token_by_itself(self, family, model):
+        """Experts route tokens by their number in the batch, and bloom's MLP wants the residual too."""
+        assert len(model.positionwise) == (0 if family in ("mixtral", "bloom") else N_LAYERS)
+
+    def test_only_real_tokens_are_run_and_the_numbers_stay(self, model, unit, widths, monkeypatch):
+        plan = model.plan(PROMPTS)
+        [batch] = plan.batches
+        n_real = int(batch.context.real.sum())
+        assert n_real < 0.9 * batch.ids.numel()
+        edits = merge(edited(model, unit), Intervention("ablate", unit, 2, where="all layers").edits(model))
+        packed = in_order(last_logits(model, plan, edits))
+        assert {tuple(shape) for shape in widths} <= {
+            (1, n_real),
+            (1, plan.prefix_length),
+            (n_real,),
+            (plan.prefix_length,),
+        }
+        monkeypatch.setitem(model.__dict__, "positionwise", ())
+        widths.clear()
+        padded = in_order(last_logits(model, plan, edits))
+        assert relative(packed, padded) < EXACT
+        assert not widths or {np.prod(shape) for shape in widths} == {batch.ids.numel(), plan.prefix_length}
+
+    def test_sites_see_every_token(self, model, unit):
+        """What is read at mlp_out is what whole prompts give, and an edit there reaches its tokens."""
+        seen = []
+        plan = model.plan(PROMPTS)
+        read = {Site("mlp_out", 1): Read(lambda x, context: seen.append((x.clone(), context)))}
+        list(last_logits(model, plan, read))
+        batch, context = seen[-1]
+        for row, which in enumerate(context.rows.tolist()):
+            alone = []
+            tokens = [model.tokenize(PROMPTS)[which]]
+            watch = {Site("mlp_out", 1): Read(lambda x, _context, into=alone: into.append(x.clone()))}
+            plain_forward(model, tokens, torch.tensor([0]), watch)
+            n = int(context.real[row].sum())
+            torch.testing.assert_close(batch[row, :n], alone[0][0, -n:], rtol=EXACT, atol=1e-12)
+
+
+class Neighbours(torch.nn.Module):
+    """An MLP that looks at the token before."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.up, self.down = torch.nn.Linear(width, 2 * width), torch.nn.Linear(2 * width, width)
+
+    def forward(self, x):
+        return self.down(self.up(x + x.roll(1, 1)).relu())
+
+
+def test_an_mlp_that_looks_at_neighbours_gets_the_whole_batch():
+    model = tiny_chat_model("qwen2", N_LAYERS)
+    assert len(positionwise(model.layout)) == N_LAYERS
+    model.hf.model.layers[1].mlp = Neighbours(model.d_model).to(model.dtype)
+    assert positionwise(discover(model.hf)) == tuple(model.hf.model.layers[i].mlp for i in (0, 2))
+
+
+class TestTogether:
+    """Several conditions in one pass, each as it would be alone."""
+
+    @pytest.fixture
+    def passes(self, monkeypatch):
+        """Rows of each pass through the decoder."""
+        rows = []
+        for module in (forward, together):
+            real = module.run_decoder
+
+            def counted(model, ids, *rest, real=real):
+                rows.append(len(ids))
+                return real(model, ids, *rest)
+
+            monkeypatch.setattr(module, "run_decoder", counted)
+        return rows
+
+    def conditions(self, model, unit):
+        """Edits that begin at different layers and tokens."""
+        return [
+            Intervention("set_projection", unit, 1, 4.0).edits(model),
+            Intervention("add", unit, 1, -3.0).edits(model),
+            Intervention("ablate", unit, 1, where="all layers").edits(model),
+            Intervention("add", unit, 2, 5.0, scope=Scope("template")).edits(model),
+            merge(
+                Intervention("add", unit, 1, 2.0).edits(model),
+                Intervention("set_projection", unit, 2, 1.0).edits(model),
+            ),
+        ]
+
+    @pytest.mark.parametrize("share_prefix", [True, False])
+    @pytest.mark.parametrize("kept", [(), (0,), (1, 2)])
+    def test_equals_each_alone_and_plain(self, model, unit, slowly, passes, share_prefix, kept):
+        plan = model.plan(PROMPTS, max_rows=4, share_prefix=share_prefix)
+        every = self.conditions(model, unit)
+        later = [every[0], every[1], every[3], every[4]]  # those that can resume at layer 1
+        for conditions in [later] if kept == (1, 2) else [every, later]:
+            base = keep_base(model, plan, kept) if kept else None
+            passes.clear()
+            found = {i: [] for i in range(len(conditions))}
+            for index, rows, logits in together.last_logits_under(model, plan, conditions, base):
+                found[index].append((rows, logits))
+            n = len(conditions)
+            assert passes == ([n] if share_prefix else []) + [n * len(batch.ids) for batch in plan.batches]
+            for index, edits in enumerate(conditions):
+                plain = slowly(lambda edits=edits: in_order(last_logits(model, plan, edits)))
+                assert relative(in_order(found[index]), plain) < EXACT
+
+    def test_the_prefix_is_borrowed_where_no_condition_touches_it(self, model, unit, slowly, passes):
+        plan = model.plan(PROMPTS)
+        base = keep_base(model, plan, [1])
+        conditions = [
+            Intervention("add", unit, 1, value, scope=Scope("template")).edits(model) for value in (3.0, -2.0, 6.0)
+        ]
+        passes.clear()
+        found = {
+            index: [(rows, logits)] for index, rows, logits in together.last_logits_under(model, plan, conditions, base)
+        }
+        assert passes == [3 * len(PROMPTS)]
+        for index, edits in enumerate(conditions):
+            assert (
+                relative(in_order(found[index]), slowly(lambda e=edits: in_order(last_logits(model, plan, e)))) < EXACT
+            )
+
+    def test_who_reads_is_run_alone(self, model, unit, passes):
+        plan, seen = model.plan(PROMPTS), []
+        reading = {Site("resid_pre", 1): Read(lambda x, context: seen.append(len(x)))}
+        list(together.last_logits_under(model, plan, [edited(model, unit), reading]))
+        assert seen == [1, len(PROMPTS)]
+        assert set(passes) == {1, len(PROMPTS)}
+
+    def test_chunks_are_neighbours_of_a_layer_and_no_larger_than_a_pass(self, model, unit):
+        plan = model.plan(PROMPTS)
+        tokens = plan.batches[0].ids.numel()
+        at = [Intervention("add", unit, layer, 1.0).edits(model) for layer in (1, 1, 1, 2, 2, 1)]
+        assert together.chunks(model, plan, at) == [range(3), range(3, 5), range(5, 6)]
+        model.__dict__["room"] = {"max_tokens": 2 * tokens + 1, "max_rows": 64}
+        try:
+            assert together.chunks(model, plan, at) == [range(2), range(2, 3), range(3, 5), range(5, 6)]
+        finally:
+            del model.__dict__["room"]
 
 
 class TestLastToken:

@@ -120,7 +120,9 @@ def test_a_set_without_a_needed_split_is_refused(model, prompts):
 def test_no_stage_of_progress_falls_back(model, prompts):
     seen = {}
     find(model, prompts, replace(SETTINGS, race=2), progress=lambda stage, *at: seen.setdefault(stage, []).append(at))
-    assert {"refusal tokens", "activations", "induce scores, race", "ablation scores", "KL"} <= set(seen)
+    assert {"refusal tokens", "activations", "induce scores, race 1", "induce scores", "ablation scores", "KL"} <= set(
+        seen
+    )
     for stage, told in seen.items():
         assert told == sorted(told), stage
         assert stage == "KL" or told[-1][0] == told[-1][1], stage

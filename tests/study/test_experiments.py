@@ -4,9 +4,10 @@ import torch
 
 from labs import tiny_lab
 from rhat.artifacts import results as contract
-from rhat.interventions import add, set_projection
+from rhat.interventions import Intervention, ablate, add, set_projection
 from rhat.scoring import last_token_scores
 from rhat.study import EXPERIMENTS
+from rhat.study.lab import Dealt
 from rhat.study.rows import adjust, merge
 
 
@@ -55,16 +56,31 @@ def test_scores_on_the_way_of_generation_are_the_same(lab):
 
 def test_dealt_controls_are_each_prompts_own(lab):
     """Prompt i under control i mod k: the same as running that control alone on that prompt."""
-    from rhat.interventions import Intervention
-
-    units = lab.random_units()[:2]
-
-    def make(unit):
-        return Intervention("set_projection", unit, lab.direction.layer, 3.0)
-
-    dealt = lab.measure_dealt("check:dealt", make, units, "harmless", 6)
-    alone = [lab.score(make(u), "harmless", 6)[0] for u in units]
+    both = tuple(Intervention("set_projection", unit, lab.direction.layer, 3.0) for unit in lab.random_units()[:2])
+    dealt = lab.measure_each({"check:dealt": Dealt(both)}, "harmless", 6)["check:dealt"]
+    alone = [lab.score(doing, "harmless", 6)[0] for doing in both]
     np.testing.assert_allclose(dealt.scores, [alone[i % 2][i] for i in range(6)], rtol=1e-9)
+
+
+def test_conditions_that_share_a_batch_answer_as_each_does_alone(lab):
+    doings = {"each:nothing": None, "each:set": set_projection(lab.direction), "each:ablate": ablate(lab.direction)}
+    together = lab.measure_each(doings, "harmless", 8, kl=True)
+    assert list(together) == list(doings)
+    for name, doing in doings.items():
+        alone = lab.measure(f"alone:{name}", doing, "harmless", 8, kl=True)
+        assert together[name].prompt_ids == alone.prompt_ids
+        assert together[name].texts == alone.texts
+        assert together[name].verdicts == alone.verdicts
+        np.testing.assert_allclose(together[name].scores, alone.scores, rtol=1e-9)
+        np.testing.assert_allclose(together[name].kl, alone.kl, rtol=1e-6, atol=1e-12)
+    assert len({m.texts for m in together.values()}) > 1
+
+
+def test_what_is_measured_already_is_not_measured_again(lab, monkeypatch):
+    first = lab.measure_each({"each:once": set_projection(lab.direction)}, "harmless", 6)
+    monkeypatch.setattr(type(lab), "_answered", None)
+    again = lab.measure_each({"each:once": set_projection(lab.direction)}, "harmless", 4)
+    assert again["each:once"].texts == first["each:once"].texts[:4]
 
 
 def test_random_controls_are_orthogonal_and_shifted_as_far_as_the_real_edit(lab):

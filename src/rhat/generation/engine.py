@@ -19,8 +19,9 @@ from rhat.generation.batchedits import batch_edits
 from rhat.generation.rows import Choose, Completion, FinishReason, Request, Row, TokenLogprob
 from rhat.generation.text import Text
 from rhat.model.chat import ChatModel
-from rhat.model.forward import TokenIds, common_prefix, decoder_arguments, head, left_padded, run_decoder, slow
+from rhat.model.forward import decoder_arguments, head, left_padded, run_decoder, slow
 from rhat.model.kv import KeyValue, SlotCache, prefix_cache, taken
+from rhat.model.plans import TokenIds, common_prefix
 from rhat.model.positions import TokenContext
 from rhat.model.tap import Edits, declared, merge, tap, tapped
 

@@ -19,7 +19,7 @@ from rhat.errors import InterventionError
 from rhat.guard.reading import prompt_projections
 from rhat.interventions import Intervention, set_projection
 from rhat.model.chat import ChatModel
-from rhat.model.forward import TokenIds
+from rhat.model.plans import TokenIds
 from rhat.model.tap import Edits
 
 SIDES = ("above", "below")

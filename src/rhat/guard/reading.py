@@ -11,7 +11,7 @@ from rhat.capture import captured
 from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
-from rhat.model.forward import TokenIds, plan
+from rhat.model.plans import TokenIds, plan
 
 
 def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence[TokenIds]) -> NDArray[np.float64]:

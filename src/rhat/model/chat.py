@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rhat.errors import PromptError
-from rhat.model.forward import FastPath, Plan, decoder_arguments, plan, try_fast_path
+from rhat.model.forward import decoder_arguments
 from rhat.model.kv import MaskForm
 from rhat.model.layout import Layout, text_config
+from rhat.model.packing import positionwise
+from rhat.model.plans import Plan, plan
 from rhat.model.template import Template
+from rhat.model.trial import FastPath, try_fast_path
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +123,11 @@ class ChatModel:
     def mask_form(self) -> MaskForm:
         """The form in which the decoder takes our attention masks."""
         return self.fast_path.mask or "pairs"
+
+    @cached_property
+    def positionwise(self) -> tuple[Any, ...]:
+        """The MLPs that may be given the real tokens of a padded batch alone."""
+        return positionwise(self.layout)
 
     def tokenize(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of chat prompts with these instructions, up to where the answer begins.

@@ -1,8 +1,9 @@
 """The fast path: shared-prefix cache, resuming from a layer, last-position logits, batching by length.
 
 A chat prompt is mostly template, so the tokens that all prompts start with are run once per intervention. Batches are
-padded on the right: causal attention then needs no padding mask, and every row keeps its own positions. Layers below the
-first edited one are not run again when their outputs were kept. Only the last position meets the vocabulary.
+padded on the right: causal attention then needs no padding mask, and every row keeps its own positions. MLPs leave the
+padding out. Layers below the first edited one are not run again when their outputs were kept. Only the last position meets
+the vocabulary.
 
 `RHAT_SLOW=1` runs the plain path instead: full prompts, left padding, every position's logits, nothing shared.
 """
@@ -21,120 +22,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from rhat.model.kv import KeyValue, MaskForm, SlotCache, attention_mask, prefix_cache, taken
+from rhat.model.kv import KeyValue, SlotCache, attention_mask, prefix_cache, taken
+from rhat.model.packing import packed, replaced
+from rhat.model.plans import Batch, Plan, TokenIds
 from rhat.model.positions import NEVER, TokenContext
-from rhat.model.tap import Chain, Edit, Edits, Read, declared, first_layer, tap, tapped
+from rhat.model.tap import Chain, Edit, Edits, Read, declared, declared_context, first_layer, tap, tapped
 from rhat.sites import Site
 
 if TYPE_CHECKING:
     from rhat.model.chat import ChatModel
 
-TokenIds = Sequence[int]
-FORMS: tuple[MaskForm, ...] = ("pairs", "keys")
-
 
 def slow() -> bool:
     """Whether the user asked for the plain path (RHAT_SLOW=1)."""
     return os.environ.get("RHAT_SLOW", "") not in ("", "0")
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Prompts of about one length, without the prefix that all prompts of the plan share, padded on the right."""
-
-    ids: Int[Tensor, "rows seq"]
-    lengths: Int[Tensor, " rows"]  # real tokens of each row, the shared prefix not counted
-    context: TokenContext
-
-    @property
-    def rows(self) -> Int[Tensor, " rows"]:
-        """Which prompts of the plan these are."""
-        return self.context.rows
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """How a set of tokenised prompts is run: one shared prefix, then batches by length."""
-
-    prefix: Int[Tensor, "1 prefix"]
-    batches: tuple[Batch, ...]
-    prompts: tuple[tuple[int, ...], ...]
-    template_length: int
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    @property
-    def prefix_length(self) -> int:
-        """Tokens that every prompt starts with and that are run once."""
-        return self.prefix.shape[1]
-
-    def prefix_context(self) -> TokenContext:
-        """Where the shared prefix stands: at the start of a prompt as long as the shortest one."""
-        shortest = min(len(p) for p in self.prompts)
-        n, device = self.prefix_length, self.prefix.device
-        return TokenContext(
-            positions=torch.arange(n, device=device)[None],
-            real=torch.ones(1, n, dtype=torch.bool, device=device),
-            prompt_length=torch.tensor([shortest], device=device),
-            template_start=torch.tensor([shortest - self.template_length], device=device),
-            rows=torch.tensor([-1], device=device),
-            padded=False,
-        )
-
-
-def common_prefix(prompts: Sequence[TokenIds]) -> int:
-    """How many tokens all prompts start with alike."""
-    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-
-
-def plan(
-    prompts: Sequence[TokenIds],
-    template_length: int,
-    *,
-    device: torch.device | str = "cpu",
-    max_tokens: int = 2048,
-    max_rows: int = 64,
-    share_prefix: bool = True,
-) -> Plan:
-    """Lay prompts out in batches of at most `max_rows` rows and `max_tokens` tokens, shortest first.
-
-    The shared prefix always leaves at least the template tokens after the instruction, and one token, to each row.
-    """
-    texts = tuple(tuple(p) for p in prompts)
-    shortest = min(len(p) for p in texts)
-    shared = max(0, min(common_prefix(texts), shortest - max(template_length, 1))) if share_prefix else 0
-    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
-    groups: list[list[int]] = []
-    for i in order:
-        longest = len(texts[i]) - shared
-        if groups and len(groups[-1]) < max_rows and (len(groups[-1]) + 1) * longest <= max_tokens:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    batches = tuple(_batch([texts[i][shared:] for i in g], g, shared, template_length, device) for g in groups)
-    return Plan(torch.tensor([texts[0][:shared]], dtype=torch.long, device=device), batches, texts, template_length)
-
-
-def _batch(
-    suffixes: list[tuple[int, ...]], rows: list[int], shared: int, template_length: int, device: torch.device | str
-) -> Batch:
-    longest = max(len(s) for s in suffixes)
-    lengths = torch.tensor([len(s) for s in suffixes])
-    ids = torch.zeros(len(suffixes), longest, dtype=torch.long)
-    for i, suffix in enumerate(suffixes):
-        ids[i, : len(suffix)] = torch.tensor(suffix)
-    column = torch.arange(longest)
-    context = TokenContext(
-        positions=(shared + column).expand(len(suffixes), longest).contiguous(),
-        real=column[None] < lengths[:, None],
-        prompt_length=shared + lengths,
-        template_start=shared + lengths - template_length,
-        rows=torch.tensor(rows),
-        padded=bool((lengths < longest).any()),
-    ).to(torch.device(device))
-    return Batch(ids.to(device), lengths.to(device), context)
 
 
 @dataclass(eq=False)
@@ -164,20 +65,6 @@ class _Headless(BaseModelOutputWithPast):
         return
 
 
-@contextmanager
-def _replaced(module: torch.nn.Module, forward: Any) -> Iterator[None]:
-    """Let `module` run `forward` instead of its own, hooks included, inside the `with`."""
-    had, own = "forward" in module.__dict__, module.__dict__.get("forward")
-    module.forward = forward  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        if had:
-            module.forward = own  # type: ignore[method-assign,assignment]
-        else:
-            del module.__dict__["forward"]
-
-
 def head(model: ChatModel, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
     """Logits of normalised last hidden states, by the model's own head (with its scale and soft cap).
 
@@ -189,13 +76,13 @@ def head(model: ChatModel, hidden: Float[Tensor, "rows d_model"]) -> Float[Tenso
     def stub(*_args: Any, **_kwargs: Any) -> _Headless:
         return _Headless(last_hidden_state=row)
 
-    with _replaced(model.layout.base, stub):
+    with replaced(model.layout.base, stub):
         ids = torch.zeros(1, len(hidden), dtype=torch.long, device=model.device)
         return model.hf(input_ids=ids, use_cache=False).logits[0]
 
 
 @contextmanager
-def _part(model: ChatModel, start: int, residual: Tensor | None, stop: int) -> Iterator[None]:
+def blocks_between(model: ChatModel, start: int, residual: Tensor | None, stop: int) -> Iterator[None]:
     """Run only the blocks from `start` to before `stop`: the one below hands `residual` on, those above what they are given."""
     layout = model.layout
     wrap = (lambda x: (x,)) if layout.tuple_output else (lambda x: x)
@@ -210,7 +97,7 @@ def _part(model: ChatModel, start: int, residual: Tensor | None, stop: int) -> I
     skipped = [(i, hand_in) for i in below] + [(i, hand_on) for i in range(stop, layout.n_layers)]
     with ExitStack() as stack:
         for i, instead in skipped:
-            stack.enter_context(_replaced(layout.parts[i].block, instead))
+            stack.enter_context(replaced(layout.parts[i].block, instead))
         yield
 
 
@@ -221,7 +108,10 @@ def run_decoder(
     n_keys: int,
     cache: Any,
 ) -> Float[Tensor, "rows seq d_model"]:
-    """The decoder's normalised hidden states, with our own cache, positions and attention mask."""
+    """The decoder's normalised hidden states, with our own cache, positions and attention mask.
+
+    Where a token context is declared that holds padding, MLPs that take each token by itself leave it out.
+    """
     same = positions[:1] if bool((positions == positions[:1]).all()) else positions
     form = model.mask_form
     query = same if form == "pairs" else positions.expand(ids.shape)
@@ -233,7 +123,9 @@ def run_decoder(
         "use_cache": True,
     }
     accepted = model.decoder_arguments
-    return model.layout.base(**{k: v for k, v in given.items() if accepted is None or k in accepted})[0]
+    context = declared_context()
+    with packed(model.positionwise if context is not None and context.padded else (), context):
+        return model.layout.base(**{k: v for k, v in given.items() if accepted is None or k in accepted})[0]
 
 
 def decoder_arguments(base: torch.nn.Module) -> frozenset[str] | None:
@@ -244,7 +136,8 @@ def decoder_arguments(base: torch.nn.Module) -> frozenset[str] | None:
     return frozenset(parameters)
 
 
-def _touches_prefix(edits: Edits, the_plan: Plan) -> bool:
+def touches_prefix(edits: Edits, the_plan: Plan) -> bool:
+    """Whether these edits can change a token of the shared prefix in any row."""
     shared = the_plan.prefix_length
     return any(
         edit.first_position(length, length - the_plan.template_length) < shared
@@ -260,7 +153,7 @@ def _run_prefix(
     cache = prefix_cache(None, 0, model.layout.n_layers)
     context = the_plan.prefix_context()
     residual = base.prefix_residuals.get(start) if base else None
-    with declared(context), _part(model, start, residual, stop), tap(model.hf, model.layout, edits):
+    with declared(context), blocks_between(model, start, residual, stop), tap(model.hf, model.layout, edits):
         run_decoder(model, the_plan.prefix, context.positions, the_plan.prefix_length, cache)
     new = taken(cache)
     if base is not None and base.prefix_kv is not None:
@@ -342,7 +235,7 @@ def prefill(
     prefix_kv = None
     with torch.no_grad():  # never across a yield: who takes the batches has a grad mode of their own
         if the_plan.prefix_length:
-            if base is not None and base.prefix_kv is not None and not _touches_prefix(edits, the_plan):
+            if base is not None and base.prefix_kv is not None and not touches_prefix(edits, the_plan):
                 prefix_kv = base.prefix_kv
                 _read_prefix(model, the_plan, edits, stop)
             else:
@@ -353,7 +246,7 @@ def prefill(
         with (
             torch.no_grad(),
             declared(batch.context),
-            _part(model, start, residual, stop),
+            blocks_between(model, start, residual, stop),
             tap(model.hf, model.layout, edits),
         ):
             hidden = _run_batch(model, the_plan, batch, cache)
@@ -391,12 +284,13 @@ def last_logits(
         yield done.batch.rows, logits
 
 
+def reads(edit: Edit) -> bool:
+    """Whether this edit reads, or a part of it does."""
+    return any(map(reads, edit.edits)) if isinstance(edit, Chain) else isinstance(edit, Read)
+
+
 def last_token_only(edits: Edits, the_plan: Plan) -> bool:
     """Whether these edits change nothing before each prompt's last token, and read nothing."""
-
-    def reads(edit: Edit) -> bool:
-        return any(map(reads, edit.edits)) if isinstance(edit, Chain) else isinstance(edit, Read)
-
     template = the_plan.template_length
     return bool(edits) and all(
         not reads(edit) and edit.first_position(length, length - template) >= length - 1
@@ -420,7 +314,7 @@ def _last_tokens(
         with (
             torch.no_grad(),
             declared(context),
-            _part(model, start, residual, NEVER),
+            blocks_between(model, start, residual, NEVER),
             tap(model.hf, model.layout, edits),
         ):
             hidden = run_decoder(model, batch.ids[row, column][:, None], at[:, None], slots.used, slots)[:, -1]
@@ -500,10 +394,10 @@ def plain_forward(
         return torch.cat(
             [plain_forward(model, [p], rows[i : i + 1], edits, lengths[i : i + 1]) for i, p in enumerate(prompts)]
         )
-    return _plain_logits(model, *left_padded(model, prompts, rows, prompt_lengths), edits)[:, -1]
+    return plain_last_positions(model, *left_padded(model, prompts, rows, prompt_lengths), edits)[:, -1]
 
 
-def _plain_logits(
+def plain_last_positions(
     model: ChatModel, ids: Tensor, mask: Tensor, context: TokenContext, edits: Edits | None, last: int = 1
 ) -> Float[Tensor, "rows last vocab"]:
     """Logits of every row's last positions, from every position's."""
@@ -512,85 +406,3 @@ def _plain_logits(
     with torch.no_grad(), declared(context), tap(model.hf, model.layout, edits or {}):
         logits = model.hf(**{k: v for k, v in given.items() if accepted is None or k in accepted}).logits
     return logits[:, -last:].clone()
-
-
-@dataclass(frozen=True)
-class FastPath:
-    """Whether a model can be run by the fast path.
-
-    mask    the form in which it takes our attention mask; None: it must be run by the plain path
-    reason  why it must
-    pads    whether the plain path may pad prompts on the left; tried only where it is needed
-    """
-
-    mask: MaskForm | None
-    reason: str = ""
-    pads: bool = True
-
-
-class _Trusted:
-    """A model whose fast path is taken without asking: for the very trial that decides it."""
-
-    fast = True
-
-    def __init__(self, model: ChatModel, mask_form: MaskForm) -> None:
-        self._model = model
-        self.mask_form = mask_form
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-
-def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> FastPath:
-    """Compare the fast path's logits with those of each prompt run plainly and alone: after the prompt, and after `token`.
-
-    Each form of mask is tried in turn.
-    """
-    limit = {torch.float64: 1e-6, torch.float32: 1e-3}.get(model.dtype, 0.05)  # a wrong mask or position is far beyond
-    lengths = torch.tensor([len(p) for p in prompts])
-    both = [  # after the prompt, and after the token that follows it: the last two positions of one pass
-        _plain_logits(model, *left_padded(model, [(*p, token)], torch.tensor([i]), lengths[i : i + 1]), None, last=2)
-        for i, p in enumerate(prompts)
-    ]
-    alone = torch.cat(both).double().transpose(0, 1).flatten(0, 1)
-    reasons = []
-    for form in FORMS:
-        try:
-            quick = _prompt_and_next(_Trusted(model, form), prompts, token)  # type: ignore[arg-type]
-        except Exception as error:  # whatever a model does with masks and caches that it does not know
-            reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
-            continue
-        distance = float((quick - alone).norm() / alone.norm().clamp_min(1e-12))
-        if distance < limit:
-            return FastPath(form)
-        reasons.append(f"its logits differ by {distance:.1e} relative")
-    ids, mask, context = left_padded(model, prompts, torch.arange(len(prompts)))
-    padded = _plain_logits(model, ids, mask, context, None)[:, -1].double()
-    pads = float((padded - alone[: len(prompts)]).norm() / alone[: len(prompts)].norm()) < max(limit, 1e-3)
-    return FastPath(None, "; ".join(dict.fromkeys(reasons)), pads)
-
-
-def _prompt_and_next(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> Float[Tensor, "two_rows vocab"]:
-    """Logits after each prompt, then after each prompt and `token`, by prefill and one step of decoding; float64."""
-    the_plan = plan(prompts, model.template_length, device=model.device)
-    slots = SlotCache(model.layout.n_layers, len(prompts), max(len(p) for p in prompts) + 1)
-    first: dict[int, Tensor] = {}
-    for done in prefill(model, the_plan):
-        logits = head(model, done.hidden)
-        for at, row in enumerate(done.batch.rows.tolist()):
-            first[row] = logits[at]
-            slots.put(row, at, done.prefix_kv, done.new_kv, the_plan.prefix_length, int(done.batch.lengths[at]))
-    positions = torch.tensor([len(p) for p in prompts], device=model.device)
-    context = TokenContext(
-        positions=positions[:, None],
-        real=torch.ones(len(prompts), 1, dtype=torch.bool, device=model.device),
-        prompt_length=positions,
-        template_start=positions - model.template_length,
-        rows=torch.arange(len(prompts), device=model.device),
-        padded=False,
-    )
-    slots.at(positions, int(positions.max()) + 1)
-    ids = torch.full((len(prompts), 1), token, device=model.device)
-    with torch.no_grad(), declared(context):
-        hidden = run_decoder(model, ids, positions[:, None], slots.used, slots)[:, -1]
-        return torch.cat([*(first[i][None] for i in range(len(prompts))), head(model, hidden)]).double()

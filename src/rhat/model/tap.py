@@ -99,6 +99,11 @@ def declared(context: TokenContext) -> Iterator[None]:
         _DECLARED.reset(token)
 
 
+def declared_context() -> TokenContext | None:
+    """The token context that was declared for the forward passes here; None if none was."""
+    return _DECLARED.get()
+
+
 class _Observer:
     """Works out the token context of a forward pass that somebody else makes (hf.generate, a pipeline, a harness)."""
 

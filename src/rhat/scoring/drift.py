@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.model.chat import ChatModel
-from rhat.model.forward import TokenIds, head, left_padded
+from rhat.model.forward import head, left_padded
+from rhat.model.plans import TokenIds
 from rhat.model.tap import Edits, declared, tap
 from rhat.scoring.logodds import ROWS_AT_ONCE
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rhat.generation.engine import SLOTS, Completion, Row, generate_tokens, greedy
 from rhat.model.chat import ChatModel
-from rhat.model.forward import TokenIds
+from rhat.model.plans import TokenIds
 from rhat.model.tap import Edits
 from rhat.scoring.phrases import JUDGED_TOKENS, Verdict, is_refusal, verdict
 

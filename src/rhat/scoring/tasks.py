@@ -14,11 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rhat.capture import Moments, capture, captured
-from rhat.executor import Worker
+from rhat.executor import Executor, Progress, Worker
 from rhat.generation import Completion
 from rhat.model.chat import ChatModel
-from rhat.model.forward import Plan, keep_base, last_logits, last_token_only, plan
-from rhat.model.tap import Edits
+from rhat.model.forward import keep_base, last_logits, last_token_only
+from rhat.model.plans import Plan, plan
+from rhat.model.tap import Edits, first_layer
+from rhat.model.together import chunks, last_logits_under
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score
 from rhat.scoring.phrases import JUDGED_TOKENS, Verdict
@@ -91,9 +93,9 @@ class Scoring:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One condition on some batches of the plan."""
+    """Conditions on some batches of the plan, run in one pass; `rhat.model.together.chunks` says how many suit one."""
 
-    edits: Edits
+    conditions: tuple[Edits, ...]
     batches: range
 
 
@@ -106,25 +108,50 @@ class Scores:
     kl: Float[Tensor, " n"] | None
 
 
-def score(worker: Worker, asked: Scoring, run: Run) -> Scores:
-    """Refusal scores of some batches under a condition."""
+def score(worker: Worker, asked: Scoring, run: Run) -> tuple[Scores, ...]:
+    """Refusal scores of some batches under each condition."""
     some = planned(worker, asked.prompts, run.batches)
     base = None
-    ends = worker.model.memory is None and last_token_only(run.edits, some)
-    if ends or (run.edits and asked.resume and min(site.layer for site in run.edits) >= asked.resume[0]):
+    ends = worker.model.memory is None and all(last_token_only(edits, some) for edits in run.conditions)
+    if ends or (asked.resume and min(map(first_layer, run.conditions)) >= asked.resume[0] and any(run.conditions)):
         layers = asked.resume or (0,)
         base = worker.keep(
             ("base", asked.prompts, run.batches, layers, ends),
             lambda: keep_base(worker.model, some, layers, keep_kv=ends),
         )
     before = unedited(worker, asked.prompts, run.batches) if asked.kl else None
-    rows, scores, kl = [], [], []
-    for which, logits in last_logits(worker.model, some, run.edits, base):
+    found: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = [([], [], []) for _ in run.conditions]
+    for index, which, logits in last_logits_under(worker.model, some, run.conditions, base):
+        rows, scores, kl = found[index]
         rows.append(which.cpu())
         scores.append(refusal_score(logits, asked.tokens).cpu())
         if before is not None:
             kl.append(kl_divergence(before.of(which.tolist()).to(logits.device), logits).cpu())
-    return Scores(torch.cat(rows), torch.cat(scores), torch.cat(kl) if kl else None)
+    return tuple(Scores(torch.cat(r), torch.cat(s), torch.cat(kl) if kl else None) for r, s, kl in found)
+
+
+def score_all(
+    executor: Executor,
+    model: ChatModel,
+    asked: Scoring,
+    the_plan: Plan,
+    conditions: Sequence[Edits],
+    shards: Sequence[range] | None = None,
+    progress: Progress | None = None,
+) -> list[tuple[Float[Tensor, " n"], Float[Tensor, " n"] | None]]:
+    """Scores, and KL if asked for, of the prompts of a plan under each condition, in the prompts' order.
+
+    `shards` are batches that are shared out (all in one by default). Progress counts conditions, times shards.
+    """
+    shards = [range(len(the_plan.batches))] if shards is None else shards
+    together = chunks(model, the_plan, conditions)
+    runs = [Run(tuple(conditions[i] for i in some), batches) for some in together for batches in shards]
+    parts = executor.map(score, model, asked, runs, sizes=[len(r.conditions) for r in runs], progress=progress)
+    found = []
+    for at, some in enumerate(together):
+        mine = parts[at * len(shards) : (at + 1) * len(shards)]
+        found += [in_order(len(the_plan), [part[i] for part in mine]) for i in range(len(some))]
+    return found
 
 
 def in_order(n: int, parts: Sequence[Scores]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"] | None]:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -19,7 +20,7 @@ from rhat.executor import Executor, SerialExecutor
 from rhat.generation import Completion
 from rhat.interventions import Intervention
 from rhat.model.chat import ChatModel
-from rhat.model.forward import Plan
+from rhat.model.plans import Plan
 from rhat.model.tap import Edits
 from rhat.prompts import ContrastSet, Label, Prompt, Split
 from rhat.scoring import RefusalToken, find_refusal_tokens, is_refusal, tasks
@@ -47,8 +48,9 @@ class FindSettings:
     token_prompts     training prompts of each label from which refusal tokens are found
     min_kept          least prompts of each label and split that the behaviour filter must leave (train, validation);
                       a quarter of them where few were given
-    race              harmless validation prompts after which a candidate that is plainly below the induce threshold is
-                      not finished (its 99.9 % interval does not reach it); 0: finish every candidate
+    race              harmless validation prompts after which, and after twice as many each time, a candidate that is
+                      plainly below the induce threshold is not finished (its 99.9 % interval does not reach it);
+                      0: finish every candidate
     all_kl            measure every score of every candidate: no race, and KL not only until the choice is known
     """
 
@@ -59,7 +61,7 @@ class FindSettings:
     kl_max: float = 0.1
     induce_min: float = 0.0
     skip_last: float = 0.2
-    race: int = 16
+    race: int = 8
     all_kl: bool = False
 
 
@@ -368,7 +370,7 @@ def _plan(model: ChatModel, prompts: Sequence[Prompt]) -> Plan:
 
 @dataclass(frozen=True, eq=False)
 class _Scorer:
-    """Scores candidates, one a shard."""
+    """Scores candidates, those of a layer in one pass."""
 
     model: ChatModel
     executor: Executor
@@ -380,16 +382,12 @@ class _Scorer:
     ) -> list[tuple[Tensor, Tensor | None]]:
         """Scores, and KL if asked for, of the prompts of a plan under each condition."""
         asked = tasks.Scoring(some.prompts, self.tokens, tuple(resume), kl)
-        runs = [tasks.Run(edits, range(len(some.batches))) for edits in conditions]
 
         def tell(done: int, total: int) -> None:
             if stage:
                 self.progress(stage, done, total)
 
-        return [
-            tasks.in_order(len(some), [part])
-            for part in self.executor.map(tasks.score, self.model, asked, runs, progress=tell)
-        ]
+        return tasks.score_all(self.executor, self.model, asked, some, conditions, progress=tell)
 
 
 def _select(
@@ -401,7 +399,7 @@ def _select(
 ) -> tuple[Choice, float]:
     """Score candidates and choose. Induce first, then ablation for those that pass, then KL in order of ablation score
     until one passes: the choice is the same as with every score known, because the rules are a conjunction. The race among
-    induce scores is not exact but nearly: each candidate is wrongly dropped with a probability below 0.05 %."""
+    induce scores is not exact but nearly: a candidate is wrongly dropped with a probability below 0.05 % a look."""
     n_layers = scorer.model.n_layers
     table = [
         {"position": p, "layer": layer, "norm": float(means.difference[layer, i].norm())}
@@ -411,10 +409,9 @@ def _select(
     first_skipped = int((1 - settings.skip_last) * n_layers)
     open_ = [c for c in table if c["norm"] > 0 and c["layer"] < first_skipped]
     harmless, harmful = (_plan(scorer.model, validation[label]) for label in ("harmless", "harmful"))
-    few = None
-    if settings.race and not settings.all_kl and 2 * len(harmless) >= 3 * settings.race:
-        few = _plan(scorer.model, validation["harmless"][: settings.race])
-    rule, survivors, baseline = _score_induce(scorer, means, open_, harmless, few, settings)
+    race = 0 if settings.all_kl else settings.race
+    induce = _Induce(scorer, means, validation["harmless"], race, settings.induce_min)
+    rule, survivors = induce.survivors(open_)
     clock.lap("induce scores")
     _score_ablation(scorer, means, survivors, harmful)
     clock.lap("ablation scores")
@@ -430,94 +427,92 @@ def _select(
         )
         if choice.candidate is None:  # KL removed all that the published induce rule kept
             rule = "relaxed"
-            _finish_induce(
-                scorer,
-                means,
-                _unfinished(open_),
-                harmless,
-                None,
-                "induce scores, the rest",
-            )
+            induce.finish(open_, "induce scores, the rest")
             survivors = [c for c in open_ if c["induce_rise_low"] > 0 and "ablation_score" not in c]
             _score_ablation(scorer, means, survivors, harmful)
             _score_kl(scorer, means, survivors, harmless, settings)
     if rule == "relaxed":
         choice = choose_relaxed(table, n_layers=n_layers, kl_max=settings.kl_max, skip_last=settings.skip_last)
-    return choice, baseline
+    return choice, float(induce.before.mean())
 
 
-def _score_induce(
-    scorer: _Scorer,
-    means: Means,
-    candidates: list[dict[str, Any]],
-    harmless: Plan,
-    few: Plan | None,
-    settings: FindSettings,
-) -> tuple[str, list[dict[str, Any]], float]:
-    """Induce scores, and which candidates pass: by the published rule, or, where none does, by the relaxed one.
+@dataclass(eq=False)
+class _Induce:
+    """Induce scores of candidates on harmless validation prompts, taken in stretches: 8 prompts, the next 8, the next 16 …
 
-    A candidate that is plainly below the threshold on a few prompts is not finished: its 99.9 % interval there does not
-    reach it. Those are finished after all where the published rule leaves none.
+    After each stretch a candidate that is plainly below the threshold drops out: its 99.9 % interval so far does not
+    reach it. Who drops out keeps the score and the number of prompts that it has.
     """
-    [(before, _)] = scorer.scores(harmless, [{}])
-    running = candidates
-    if few is not None:
-        running = []
-        for candidate, after in zip(
-            candidates, _added(scorer, means, candidates, few, "induce scores, race"), strict=True
-        ):
-            interval = mean_interval(after.numpy(), 0.999)
-            candidate["induce_score"], candidate["induce_n"] = interval.estimate, interval.n
-            if interval.high >= settings.induce_min:
-                running.append(candidate)
-    _finish_induce(scorer, means, running, harmless, before)
-    passing = [c for c in running if c["induce_score"] > settings.induce_min]
-    baseline = float(before.mean())
-    if passing:
-        return "published", passing, baseline
-    _finish_induce(scorer, means, _unfinished(candidates), harmless, before, "induce scores, the rest")
-    return "relaxed", [c for c in candidates if c["induce_rise_low"] > 0], baseline
+
+    scorer: _Scorer
+    means: Means
+    prompts: Sequence[Prompt]
+    race: int
+    threshold: float
+    scores: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict)
+
+    @cached_property
+    def stretches(self) -> list[Plan]:
+        """The prompts, cut after each look. The last stretch is half of those before it at least."""
+        ends, n = [], len(self.prompts)
+        look = self.race
+        while look and 3 * look <= 2 * n:
+            ends.append(look)
+            look *= 2
+        return [_plan(self.scorer.model, self.prompts[i:j]) for i, j in zip([0, *ends], [*ends, n], strict=True)]
+
+    @cached_property
+    def before(self) -> Tensor:
+        """Refusal scores of the unedited model."""
+        return torch.cat([self.scorer.scores(some, [{}])[0][0] for some in self.stretches])
+
+    def survivors(self, candidates: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+        """The rule that leaves any, and who passes it: the published one, or, where none does, the relaxed one, for which
+        every candidate is finished."""
+        running = candidates
+        for index in range(len(self.stretches)):
+            last = index == len(self.stretches) - 1
+            self._run(running, index, "induce scores" if last else f"induce scores, race {index + 1}")
+            if not last:
+                running = [c for c in running if self._within_reach(c)]
+        passing = [c for c in running if c["induce_score"] > self.threshold]
+        if passing:
+            return "published", passing
+        self.finish(candidates, "induce scores, the rest")
+        return "relaxed", [c for c in candidates if c["induce_rise_low"] > 0]
+
+    def finish(self, candidates: Sequence[dict[str, Any]], stage: str) -> None:
+        """Give those that dropped out the prompts that they have not had."""
+        for index in range(1, len(self.stretches)):
+            late = [c for c in candidates if len(self.scores[_key(c)]) == index]
+            self._run(late, index, f"{stage}, {index}")
+
+    def _within_reach(self, candidate: dict[str, Any]) -> bool:
+        return mean_interval(torch.cat(self.scores[_key(candidate)]).numpy(), 0.999).high >= self.threshold
+
+    def _run(self, candidates: Sequence[dict[str, Any]], index: int, stage: str) -> None:
+        """One stretch of prompts with each candidate added at its own layer."""
+        if not candidates:
+            return
+        additions = []
+        for candidate in candidates:
+            raw = self.means.difference[candidate["layer"], self.means.positions.index(candidate["position"])]
+            doing = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
+            additions.append(doing.edits(self.scorer.model))
+        layers = sorted({c["layer"] for c in candidates})
+        found = self.scorer.scores(self.stretches[index], additions, stage, resume=layers)
+        for candidate, (scores, _) in zip(candidates, found, strict=True):
+            so_far = self.scores.setdefault(_key(candidate), [])
+            so_far.append(scores)
+            after = torch.cat(so_far)
+            candidate["induce_score"], candidate["induce_n"] = float(after.mean()), len(after)
+            if len(so_far) == len(self.stretches):
+                rise = mean_interval((after - self.before).numpy())
+                candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
 
 
-def _unfinished(candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that the race stopped: their induce scores stand on a few prompts."""
-    return [c for c in candidates if "induce_rise_low" not in c]
-
-
-def _finish_induce(
-    scorer: _Scorer,
-    means: Means,
-    candidates: Sequence[dict[str, Any]],
-    harmless: Plan,
-    before: Tensor | None = None,
-    stage: str = "induce scores",
-) -> None:
-    """Induce scores on every validation prompt, and how far they rise above the baseline's."""
-    if not candidates:
-        return
-    if before is None:
-        [(before, _)] = scorer.scores(harmless, [{}])
-    for candidate, after in zip(candidates, _added(scorer, means, candidates, harmless, stage), strict=True):
-        rise = mean_interval((after - before).numpy())
-        candidate["induce_score"], candidate["induce_n"] = float(after.mean()), len(after)
-        candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
-
-
-def _added(
-    scorer: _Scorer,
-    means: Means,
-    candidates: Sequence[dict[str, Any]],
-    harmless: Plan,
-    stage: str = "induce scores",
-) -> list[Tensor]:
-    """Refusal scores of harmless prompts with each candidate added at its own layer."""
-    additions = []
-    for candidate in candidates:
-        raw = means.difference[candidate["layer"], means.positions.index(candidate["position"])]
-        doing = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
-        additions.append(doing.edits(scorer.model))
-    layers = sorted({c["layer"] for c in candidates})
-    return [after for after, _ in scorer.scores(harmless, additions, stage, resume=layers)]
+def _key(candidate: Mapping[str, Any]) -> tuple[int, int]:
+    return candidate["layer"], candidate["position"]
 
 
 def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> Edits:

@@ -18,13 +18,14 @@ def borderline(lab: Lab) -> dict[str, Any]:
     prompts = lab.test("borderline", lab.sizes.headline)
     if not prompts:
         return {}
-    baseline = lab.measure("baseline", None, "borderline", len(prompts))
     doings = {
+        "baseline": None,
         "set_projection": set_projection(d),
         "set_harmless_mean": set_projection(d, d.mean_harmless),
         "ablate": ablate(d),
     }
-    measured = [baseline, *(lab.measure(name, doing, "borderline", len(prompts)) for name, doing in doings.items())]
+    measured = list(lab.measure_each(doings, "borderline", len(prompts), stage="borderline").values())
+    baseline = measured[0]
     compared = [compare(m, baseline, lab.margin, 9) for m in measured[1:]]
     values = d.project(lab.activations(prompts, [d.layer])[:, 0]).numpy()
     groups = {"all": np.ones(len(values), dtype=bool), "refused": baseline.refused, "complied": ~baseline.refused}

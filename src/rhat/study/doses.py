@@ -23,19 +23,24 @@ def doses(lab: Lab) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[float]] = {"set_projection": [], "add": []}
     targets = [d.mean_harmless + share * lab.gap for share in SHARES]
-    for share, target in zip(SHARES, targets, strict=True):
-        for op, doing in (("set_projection", set_projection(d, target)), ("add", add(d, share * lab.gap))):
-            if op == "add":
-                scores, kl = lab.score(doing, "harmless", n, kl=True)
-                rows.append(
-                    {"op": op, "target": target, "coefficient": share * lab.gap, **score_part(scores), **kl_part(kl)}
-                )
-                curves[op].append(float((scores > 0).mean()))
-                continue
-            m = lab.measure(f"set:{share:g}", doing, "harmless", n, kl=True)
-            rows.append({"op": op, "target": target, **score_part(m.scores), **rate_part(m.refused), **kl_part(m.kl)})
-            curves[op].append(float(m.refused.mean()))
-        lab.progress("doses", len(rows), 2 * len(SHARES))
+    names = ["set_projection" if share == 1 else f"set:{share:g}" for share in SHARES]
+    doings = {name: set_projection(d, target) for name, target in zip(names, targets, strict=True)}
+    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="doses")
+    added = lab.score_each([add(d, share * lab.gap) for share in SHARES], "harmless", n, kl=True, stage="doses, adding")
+    for name, share, target, (scores, kl) in zip(names, SHARES, targets, added, strict=True):
+        m = measured[name]
+        rows += [
+            {"op": "set_projection", "target": target, **score_part(m.scores), **rate_part(m.refused), **kl_part(m.kl)},
+            {
+                "op": "add",
+                "target": target,
+                "coefficient": share * lab.gap,
+                **score_part(scores),
+                **kl_part(kl),
+            },
+        ]
+        curves["set_projection"].append(float(m.refused.mean()))
+        curves["add"].append(float((scores > 0).mean()))
     part: dict[str, Any] = {"dose": rows}
     half = half_effect_dose(np.array(targets), np.array(curves["set_projection"]), n, seed=lab.seed)
     if half is not None:

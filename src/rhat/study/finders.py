@@ -12,7 +12,7 @@ from torch import Tensor
 from rhat.capture import captured
 from rhat.directions import fit_ccs, lat, logistic, mean_difference, random_direction
 from rhat.interventions import Intervention
-from rhat.model.forward import TokenIds, plan
+from rhat.model.plans import TokenIds, plan
 from rhat.model.template import render
 from rhat.prompts import statements
 from rhat.sites import Site
@@ -37,7 +37,7 @@ def finders(lab: Lab) -> dict[str, Any]:
     tests = torch.cat([lab.testing[label][:, layer] for label in ("harmful", "harmless")]).double()
     truth = torch.cat([torch.ones(len(lab.testing["harmful"])), torch.zeros(len(lab.testing["harmless"]))]).bool()
     n = lab.sizes.sweep
-    rows = []
+    rows, doings = [], {}
     for name, vector in found.items():
         unit = (vector.double() / vector.double().norm()).float()
         high, low = float((positive @ unit).mean()), float((negative @ unit).mean())
@@ -46,9 +46,7 @@ def finders(lab: Lab) -> dict[str, Any]:
         ) == truth
         accuracy = wilson(int(right.sum()), len(right))
         target = low + lab.gap if name == "random" else high  # a random direction gets the shift that setting r̂ makes
-        doing = Intervention("set_projection", unit, layer, target)
-        scores, _ = lab.score(doing, "harmless", n)
-        m = lab.measure(f"finder:{name}", doing, "harmless", n, describe={"direction": name})
+        doings[f"finder:{name}"] = Intervention("set_projection", unit, layer, target)
         rows.append(
             {
                 "name": name,
@@ -58,10 +56,12 @@ def finders(lab: Lab) -> dict[str, Any]:
                 "ci_low": accuracy.low,
                 "ci_high": accuracy.high,
                 "n": accuracy.n,
-                "set_effect": {**score_part(scores), **rate_part(m.refused)},
             }
         )
-        lab.progress("finders", len(rows), len(found) + 2)
+    describe = {f"finder:{name}": {"direction": name} for name in found}
+    measured = lab.measure_each(doings, "harmless", n, describe=describe, stage="finders")
+    for row, m in zip(rows, measured.values(), strict=True):
+        row["set_effect"] = {**score_part(m.scores), **rate_part(m.refused)}
     probes, ccs_rows = _ccs(lab)
     return {"finders": rows + probes, "ccs": ccs_rows}
 
@@ -102,7 +102,7 @@ def _ccs(lab: Lab) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         )
         for split, sides in (("train", train), ("test", test))
     }
-    lab.progress("finders", 5, 6)
+    lab.progress("finders, CCS", 1, 2)
     facts = statements()
     order = torch.randperm(2 * len(facts), generator=torch.Generator().manual_seed(lab.seed)).tolist()
     flat = [(text, truth) for fact in facts for text, truth in ((fact.true, True), (fact.false, False))]
@@ -112,7 +112,7 @@ def _ccs(lab: Lab) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         some = [i for i in order if (i // 2 in cut) == (split == "test")]
         yes, no = _pairs(lab, [flat[i][0] for i in some], layer, "Is this statement true? Answer Yes or No.")
         claims[split] = (yes, no, torch.tensor([flat[i][1] for i in some]))
-    lab.progress("finders", 6, 6)
+    lab.progress("finders, CCS", 2, 2)
     rows, probes = [], []
     for name, data in (("requests", requests), ("statements", claims)):
         one, other, ccs_row = _probe_both(lab, name, data)

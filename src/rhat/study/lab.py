@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import Combined, Intervention
 from rhat.model.chat import ChatModel
-from rhat.model.forward import Plan
+from rhat.model.plans import Plan
 from rhat.model.tap import Edits
 from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring import tasks
@@ -28,6 +28,13 @@ from rhat.study.config import Preset
 
 Label = str
 Doing = Intervention | Combined | Mapping[Site, Any] | None  # an intervention, ready edits, or nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Dealt:
+    """Many controls for the price of one: prompt i gets intervention i mod len(doings)."""
+
+    doings: tuple[Intervention, ...]
 
 
 KL_PROMPTS = 256  # so many prompts' baseline logits are held, whatever the number of prompts
@@ -71,7 +78,7 @@ class Lab:
     """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
 
     given     the direction to study; None only where nothing was found and nothing that needs one is run
-    executor  who runs prompts: `score`, `measure`, `measure_dealt` and `activations` go through it
+    executor  who runs prompts: `score`, `measure`, their `…_each` and `activations` go through it
     """
 
     model: ChatModel
@@ -141,13 +148,29 @@ class Lab:
         self, doing: Doing, label: Label, n: int, split: str = "test", *, kl: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Refusal scores (nats) of the first n prompts under an intervention, and KL(base ‖ edited) if asked for."""
-        edits = self.edits(doing)
+        [found] = self.score_each([doing], label, n, split, kl=kl)
+        return found
+
+    def score_each(
+        self, doings: Sequence[Doing], label: Label, n: int, split: str = "test", *, kl: bool = False, stage: str = ""
+    ) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """`score` of many interventions on the same prompts, several in one pass."""
         plan = self.plan(label, n, split)
         layers = sorted({self.direction.layer, self.direction.layer // 2})  # r̂'s and one a few below
         asked = tasks.Scoring(plan.prompts, self.tokens, tuple(layers), kl)
-        shards = [tasks.Run(edits, batches) for batches in self.executor.split(len(plan.batches))]
-        scores, divergence = tasks.in_order(len(plan), self.executor.map(tasks.score, self.model, asked, shards))
-        return scores.numpy(), None if divergence is None else divergence.numpy()
+        shards = self.executor.split(len(plan.batches))
+
+        def tell(done: int, total: int) -> None:
+            if stage:
+                self.progress(stage, done, total)
+
+        conditions = [self.edits(doing) for doing in doings]
+        return [
+            (scores.numpy(), None if divergence is None else divergence.numpy())
+            for scores, divergence in tasks.score_all(
+                self.executor, self.model, asked, plan, conditions, shards, progress=tell
+            )
+        ]
 
     def measure(
         self,
@@ -166,9 +189,9 @@ class Lab:
         are asked for to audit verdicts: rows then run to the end.
         """
         prompts = self.test(label, n)
-        known = self.measurements.get((condition, label))
-        if known is not None and len(known.verdicts) >= len(prompts) and (known.kl is not None or not kl):
-            return known.first(len(prompts))
+        known = self._known(condition, label, len(prompts), kl)
+        if known is not None:
+            return known
         self.describe(condition, doing, describe)
         plan = self.plan(label, len(prompts))
         asked = tasks.Answering(
@@ -178,40 +201,99 @@ class Lab:
             stop_early=max_new_tokens == JUDGED_TOKENS,
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
-        result = self._answered(condition, label, prompts, asked, groups)
+        [result] = self._answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
         self.measurements[condition, label] = result
         return result
 
+    def measure_each(
+        self,
+        doings: Mapping[str, Doing | Dealt],
+        label: Label,
+        n: int | None = None,
+        *,
+        kl: bool = False,
+        describe: Mapping[str, Mapping[str, Any]] | None = None,
+        stage: str = "",
+    ) -> dict[str, Measurement]:
+        """`measure` of several conditions on the same prompts, answered in one batch that rows of all of them share.
+
+        `describe` says more of some conditions; `stage` is what progress is told under.
+        """
+        prompts = self.test(label, n)
+        missing = {name: doing for name, doing in doings.items() if not self._known(name, label, len(prompts), kl)}
+        plan = self.plan(label, len(prompts))
+        own: list[list[Edits]] = []  # condition → prompt → edits
+        for name, doing in missing.items():
+            said = (describe or {}).get(name, {})
+            if isinstance(doing, Dealt):
+                self.describe(name, doing.doings[0], {"direction": "random", "dealt": len(doing.doings), **said})
+                dealt = [self.edits(one) for one in doing.doings]
+                own.append([dealt[row % len(dealt)] for row in range(len(prompts))])
+            else:
+                self.describe(name, doing, said)
+                own.append([self.edits(doing)] * len(prompts))
+        if missing:
+            asked = tasks.Answering(self.tokens, plan.prompts[:KL_PROMPTS] if kl else ())
+            groups = [
+                replace(
+                    group,
+                    rows=group.rows * len(own),
+                    prompts=group.prompts * len(own),
+                    own=tuple(by_prompt[row] for by_prompt in own for row in group.rows),
+                )
+                for group in tasks.groups(plan, self.executor.split(len(plan.batches)), {})
+            ]
+            stage = stage or f"{', '.join(missing)}, {label}"
+            for name, result in zip(
+                missing, self._answered(list(missing), label, prompts, asked, groups, stage), strict=True
+            ):
+                self.measurements[name, label] = result
+        return {name: self.measurements[name, label].first(len(prompts)) for name in doings}
+
+    def _known(self, condition: str, label: Label, n: int, kl: bool) -> Measurement | None:
+        """What was measured of this before, if it is enough."""
+        known = self.measurements.get((condition, label))
+        if known is None or len(known.verdicts) < n or (kl and known.kl is None):
+            return None
+        return known.first(n)
+
     def _answered(
         self,
-        condition: str,
+        conditions: Sequence[str],
         label: Label,
         prompts: Sequence[Prompt],
         asked: tasks.Answering,
         groups: Sequence[tasks.Group],
-    ) -> Measurement:
-        scores, kl = np.empty(len(prompts)), np.empty(len(prompts))
-        verdicts, texts = [""] * len(prompts), [""] * len(prompts)
+        stage: str,
+    ) -> list[Measurement]:
+        """One measurement a condition; each group holds its prompts once for each, one condition after the other."""
+        shape = len(conditions), len(prompts)
+        scores, kl = np.empty(shape), np.empty(shape)
+        verdicts, texts = np.full(shape, "", dtype=object), np.full(shape, "", dtype=object)
         for part in self.executor.map(
             tasks.answer,
             self.model,
             asked,
             groups,
             sizes=[len(group.rows) for group in groups],
-            progress=lambda done, total: self.progress(f"{condition}, {label}", done, total),
+            progress=lambda done, total: self.progress(stage, done, total),
         ):
-            scores[list(part.rows)], kl[list(part.rows)] = part.scores.numpy(), part.kl.numpy()
-            for row, verdict, completion in zip(part.rows, part.verdicts, part.completions, strict=True):
-                verdicts[row], texts[row] = verdict, completion.text
-        return Measurement(
-            condition,
-            label,
-            tuple(p.id for p in prompts),
-            scores,
-            tuple(verdicts),
-            kl[: len(asked.kl_prompts)] if asked.kl_prompts else None,
-            tuple(texts),
-        )
+            which = np.repeat(np.arange(len(conditions)), len(part.rows) // len(conditions))
+            at = which, np.array(part.rows)
+            scores[at], kl[at] = part.scores.numpy(), part.kl.numpy()
+            verdicts[at], texts[at] = part.verdicts, [completion.text for completion in part.completions]
+        return [
+            Measurement(
+                condition,
+                label,
+                tuple(p.id for p in prompts),
+                scores[i],
+                tuple(verdicts[i]),
+                kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None,
+                tuple(texts[i]),
+            )
+            for i, condition in enumerate(conditions)
+        ]
 
     def describe(self, condition: str, doing: Doing, said: Mapping[str, Any] | None = None) -> None:
         """Keep what a condition id stands for."""
@@ -287,28 +369,3 @@ class Lab:
         """Where setting puts a control direction: the harmless mean on it, plus the shift that setting r̂ makes."""
         at = self.means.positions.index(self.direction.position)
         return float(self.means.harmless[self.direction.layer, at].float() @ unit) + self.gap
-
-    def measure_dealt(
-        self,
-        condition: str,
-        make: Callable[[Tensor], Intervention],
-        units: Sequence[Tensor],
-        label: Label,
-        n: int,
-        describe: Mapping[str, Any] | None = None,
-    ) -> Measurement:
-        """Refusals by generation where prompt i gets control i mod len(units): many controls for the price of one."""
-        prompts = self.test(label, n)
-        known = self.measurements.get((condition, label))
-        if known is not None and len(known.verdicts) >= len(prompts):
-            return known.first(len(prompts))
-        self.describe(condition, make(units[0]), {"direction": "random", "dealt": len(units), **(describe or {})})
-        plan = self.plan(label, len(prompts))
-        dealt = [self.edits(make(unit)) for unit in units]
-        groups = [
-            replace(group, own=tuple(dealt[row % len(dealt)] for row in group.rows))
-            for group in tasks.groups(plan, self.executor.split(len(plan.batches)), {})
-        ]
-        result = self._answered(condition, label, prompts, tasks.Answering(self.tokens), groups)
-        self.measurements[condition, label] = result
-        return result

@@ -58,7 +58,8 @@ def prediction(lab: Lab) -> dict[str, Any]:
     tokens = capture_all_tokens(lab.model, lab.plan("harmless", n), d.site, d.unit)
     wanted = np.array([float((target - t).mean()) for t in tokens])
     doses = np.array([share * target for share in DOSES])
-    curve = np.stack([lab.score(Intervention("add", d.unit, d.layer, float(c)), "harmless", n)[0] for c in doses])
+    additions = [Intervention("add", d.unit, d.layer, float(c)) for c in doses]
+    curve = np.stack([scores for scores, _ in lab.score_each(additions, "harmless", n)])
     order = np.argsort(doses)
     predicted = np.array([np.interp(wanted[i], doses[order], curve[order, i]) for i in range(len(tokens))])
     observed, _ = lab.score(set_projection(d), "harmless", n)

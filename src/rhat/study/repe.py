@@ -13,7 +13,7 @@ from rhat.interventions import Intervention
 from rhat.interventions.intervention import DirectionEdit
 from rhat.interventions.operators import OPERATORS
 from rhat.model.positions import Scope
-from rhat.model.tap import Edit
+from rhat.model.tap import Edit, first_layer
 from rhat.scoring import refusals
 from rhat.sites import Site
 from rhat.statistics import paired_comparison
@@ -68,20 +68,18 @@ def repe(lab: Lab) -> dict[str, Any]:
     vectors = reading_vectors(lab)
     n_val = min(32, len(lab.finding.kept["validation"]["harmless"]))
     table = []
-    ranges = _ranges(lab)
-    for span in ranges:
-        for share in SHARES:
-            coefficient = share * lab.direction.norm
-            scores, kl = lab.score(_edits(lab, vectors, span, coefficient), "harmless", n_val, "validation", kl=True)
-            table.append(
-                {
-                    "layers": list(span),
-                    "coefficient": coefficient,
-                    "validation_score": float(scores.mean()),
-                    **kl_part(kl),
-                }
-            )
-            lab.progress("repe", len(table), len(ranges) * len(SHARES))
+    settings = [(span, share * lab.direction.norm) for span in _ranges(lab) for share in SHARES]
+    doings = [_edits(lab, vectors, span, coefficient) for span, coefficient in settings]
+    found = lab.score_each(doings, "harmless", n_val, "validation", kl=True, stage="repe")
+    for (span, coefficient), (scores, kl) in zip(settings, found, strict=True):
+        table.append(
+            {
+                "layers": list(span),
+                "coefficient": coefficient,
+                "validation_score": float(scores.mean()),
+                **kl_part(kl),
+            }
+        )
     best = _best(lab, vectors, table, n_val)
     span = (best["layers"][0], best["layers"][1])
     baseline = lab.measure("baseline", None, "harmless", lab.sizes.headline)
@@ -157,7 +155,8 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
         units["lat"][layer] = vectors[layer - 1].float()
         units["random"][layer] = random_direction(lab.model.d_model, lab.seed * 1000 + 900 + layer, lab.direction.unit)
     at = lab.means.positions.index(lab.direction.position)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    doings: list[dict[Site, Edit]] = []
     for name, by_layer in units.items():
         for op in ("set_projection", "add"):
             for where, span in (("own", [own]), ("around", around)):
@@ -172,7 +171,7 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
                             if op == "set_projection":
                                 value += float(lab.means.harmless[layer, at].float() @ unit)
                             edits |= Intervention(op, unit, layer, value, scope=Scope(scope)).edits(lab.model)
-                        scores, kl = lab.score(edits, "harmless", n, kl=True)
+                        doings.append(edits)
                         rows.append(
                             {
                                 "direction": name,
@@ -180,9 +179,11 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
                                 "layers": str(own) if where == "own" else f"{span[0]}-{span[-1]}",
                                 "scope": scope,
                                 "dose": dose,
-                                **score_part(scores),
-                                **kl_part(kl),
                             }
                         )
-                        lab.progress("factorial", len(rows), 48)
+    # All tokens together, then last tokens, and those of a layer side by side: neighbours alike are run in one pass.
+    order = sorted(range(len(rows)), key=lambda i: (rows[i]["scope"], first_layer(doings[i])))
+    found = lab.score_each([doings[i] for i in order], "harmless", n, kl=True, stage="factorial")
+    for i, (scores, kl) in zip(order, found, strict=True):
+        rows[i] |= {**score_part(scores), **kl_part(kl)}
     return rows

@@ -20,11 +20,12 @@ def scopes(lab: Lab) -> dict[str, Any]:
     n = min(len(lab.test("harmless", lab.sizes.headline)), max(lab.sizes.sweep, 96))
     lengths = np.array([len(p) for p in lab.plan("harmless", n).prompts])
     k = lab.model.template_length
-    rows, compared, everything = [], [], None
-    for done, scope in enumerate(SCOPES):
-        doing = set_projection(d, scope=scope)
-        name = "set_projection" if scope == "all" else f"scope:{scope}"
-        m = lab.measure(name, doing, "harmless", n, kl=True)
+    rows, compared = [], []
+    names = {scope: "set_projection" if scope == "all" else f"scope:{scope}" for scope in SCOPES}
+    doings = {name: set_projection(d, scope=scope) for scope, name in names.items()}
+    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="scopes")
+    for scope, name in names.items():
+        m = measured[name]
         said = JUDGED_TOKENS - 1  # tokens that are fed back, of a completion run to the end
         edited = {
             "all": lengths + said,
@@ -43,11 +44,8 @@ def scopes(lab: Lab) -> dict[str, Any]:
                 **kl_part(m.kl),
             }
         )
-        if scope == "all":
-            everything = m
-        elif everything is not None:
-            compared.append(compare(m, everything, lab.margin, 5))
-        lab.progress("scopes", done + 1, len(SCOPES))
+        if scope != "all":
+            compared.append(compare(m, measured["set_projection"], lab.margin, 5))
     return {
         "scopes": rows,
         "comparisons": [row for row, _ in compared],

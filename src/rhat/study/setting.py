@@ -11,7 +11,7 @@ import torch
 from rhat.capture import capture_all_tokens
 from rhat.interventions import Intervention, ablate, add, set_projection, subtract
 from rhat.scoring import cross_entropy
-from rhat.study.lab import Lab, Measurement
+from rhat.study.lab import Dealt, Lab, Measurement
 from rhat.study.rows import compare, drift_row, merge, rate_part, rate_row, score_part, score_row
 
 NEAR = 0.10  # near zero: |projection| below this share of the gap between the two means
@@ -33,8 +33,10 @@ def _controls(
     kinds = [("orthogonal", i, unit) for i, unit in enumerate(lab.random_units())]
     if condition == "random_set_projection":
         kinds += [("permuted_labels", i, unit) for i, unit in enumerate(lab.permuted_units())]
-    for done, (kind, i, unit) in enumerate(kinds):
-        scores, divergence = lab.score(make(lab, unit), label, n, kl=kl)
+    found = lab.score_each(
+        [make(lab, unit) for _, _, unit in kinds], label, n, kl=kl, stage=f"{condition}, {label}, by log-odds"
+    )
+    for (kind, i, _), (scores, divergence) in zip(kinds, found, strict=True):
         row = {
             "condition": condition,
             "seed": lab.seed * 1000 + i + 500 * (kind != "orthogonal"),
@@ -49,23 +51,23 @@ def _controls(
             if len(mine):
                 row |= {k: v for k, v in rate_part(mine).items() if k != "n"}
         rows.append(row)
-        lab.progress(f"{condition}, {label}", done + 1, len(kinds))
     return rows
 
 
 def setting(lab: Lab) -> dict[str, Any]:
     """Question 1: refusals on harmless test prompts: baseline, setting, adding, random directions of equal displacement."""
     d, n = lab.direction, lab.sizes.headline
-    baseline = lab.measure("baseline", None, "harmless", n, kl=True)
-    n = len(baseline.verdicts)
-    treated = {
-        "set_projection": lab.measure("set_projection", set_projection(d), "harmless", n, kl=True),
-        "add_average": lab.measure("add_average", add(d), "harmless", n, kl=True),
-        "add_difference": lab.measure("add_difference", add(d, d.norm), "harmless", n, kl=True),
-    }
     units = lab.random_units()[: lab.sizes.dealt]
-    dealt = lab.measure_dealt("random_set_projection", lambda u: _set_random(lab, u), units, "harmless", n)
-    measured = [baseline, *treated.values(), dealt]
+    doings = {
+        "baseline": None,
+        "set_projection": set_projection(d),
+        "add_average": add(d),
+        "add_difference": add(d, d.norm),
+        "random_set_projection": Dealt(tuple(_set_random(lab, unit) for unit in units)),
+    }
+    by_name = lab.measure_each(doings, "harmless", n, kl=True, stage="setting")
+    measured = list(by_name.values())
+    dealt, n = by_name["random_set_projection"], len(measured[0].verdicts)
     pairs = [
         ("set_projection", "baseline"),
         ("add_average", "set_projection"),
@@ -75,7 +77,6 @@ def setting(lab: Lab) -> dict[str, Any]:
         ("random_set_projection", "baseline"),
         ("set_projection", "random_set_projection"),
     ]
-    by_name = {m.condition: m for m in measured}
     compared = [compare(by_name[a], by_name[b], lab.margin, 1) for a, b in pairs]
     part: dict[str, Any] = {
         "rates": [rate_row(m) for m in measured],
@@ -114,15 +115,18 @@ def near_zero(lab: Lab, n: int) -> dict[str, Any]:
 def ablating(lab: Lab) -> dict[str, Any]:
     """Question 4, the headline: refusals on harmful test prompts: baseline, ablating, subtracting, ablating at random."""
     d, n = lab.direction, lab.sizes.headline
-    baseline = lab.measure("baseline", None, "harmful", n)
-    n = len(baseline.verdicts)
-    ablated = lab.measure("ablate", ablate(d), "harmful", n)
-    subtracted = lab.measure("subtract", subtract(d), "harmful", n)
     units = lab.random_units()[: lab.sizes.dealt]
-    dealt = lab.measure_dealt("random_ablate", lambda u: _ablate_random(lab, u), units, "harmful", n)
+    doings = {
+        "baseline": None,
+        "ablate": ablate(d),
+        "subtract": subtract(d),
+        "random_ablate": Dealt(tuple(_ablate_random(lab, unit) for unit in units)),
+    }
+    measured = list(lab.measure_each(doings, "harmful", n, stage="ablating").values())
+    baseline, ablated, subtracted, dealt = measured
+    n = len(baseline.verdicts)
     pairs = [(ablated, baseline), (subtracted, baseline), (subtracted, ablated), (dealt, baseline), (ablated, dealt)]
     compared = [compare(a, b, lab.margin, 4) for a, b in pairs]
-    measured = [baseline, ablated, subtracted, dealt]
     part = {
         "rates": [rate_row(m) for m in measured],
         "scores": [score_row(m) for m in measured],
@@ -137,20 +141,19 @@ def ablating(lab: Lab) -> dict[str, Any]:
 
 def _few_random_ablations(lab: Lab, dealt: Measurement, n: int) -> list[dict[str, Any]]:
     """Ablation at random touches every layer, so only the dealt directions are scored."""
-    rows = []
-    for i, unit in enumerate(lab.random_units()[: lab.sizes.dealt]):
-        scores, _ = lab.score(_ablate_random(lab, unit), "harmful", n)
-        rows.append(
-            {
-                "condition": "random_ablate",
-                "seed": lab.seed * 1000 + i,
-                "kind": "orthogonal",
-                "prompts": "harmful",
-                **score_part(scores),
-                **{k: v for k, v in rate_part(dealt.refused[i :: lab.sizes.dealt]).items() if k != "n"},
-            }
-        )
-    return rows
+    units = lab.random_units()[: lab.sizes.dealt]
+    found = lab.score_each([_ablate_random(lab, unit) for unit in units], "harmful", n)
+    return [
+        {
+            "condition": "random_ablate",
+            "seed": lab.seed * 1000 + i,
+            "kind": "orthogonal",
+            "prompts": "harmful",
+            **score_part(scores),
+            **{k: v for k, v in rate_part(dealt.refused[i :: lab.sizes.dealt]).items() if k != "n"},
+        }
+        for i, (scores, _) in enumerate(found)
+    ]
 
 
 def _harmless_drift(lab: Lab, n: int) -> list[dict[str, Any]]:
@@ -159,7 +162,9 @@ def _harmless_drift(lab: Lab, n: int) -> list[dict[str, Any]]:
     few = min(n, 32)
     said = _baseline_completions(lab, few)
     rows = []
-    for name, doing in (("baseline", None), ("ablate", ablate(d)), ("subtract", subtract(d))):
+    doings = {"ablate": ablate(d), "subtract": subtract(d)}
+    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="ablating, harmless")
+    for name, doing in {"baseline": None, **doings}.items():
         entropy = cross_entropy(lab.model, *said, lab.edits(doing)).nanmean()
         if doing is None:
             rows.append(
@@ -174,8 +179,7 @@ def _harmless_drift(lab: Lab, n: int) -> list[dict[str, Any]]:
                 }
             )
             continue
-        m = lab.measure(name, doing, "harmless", n, kl=True)
-        rows.append(drift_row(m) | {"cross_entropy": float(entropy)})
+        rows.append(drift_row(measured[name]) | {"cross_entropy": float(entropy)})
     return rows
 
 

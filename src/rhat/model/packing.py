@@ -1,0 +1,97 @@
+"""MLPs that run the real tokens of a padded batch only: they take each token by itself, and do most of a block's work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rhat.model.layout import Layout, is_projection
+from rhat.model.positions import TokenContext
+
+LEAST_PADDING = 0.03  # share of padding from which leaving it out is worth the copies
+
+
+@contextmanager
+def replaced(module: torch.nn.Module, forward: Any) -> Iterator[None]:
+    """Let `module` run `forward` instead of its own, hooks included, inside the `with`."""
+    had, own = "forward" in module.__dict__, module.__dict__.get("forward")
+    module.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if had:
+            module.forward = own  # type: ignore[method-assign,assignment]
+        else:
+            del module.__dict__["forward"]
+
+
+@contextmanager
+def packed(mlps: Sequence[nn.Module], context: TokenContext | None) -> Iterator[None]:
+    """Let these modules see the real tokens of the batch alone, as one row; at padding they give zeros."""
+    if not mlps or context is None or float(context.real.double().mean()) > 1 - LEAST_PADDING:
+        yield
+        return
+    real = context.real.flatten().nonzero()[:, 0]
+
+    def around(forward: Any) -> Any:
+        def run(hidden_states: Tensor) -> Tensor:
+            at = real.to(hidden_states.device)
+            flat = hidden_states.reshape(-1, hidden_states.shape[-1])
+            done = forward(flat[at][None])[0]
+            return (
+                flat.new_zeros(len(flat), done.shape[-1]).index_copy_(0, at, done).view(*hidden_states.shape[:-1], -1)
+            )
+
+        return run
+
+    with ExitStack() as stack:
+        for mlp in mlps:
+            stack.enter_context(replaced(mlp, around(mlp.forward)))
+        yield
+
+
+def positionwise(layout: Layout) -> tuple[nn.Module, ...]:
+    """The blocks' MLPs, where they take hidden states alone and each token by itself; tried on one of each class.
+
+    An MLP is the child of a block, other than its mixer, that holds two linear maps or more and no experts. Where a site
+    lies inside it, it is left out, for the site must see every token.
+    """
+    found, suits = [], dict[type, bool]()
+    for parts in layout.parts:
+        for module in parts.block.children():
+            inside = list(module.modules())
+            if module is parts.attention or sum(map(is_projection, inside)) < 2:
+                continue
+            if any("expert" in name.lower() for name, _ in module.named_modules()):
+                continue
+            if any(site in inside[1:] for site in (parts.attn_proj, parts.attn_out, parts.mlp_out)):
+                continue
+            kind = type(module)
+            if kind not in suits:
+                suits[kind] = _takes_each_alone(module, layout.d_model)
+            if suits[kind]:
+                found.append(module)
+    return tuple(found)
+
+
+def _takes_each_alone(module: nn.Module, d_model: int) -> bool:
+    """Whether a module gives each token the same, whatever stands beside it."""
+    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if weight is None:
+        return False
+    device = "cpu" if weight.device.type == "meta" else weight.device
+    x = torch.randn(1, 5, d_model, generator=torch.Generator().manual_seed(0)).to(device, weight.dtype)
+    some = [1, 3, 4]
+    try:
+        with torch.no_grad():
+            whole, alone = module.forward(x), module.forward(x[:, some])
+    except Exception:  # it wants more than hidden states, or another shape
+        return False
+    if not (isinstance(whole, Tensor) and isinstance(alone, Tensor) and whole.shape == x.shape):
+        return False
+    limit = max(1e-9, 8 * torch.finfo(whole.dtype).eps)
+    return float((whole[:, some] - alone).double().norm()) <= limit * float(alone.double().norm())

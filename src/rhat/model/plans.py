@@ -1,0 +1,113 @@
+"""How tokenised prompts are laid out for the fast path: one shared prefix, then batches by length, padded on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from rhat.model.positions import TokenContext
+
+TokenIds = Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Prompts of about one length, without the prefix that all prompts of the plan share, padded on the right."""
+
+    ids: Int[Tensor, "rows seq"]
+    lengths: Int[Tensor, " rows"]  # real tokens of each row, the shared prefix not counted
+    context: TokenContext
+
+    @property
+    def rows(self) -> Int[Tensor, " rows"]:
+        """Which prompts of the plan these are."""
+        return self.context.rows
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a set of tokenised prompts is run: one shared prefix, then batches by length."""
+
+    prefix: Int[Tensor, "1 prefix"]
+    batches: tuple[Batch, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    template_length: int
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def prefix_length(self) -> int:
+        """Tokens that every prompt starts with and that are run once."""
+        return self.prefix.shape[1]
+
+    def prefix_context(self) -> TokenContext:
+        """Where the shared prefix stands: at the start of a prompt as long as the shortest one."""
+        shortest = min(len(p) for p in self.prompts)
+        n, device = self.prefix_length, self.prefix.device
+        return TokenContext(
+            positions=torch.arange(n, device=device)[None],
+            real=torch.ones(1, n, dtype=torch.bool, device=device),
+            prompt_length=torch.tensor([shortest], device=device),
+            template_start=torch.tensor([shortest - self.template_length], device=device),
+            rows=torch.tensor([-1], device=device),
+            padded=False,
+        )
+
+
+def common_prefix(prompts: Sequence[TokenIds]) -> int:
+    """How many tokens all prompts start with alike."""
+    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
+def plan(
+    prompts: Sequence[TokenIds],
+    template_length: int,
+    *,
+    device: torch.device | str = "cpu",
+    max_tokens: int = 2048,
+    max_rows: int = 64,
+    share_prefix: bool = True,
+) -> Plan:
+    """Lay prompts out in batches of at most `max_rows` rows and `max_tokens` tokens, shortest first.
+
+    The shared prefix always leaves at least the template tokens after the instruction, and one token, to each row.
+    """
+    texts = tuple(tuple(p) for p in prompts)
+    shortest = min(len(p) for p in texts)
+    shared = max(0, min(common_prefix(texts), shortest - max(template_length, 1))) if share_prefix else 0
+    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
+    groups: list[list[int]] = []
+    for i in order:
+        longest = len(texts[i]) - shared
+        if groups and len(groups[-1]) < max_rows and (len(groups[-1]) + 1) * longest <= max_tokens:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    batches = tuple(_batch([texts[i][shared:] for i in g], g, shared, template_length, device) for g in groups)
+    return Plan(torch.tensor([texts[0][:shared]], dtype=torch.long, device=device), batches, texts, template_length)
+
+
+def _batch(
+    suffixes: list[tuple[int, ...]], rows: list[int], shared: int, template_length: int, device: torch.device | str
+) -> Batch:
+    longest = max(len(s) for s in suffixes)
+    lengths = torch.tensor([len(s) for s in suffixes])
+    ids = torch.zeros(len(suffixes), longest, dtype=torch.long)
+    for i, suffix in enumerate(suffixes):
+        ids[i, : len(suffix)] = torch.tensor(suffix)
+    column = torch.arange(longest)
+    context = TokenContext(
+        positions=(shared + column).expand(len(suffixes), longest).contiguous(),
+        real=column[None] < lengths[:, None],
+        prompt_length=shared + lengths,
+        template_start=shared + lengths - template_length,
+        rows=torch.tensor(rows),
+        padded=bool((lengths < longest).any()),
+    ).to(torch.device(device))
+    return Batch(ids.to(device), lengths.to(device), context)

@@ -1,0 +1,171 @@
+"""Several conditions on the same prompts in one pass: the template is run as one row for each, the prompts as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rhat.model.forward import (
+    Base,
+    blocks_between,
+    head,
+    last_logits,
+    last_token_only,
+    reads,
+    run_decoder,
+    slow,
+    touches_prefix,
+)
+from rhat.model.kv import KeyValue, prefix_cache, taken
+from rhat.model.plans import Plan
+from rhat.model.positions import NEVER, TokenContext
+from rhat.model.tap import Edit, Edits, declared, first_layer, tap, tapped
+from rhat.sites import Site
+
+if TYPE_CHECKING:
+    from rhat.model.chat import ChatModel
+
+Logits = tuple[int, Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]
+
+
+@dataclass(frozen=True, eq=False)
+class PerCondition:
+    """One edit for a batch that holds the same rows once for each condition, one condition after the other.
+
+    edits    each condition's, None where it does nothing here
+    context  of one condition's rows
+    """
+
+    edits: tuple[Edit | None, ...]
+    context: TokenContext
+
+    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
+        """Each condition's rows edited by its own edit; None if nothing changed."""
+        own = self.context.to(activation.device)
+        changed = None
+        for index, (edit, rows) in enumerate(zip(self.edits, activation.chunk(len(self.edits)), strict=True)):
+            result = None if edit is None else edit(rows, own)
+            if result is not None:
+                changed = activation.clone() if changed is None else changed
+                changed[index * len(rows) : (index + 1) * len(rows)] = result
+        return changed
+
+    def first_position(self, prompt_length: int, template_start: int) -> int:
+        """The earliest of all."""
+        return min(
+            (e.first_position(prompt_length, template_start) for e in self.edits if e is not None), default=NEVER
+        )
+
+
+def chunks(model: ChatModel, the_plan: Plan, conditions: Sequence[Edits]) -> list[range]:
+    """Which conditions go together: neighbours that first touch the same layer, as many as one pass has room for."""
+    tokens = max(batch.ids.numel() for batch in the_plan.batches)
+    rows = max(len(batch.ids) for batch in the_plan.batches)
+    most = max(1, min(model.room["max_tokens"] // tokens, 2 * model.room["max_rows"] // rows))
+    found: list[range] = []
+    for index, edits in enumerate(conditions):
+        last = found[-1] if found else range(0)
+        alike = len(last) and first_layer(conditions[last.start]) == first_layer(edits)
+        if alike and len(last) < most:
+            found[-1] = range(last.start, index + 1)
+        else:
+            found.append(range(index, index + 1))
+    return found
+
+
+def last_logits_under(
+    model: ChatModel, the_plan: Plan, conditions: Sequence[Edits], base: Base | None = None
+) -> Iterator[Logits]:
+    """Next-token logits after each prompt under each of several conditions, in the model's dtype: (which condition, which
+    prompts, their logits).
+
+    Equal to `last_logits` of each to 1e-9 relative in float64. One after the other where nothing is gained by more, or
+    where an edit reads. The passes are as large as all conditions together: take `chunks`.
+    """
+    if slow() or not model.fast or len(conditions) == 1 or tapped(model.hf) or any(map(_alone, conditions)):
+        alone = True
+    else:
+        alone = bool(base and base.suffix_kv) and any(last_token_only(edits, the_plan) for edits in conditions)
+    if alone:
+        for index, edits in enumerate(conditions):
+            for rows, logits in last_logits(model, the_plan, edits, base):
+                yield index, rows, logits
+        return
+    n, n_layers = len(conditions), model.layout.n_layers
+    begin = min(min(map(first_layer, conditions)), n_layers - 1)
+    start = base.start(begin) if base is not None else 0
+    with torch.no_grad():
+        prefix_kv = _prefixes(model, the_plan, conditions, start, base) if the_plan.prefix_length else None
+    for index, batch in enumerate(the_plan.batches):
+        each = len(batch.ids)
+        cache = prefix_cache(
+            prefix_kv and [_for_each(kv, n, each) for kv in prefix_kv], the_plan.prefix_length, n_layers
+        )
+        context = _repeated(batch.context, n)
+        residual = base.residuals[index][start].repeat(n, 1, 1) if base is not None and start else None
+        with (
+            torch.no_grad(),
+            declared(context),
+            blocks_between(model, start, residual, NEVER),
+            tap(model.hf, model.layout, _per_condition(conditions, batch.context)),
+        ):
+            keys = the_plan.prefix_length + batch.ids.shape[1]
+            hidden = run_decoder(model, batch.ids.repeat(n, 1), context.positions, keys, cache)
+            ends = (batch.lengths - 1).repeat(n).to(hidden.device)
+            last = hidden[torch.arange(len(hidden), device=hidden.device), ends]
+        for which, states in enumerate(last.split(each)):
+            with torch.no_grad():
+                logits = head(model, states)
+            yield which, batch.rows, logits
+
+
+def _alone(edits: Edits) -> bool:
+    return not edits or any(map(reads, edits.values()))
+
+
+def _prefixes(
+    model: ChatModel, the_plan: Plan, conditions: Sequence[Edits], start: int, base: Base | None
+) -> list[KeyValue | None]:
+    """Keys and values of the shared prefix, one row for each condition, or one for all in layers that none has changed."""
+    if base is not None and base.prefix_kv is not None and not any(touches_prefix(e, the_plan) for e in conditions):
+        return base.prefix_kv
+    n, one = len(conditions), the_plan.prefix_context()
+    cache = prefix_cache(None, 0, model.layout.n_layers)
+    residual = base.prefix_residuals[start].repeat(n, 1, 1) if base is not None and start else None
+    context = _repeated(one, n)
+    with (
+        declared(context),
+        blocks_between(model, start, residual, NEVER),
+        tap(model.hf, model.layout, _per_condition(conditions, one)),
+    ):
+        run_decoder(model, the_plan.prefix.repeat(n, 1), context.positions, the_plan.prefix_length, cache)
+    new = taken(cache)
+    if base is not None and base.prefix_kv is not None:
+        new = [base.prefix_kv[i] if kv is None else kv for i, kv in enumerate(new)]
+    return new
+
+
+def _for_each(kv: KeyValue | None, n: int, rows: int) -> KeyValue | None:
+    """A prefix's keys and values for the batch of n conditions: one row lends itself to all, n rows to `rows` each."""
+    if kv is None or len(kv[0]) != n:
+        return kv
+    return kv[0].repeat_interleave(rows, 0), kv[1].repeat_interleave(rows, 0)
+
+
+def _repeated(context: TokenContext, n: int) -> TokenContext:
+    return replace(
+        context,
+        positions=context.positions.repeat(n, 1),
+        real=context.real.repeat(n, 1),
+        **{name: getattr(context, name).repeat(n) for name in ("prompt_length", "template_start", "rows")},
+    )
+
+
+def _per_condition(conditions: Sequence[Edits], context: TokenContext) -> dict[Site, Edit]:
+    sites = dict.fromkeys(site for edits in conditions for site in edits)
+    return {site: PerCondition(tuple(edits.get(site) for edits in conditions), context) for site in sites}
