@@ -50,6 +50,7 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     from rhat.model.forward import keep_base, last_logits
     from rhat.model.plans import plan
     from rhat.model.positions import Scope
+    from rhat.model.together import last_logits_under
     from rhat.scoring import refusals
     from rhat.sites import Site
 
@@ -75,6 +76,14 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
         with environment(RHAT_SLOW="1"):
             score(whole)()
 
+    def padded() -> None:
+        with filled(model):
+            score(whole)()
+
+    few = plan(prompts[:8], model.template_length)  # a stretch of the race, and the candidates of a layer
+    kept = keep_base(model, few, [layer])
+    added = [Intervention("add", subject.direction.unit, layer, float(c)).edits(model) for c in range(1, 6)]
+
     def forgetting() -> None:
         release_freed_memory()
         try:
@@ -89,6 +98,11 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
         f"resuming at layer {layer}": (score(whole, add, base), score(whole, add)),
         "last-position logits": (score(whole), lambda: all_logits(model, whole, edits)),
         "batching by length": (score(by_length), score(mixed)),
+        "padding left out of MLPs": (score(whole), padded),
+        "five candidates of a layer in one pass, 8 prompts": (
+            lambda: [None for _ in last_logits_under(model, few, added, kept)],
+            lambda: [None for edit in added for _ in last_logits(model, few, edit, kept)],
+        ),
         "one batch of many rows": (score(whole), score(plan(prompts, model.template_length, max_rows=8))),
         "freed memory kept": (score(whole), forgetting),
         f"reading at layer {layer} ends there": (
@@ -112,15 +126,15 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
 
 def shuffled(prompts: list[tuple[int, ...]], template_length: int, rows: int) -> Any:
     """A plan whose batches are made in random order instead of by length, with the same shared prefix."""
-    from rhat.model import forward
+    from rhat.model import plans
 
-    ordered = forward.plan(prompts, template_length)
+    ordered = plans.plan(prompts, template_length)
     shared = ordered.prefix_length
     order = random.Random(0).sample(range(len(prompts)), len(prompts))
     batches = []
     for begin in range(0, len(order), rows):
         group = order[begin : begin + rows]
-        batches.append(forward._batch([prompts[i][shared:] for i in group], group, shared, template_length, "cpu"))
+        batches.append(plans._batch([prompts[i][shared:] for i in group], group, shared, template_length, "cpu"))
     return replace(ordered, batches=tuple(batches))
 
 
@@ -142,6 +156,17 @@ def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
                 forward.head(model, kept.pop().flatten(0, 1))
     finally:
         forward._run_batch = original
+
+
+@contextmanager
+def filled(model: Any) -> Iterator[None]:
+    """MLPs run the padding too."""
+    before = model.positionwise
+    model.__dict__["positionwise"] = ()
+    try:
+        yield
+    finally:
+        model.__dict__["positionwise"] = before
 
 
 def release_freed_memory() -> None:

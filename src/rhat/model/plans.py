@@ -74,8 +74,9 @@ def plan(
     max_rows: int = 64,
     share_prefix: bool = True,
 ) -> Plan:
-    """Lay prompts out in batches of at most `max_rows` rows and `max_tokens` tokens, shortest first.
+    """Lay prompts out in batches of one length nearly, of at most `max_rows` rows and `max_tokens` tokens.
 
+    The longest come first: what later batches need then fits into memory that earlier ones have left.
     The shared prefix always leaves at least the template tokens after the instruction, and one token, to each row.
     """
     texts = tuple(tuple(p) for p in prompts)
@@ -89,7 +90,7 @@ def plan(
             groups[-1].append(i)
         else:
             groups.append([i])
-    batches = tuple(_batch([texts[i][shared:] for i in g], g, shared, template_length, device) for g in groups)
+    batches = tuple(_batch([texts[i][shared:] for i in g], g, shared, template_length, device) for g in reversed(groups))
     return Plan(torch.tensor([texts[0][:shared]], dtype=torch.long, device=device), batches, texts, template_length)
 
 
