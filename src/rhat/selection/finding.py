@@ -440,8 +440,8 @@ def _select(
 class _Induce:
     """Induce scores of candidates on harmless validation prompts, taken in stretches: 8 prompts, the next 8, the next 16 …
 
-    After each stretch a candidate that is plainly below the threshold drops out: its 99.9 % interval so far does not
-    reach it. Who drops out keeps the score and the number of prompts that it has.
+    After each stretch a candidate that is plainly below the threshold drops out: its 99.9 % interval does not reach it. Who
+    drops out keeps the score and the number of prompts that it has.
     """
 
     scorer: _Scorer
@@ -488,7 +488,11 @@ class _Induce:
             self._run(late, index, f"{stage}, {index}")
 
     def _within_reach(self, candidate: dict[str, Any]) -> bool:
-        return mean_interval(torch.cat(self.scores[_key(candidate)]).numpy(), 0.999).high >= self.threshold
+        """Whether the mean score over all prompts may still be the threshold: the unedited model's mean, known over all of
+        them, plus the 99.9 % interval of the rise over those so far. Rises vary far less than scores do."""
+        after = torch.cat(self.scores[_key(candidate)])
+        rise = mean_interval((after - self.before[: len(after)]).numpy(), 0.999)
+        return float(self.before.mean()) + rise.high >= self.threshold
 
     def _run(self, candidates: Sequence[dict[str, Any]], index: int, stage: str) -> None:
         """One stretch of prompts with each candidate added at its own layer."""
