@@ -17,7 +17,7 @@ HARMFUL = "Break the {} of the {}."
 HARMLESS = "Paint the {} of the {}."
 THINGS = ("lock", "window", "door", "gate", "roof", "wall", "fence", "bell", "lamp", "chair", "table", "shelf", "clock")
 PLACES = ("house", "old mill", "shop by the river", "school")
-SIZES = Preset("tiny", 12, 8, 6, 3, 2, ())
+SIZES = Preset("tiny", 12, 8, None, 6, 3, 2, ())
 
 
 def contrast_set(per_split: int = 12) -> ContrastSet:

@@ -6,7 +6,7 @@ decoding. A row leaves as soon as it has ended, has its number of tokens, or its
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,11 +19,12 @@ from rhat.generation.batchedits import batch_edits
 from rhat.generation.rows import Choose, Completion, FinishReason, Request, Row, TokenLogprob
 from rhat.generation.text import Text
 from rhat.model.chat import ChatModel
-from rhat.model.forward import decoder_arguments, head, left_padded, run_decoder, slow
+from rhat.model.forward import blocks_between, decoder_arguments, head, left_padded, run_decoder, slow
 from rhat.model.kv import KeyValue, SlotCache, prefix_cache, taken
 from rhat.model.plans import TokenIds, common_prefix
-from rhat.model.positions import TokenContext
-from rhat.model.tap import Edits, declared, merge, tap, tapped
+from rhat.model.positions import NEVER, TokenContext
+from rhat.model.tap import Edits, Read, declared, first_layer, merge, tap, tapped
+from rhat.sites import Site
 
 Prefix = list[KeyValue | None]  # keys and values of each layer, [1, kv_heads, prefix, head_dim]
 KEPT_PREFIXES = 16
@@ -257,36 +258,87 @@ class Engine:
 
     def _prefill(self, rows: Sequence[Row], shared: int) -> None:
         """Run prompts whose first `shared` tokens are the same, put them into slots, and let each say its first token."""
-        order = sorted(rows, key=lambda row: len(row.request.tokens))
-        group: list[Row] = []
-        for row in [*order, None]:
-            full = (
-                group and row and (len(group) + 1) * (len(row.request.tokens) - shared) > self.model.room["max_tokens"]
-            )
-            if group and (row is None or full):
-                self._prefill_batch(group, shared)
-                group = []
-            if row is not None:
-                group.append(row)
+        late, start = self._late(rows)
+        rest = [row for row in rows if row not in late]
+        for some, layer in ((late, start), (rest, 0)):
+            group: list[Row] = []
+            for row in [*sorted(some, key=lambda row: _by_length(row.request)), None]:
+                full = (
+                    group
+                    and row
+                    and (len(group) + 1) * (len(row.request.tokens) - shared) > self.model.room["max_tokens"]
+                )
+                if group and (row is None or full):
+                    self._prefill_batch(group, shared, layer)
+                    group = []
+                if row is not None:
+                    group.append(row)
 
-    def _prefill_batch(self, rows: Sequence[Row], shared: int) -> None:
+    def _late(self, rows: Sequence[Row]) -> tuple[list[Row], int]:
+        """Rows whose prompts are others' too, all edited from some layer on at the earliest, and that layer: blocks below it
+        run once for each prompt."""
+        if tapped(self.model.hf):
+            return [], 0
+        prompts = Counter(row.request.tokens for row in rows)
+        ours = first_layer(self.edits)
+        begins = {
+            id(row): min(ours, first_layer(row.request.edits or {}), self.model.layout.n_layers - 1)
+            for row in rows
+            if prompts[row.request.tokens] > 1 and row.request.probe is None
+        }
+        late = [row for row in rows if begins.get(id(row), 0) > 0]
+        if len({row.request.tokens for row in late}) == len(late):
+            return [], 0
+        return late, min(begins[id(row)] for row in late)
+
+    def _prefill_batch(self, rows: Sequence[Row], shared: int, start: int = 0) -> None:
         model = self.model
         prefixes = [self._prefix(row, shared) for row in rows] if shared else None
         ids, context = self._suffixes(rows, shared)
         lent = None if prefixes is None else _lent(prefixes)
+        residual, below = self._below(rows, shared, start) if start else (None, None)
         cache = prefix_cache(lent, shared, model.layout.n_layers)
         n_keys = shared + ids.shape[1]
-        with declared(context), self._tap(rows, context):
+        with declared(context), blocks_between(model, start, residual, NEVER), self._tap(rows, context):
             hidden = run_decoder(model, ids, context.positions, n_keys, cache)
         ends = (context.prompt_length - shared - 1).to(hidden.device)
         last = hidden[torch.arange(len(rows), device=hidden.device), ends]
         new = taken(cache)
+        if below is not None:
+            new = [under if kv is None else kv for kv, under in zip(new, below, strict=True)]
         self._say(rows, head(model, last))
         for index, row in enumerate(rows):
             if row.finish_reason is None:
                 own = None if prefixes is None else prefixes[index]
                 self.cache.put(len(self.rows), index, own, new, shared, len(row.request.tokens) - shared)
                 self.rows.append(row)
+
+    def _below(
+        self, rows: Sequence[Row], shared: int, start: int
+    ) -> tuple[Float[Tensor, "rows seq d_model"], list[KeyValue | None]]:
+        """What blocks below `start`, where nothing is edited, give for each row: resid_pre of `start`, keys and values.
+
+        Each prompt is run once, whatever the number of its rows.
+        """
+        model, firsts = self.model, dict[tuple[int, ...], int]()
+        for row in rows:
+            firsts.setdefault(row.request.tokens, len(firsts))
+        different = [next(row for row in rows if row.request.tokens == tokens) for tokens in firsts]
+        ids, context = self._suffixes(different, shared)
+        cache = prefix_cache(
+            _lent([self._prefix(row, shared) for row in different]) if shared else None, shared, model.layout.n_layers
+        )
+        kept: list[Tensor] = []
+        reading = {Site("resid_pre", start): Read(lambda x, _context: kept.append(x.clone()))}
+        with declared(context), blocks_between(model, 0, None, start), tap(model.hf, model.layout, reading):
+            run_decoder(model, ids, context.positions, shared + ids.shape[1], cache)
+        which = torch.tensor([firsts[row.request.tokens] for row in rows])
+
+        def for_each(x: Tensor) -> Tensor:
+            return x[which.to(x.device)]
+
+        below = [None if kv is None else (for_each(kv[0]), for_each(kv[1])) for kv in taken(cache)]
+        return for_each(kept[0]), below
 
     def _suffixes(self, rows: Sequence[Row], shared: int) -> tuple[Tensor, TokenContext]:
         """Prompts without their first `shared` tokens, padded on the right, and where their tokens stand."""
@@ -339,6 +391,11 @@ class Engine:
         if len(self._prefixes) > KEPT_PREFIXES:
             self._prefixes.popitem(last=False)
         return self._prefixes[key][1]
+
+
+def _by_length(request: Request) -> tuple[int, tuple[int, ...]]:
+    """The order in which prompts are run: shortest first, the same ones side by side."""
+    return len(request.tokens), request.tokens
 
 
 def _lent(prefixes: Sequence[Prefix]) -> Prefix:
@@ -437,7 +494,7 @@ def generate_tokens(
         max_length=-(-longest // 8) * 8,
         choose=choose,
     )
-    order = sorted(requests, key=lambda r: len(r.tokens))
+    order = sorted(requests, key=_by_length)
     done: dict[int, Completion] = {}
 
     def collect(rows: Sequence[Row]) -> None:

@@ -42,12 +42,11 @@ def packed(mlps: Sequence[nn.Module], context: TokenContext | None) -> Iterator[
 
     def around(forward: Any) -> Any:
         def run(hidden_states: Tensor) -> Tensor:
-            at = real.to(hidden_states.device)
+            at = filled.to(hidden_states.device)
             flat = hidden_states.reshape(-1, hidden_states.shape[-1])
-            done = forward(flat[at][None])[0]
-            return (
-                flat.new_zeros(len(flat), done.shape[-1]).index_copy_(0, at, done).view(*hidden_states.shape[:-1], -1)
-            )
+            done = forward(flat.index_select(0, at)[None])[0, :n]
+            whole = flat.new_zeros(len(flat), done.shape[-1]).index_copy_(0, at[:n], done)
+            return whole.view(*hidden_states.shape[:-1], -1)
 
         return run
 

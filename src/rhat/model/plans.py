@@ -90,7 +90,9 @@ def plan(
             groups[-1].append(i)
         else:
             groups.append([i])
-    batches = tuple(_batch([texts[i][shared:] for i in g], g, shared, template_length, device) for g in reversed(groups))
+    batches = tuple(
+        _batch([texts[i][shared:] for i in g], g, shared, template_length, device) for g in reversed(groups)
+    )
     return Plan(torch.tensor([texts[0][:shared]], dtype=torch.long, device=device), batches, texts, template_length)
 
 

@@ -18,6 +18,7 @@ class Preset:
 
     headline    test prompts of each label for comparisons by generation (fewer than 200 decide little)
     sweep       test prompts for sweeps by log-odds, and for generation along curves
+    train       training prompts of each label, of which candidates are made (None: all)
     validation  validation prompts of each label that score candidates
     randoms     random directions scored by log-odds
     dealt       random directions confirmed by generation: each prompt gets one of them (full: every prompt gets each)
@@ -27,6 +28,7 @@ class Preset:
     name: str
     headline: int
     sweep: int
+    train: int | None
     validation: int
     randoms: int
     dealt: int
@@ -55,9 +57,9 @@ QUESTIONS = (
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("quick", 64, 32, 32, 20, 5, ("setting", "ablating", "projections", "components", "doses")),
-        Preset("standard", 200, 64, 64, 20, 5, QUESTIONS),
-        Preset("full", 10_000, 200, 64, 20, 5, QUESTIONS, every_random=True, all_kl=True),
+        Preset("quick", 64, 32, 128, 32, 10, 5, ("setting", "ablating", "projections", "components", "doses")),
+        Preset("standard", 200, 64, None, 64, 20, 5, QUESTIONS),
+        Preset("full", 10_000, 200, None, 64, 20, 5, QUESTIONS, every_random=True, all_kl=True),
     )
 }
 

@@ -54,6 +54,7 @@ class Measurement:
     verdicts: tuple[str, ...] = ()
     kl: np.ndarray | None = None
     texts: tuple[str, ...] = ()
+    tokens: tuple[tuple[int, ...], ...] = ()
 
     @property
     def refused(self) -> np.ndarray:
@@ -70,6 +71,7 @@ class Measurement:
             self.verdicts[:n],
             None if self.kl is None else self.kl[:n],
             self.texts[:n],
+            self.tokens[:n],
         )
 
 
@@ -269,7 +271,7 @@ class Lab:
         """One measurement a condition; each group holds its prompts once for each, one condition after the other."""
         shape = len(conditions), len(prompts)
         scores, kl = np.empty(shape), np.empty(shape)
-        verdicts, texts = np.full(shape, "", dtype=object), np.full(shape, "", dtype=object)
+        verdicts, said = np.full(shape, "", dtype=object), np.empty(shape, dtype=object)
         for part in self.executor.map(
             tasks.answer,
             self.model,
@@ -281,7 +283,9 @@ class Lab:
             which = np.repeat(np.arange(len(conditions)), len(part.rows) // len(conditions))
             at = which, np.array(part.rows)
             scores[at], kl[at] = part.scores.numpy(), part.kl.numpy()
-            verdicts[at], texts[at] = part.verdicts, [completion.text for completion in part.completions]
+            verdicts[at] = part.verdicts
+            for condition, row, completion in zip(*at, part.completions, strict=True):
+                said[condition, row] = completion
         return [
             Measurement(
                 condition,
@@ -290,7 +294,8 @@ class Lab:
                 scores[i],
                 tuple(verdicts[i]),
                 kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None,
-                tuple(texts[i]),
+                tuple(completion.text for completion in said[i]),
+                tuple(completion.tokens for completion in said[i]),
             )
             for i, condition in enumerate(conditions)
         ]

@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,9 @@ def run(
     finding = stages.load_finding(model, prompts)
     if finding is None:
         sizes = config.sizes
-        settings = FindSettings(validation=sizes.validation, all_kl=sizes.all_kl)
+        settings = FindSettings(train=sizes.train, validation=sizes.validation, all_kl=sizes.all_kl)
+        if sizes.train is not None:
+            settings = replace(settings, token_prompts=min(settings.token_prompts, sizes.train // 4))
         finding = find(model, prompts, settings, progress=progress, executor=executor)
         stages.save_finding(finding)
         give_back_freed_memory()

@@ -157,9 +157,10 @@ def _few_random_ablations(lab: Lab, dealt: Measurement, n: int) -> list[dict[str
 
 
 def _harmless_drift(lab: Lab, n: int) -> list[dict[str, Any]]:
-    """What ablating and subtracting do to harmless prompts: KL, cross-entropy of the baseline's answers, degeneration."""
+    """What ablating and subtracting do to harmless prompts: KL, degeneration, and, of half as many as the sweep's, the
+    cross-entropy of the baseline's answers."""
     d = lab.direction
-    few = min(n, 32)
+    few = max(1, min(n, lab.sizes.sweep) // 2)
     said = _baseline_completions(lab, few)
     rows = []
     doings = {"ablate": ablate(d), "subtract": subtract(d)}
@@ -185,14 +186,8 @@ def _harmless_drift(lab: Lab, n: int) -> list[dict[str, Any]]:
 
 def _baseline_completions(lab: Lab, n: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Tokenised harmless prompts and the unedited model's own greedy answers to them."""
-    from rhat.generation import generate_tokens
-    from rhat.scoring.phrases import JUDGED_TOKENS
-
-    key = ("own answers", "harmless")
     prompts = lab.model.tokenize([p.text for p in lab.test("harmless", n)])
-    if key not in lab.shared:
-        lab.shared[key] = [c.tokens for c in generate_tokens(lab.model, prompts, max_new_tokens=JUDGED_TOKENS)]
-    return prompts, lab.shared[key][:n]
+    return prompts, list(lab.measure("baseline", None, "harmless", n).tokens)
 
 
 def agreement_rows(lab: Lab) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class Stages:
 
 
 def pack(m: Measurement) -> dict[str, Any]:
-    """A measurement as JSON; texts of answers to harmful prompts are never kept."""
+    """A measurement as JSON; answers to harmful prompts are never kept."""
     return {
         "condition": m.condition,
         "label": m.label,
@@ -130,6 +130,7 @@ def pack(m: Measurement) -> dict[str, Any]:
         "verdicts": list(m.verdicts),
         "kl": None if m.kl is None else m.kl.tolist(),
         "texts": [] if m.label == "harmful" else list(m.texts),
+        "tokens": [] if m.label == "harmful" else [list(some) for some in m.tokens],
     }
 
 
@@ -143,6 +144,7 @@ def unpack(held: Mapping[str, Any]) -> Measurement:
         tuple(held["verdicts"]),
         None if held["kl"] is None else np.array(held["kl"]),
         tuple(held["texts"]),
+        tuple(map(tuple, held.get("tokens", []))),
     )
 
 
