@@ -265,6 +265,39 @@ def test_own_edits_of_generate_tokens(model, interventions):
         generate_tokens(model, prompts, own_edits=own[:1])
 
 
+def test_a_prompt_under_several_late_edits_runs_its_lower_blocks_once(model, direction, interventions):
+    """Five of the six ways begin at block 1 or later, or nowhere; the ablation begins at block 0."""
+    late = [
+        None,
+        *interventions[1:3],
+        intervene("add", direction, value=5.0, layer=2).edits(model),
+        intervene("set_projection", direction, value=-6.0, layer=2, scope="prompt").edits(model),
+    ]
+    ways = [*late, interventions[3]]
+    prompts = model.tokenize(texts(4))
+    asked = [(p, e) for p in prompts for e in ways]
+    rows = {0: 0, 1: 0}
+
+    def counting(block):
+        def count(_module, args, kwargs):
+            x = args[0] if args else kwargs["hidden_states"]
+            rows[block] += len(x) if x.shape[1] > 1 else 0
+
+        return count
+
+    blocks = [model.layout.parts[i].attention for i in rows]
+    hooks = [block.register_forward_pre_hook(counting(i), with_kwargs=True) for i, block in enumerate(blocks)]
+    try:
+        got = generate_tokens(model, [p for p, _ in asked], own_edits=[e for _, e in asked], max_new_tokens=5)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert [list(c.tokens) for c in got] == [reference(model, Request(p, 5), e) for p, e in asked]
+    prefixes = rows[1] - len(asked)
+    assert 0 < prefixes <= len(ways)
+    assert rows[0] == prefixes + 4 + 4  # each prompt once for all late edits, and once under the ablation
+
+
 def test_requests_that_do_not_fit_are_refused(model):
     engine = Engine(model, n_slots=1, max_length=16)
     with pytest.raises(PromptError, match="at most 16 fit"):
