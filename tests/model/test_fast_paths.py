@@ -302,6 +302,24 @@ class TestTogether:
                 relative(in_order(found[index]), slowly(lambda e=edits: in_order(last_logits(model, plan, e)))) < EXACT
             )
 
+    def test_last_tokens_of_all_conditions_are_run_in_one_pass(self, model, unit, slowly, passes):
+        plan = model.plan(PROMPTS, max_rows=4)
+        base = keep_base(model, plan, [1], keep_kv=True)
+        conditions = [
+            Intervention("add", unit, layer, value, scope=Scope("last_prompt_token")).edits(model)
+            for layer, value in ((1, 3.0), (2, -2.0), (1, -6.0))
+        ]
+        assert together.chunks(model, plan, conditions) == [range(3)]
+        for _ in range(2):  # a run must not feel what another one left in the caches
+            passes.clear()
+            found = {index: [] for index in range(3)}
+            for index, rows, logits in together.last_logits_under(model, plan, conditions, base):
+                found[index].append((rows, logits))
+            assert passes == [3 * len(batch.ids) for batch in plan.batches]
+            for index, edits in enumerate(conditions):
+                plain = slowly(lambda e=edits: in_order(last_logits(model, plan, e)))
+                assert relative(in_order(found[index]), plain) < EXACT
+
     def test_who_reads_is_run_alone(self, model, unit, passes):
         plan, seen = model.plan(PROMPTS), []
         reading = {Site("resid_pre", 1): Read(lambda x, context: seen.append(len(x)))}

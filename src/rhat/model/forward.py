@@ -49,7 +49,9 @@ class Base:
     prefix_residuals: dict[int, Tensor] = field(default_factory=dict)
     residuals: list[dict[int, Tensor]] = field(default_factory=list)
     suffix_kv: list[list[KeyValue | None]] = field(default_factory=list)
-    whole: dict[int, SlotCache] = field(default_factory=dict)  # batch → keys and values of its whole prompts
+    whole: dict[tuple[int, int], SlotCache] = field(
+        default_factory=dict
+    )  # (batch, times) → keys and values of whole prompts
 
     def start(self, layer: int) -> int:
         """The highest kept layer from which a run that first differs at `layer` can start; 0 if none."""
@@ -276,7 +278,7 @@ def last_logits(
         yield from plain_last_logits(model, the_plan, edits)
         return
     if base is not None and base.suffix_kv and not tapped(model.hf) and last_token_only(edits or {}, the_plan):
-        yield from _last_tokens(model, the_plan, edits or {}, base)
+        yield from last_tokens(model, the_plan, edits or {}, base)
         return
     for done in prefill(model, the_plan, edits, base):
         with torch.no_grad():
@@ -299,16 +301,20 @@ def last_token_only(edits: Edits, the_plan: Plan) -> bool:
     )
 
 
-def _last_tokens(
-    model: ChatModel, the_plan: Plan, edits: Edits, base: Base
+def last_tokens(
+    model: ChatModel, the_plan: Plan, edits: Edits, base: Base, times: int = 1
 ) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
-    """Logits after each prompt, running its last token only: what comes before it is as the unedited model left it."""
+    """Logits after each prompt, running its last token only: what comes before it is as the unedited model left it.
+
+    With `times`, each batch holds its rows so often, one copy after the other, for edits that tell them apart.
+    """
     start = base.start(min(first_layer(edits), model.layout.n_layers - 1))
     for index, batch in enumerate(the_plan.batches):
-        slots = _whole(model, the_plan, base, index)
-        row, column = torch.arange(len(batch.ids), device=batch.ids.device), batch.lengths - 1
-        at = batch.context.prompt_length - 1
-        context = replace(batch.context, positions=at[:, None], real=torch.ones_like(at[:, None]).bool(), padded=False)
+        slots = _whole(model, the_plan, base, index, times)
+        context = batch.context.repeated(times)
+        row = torch.arange(len(batch.ids), device=batch.ids.device).repeat(times)
+        column, at = (batch.lengths - 1).repeat(times), context.prompt_length - 1
+        context = replace(context, positions=at[:, None], real=torch.ones_like(at[:, None]).bool(), padded=False)
         residual = base.residuals[index][start][row, column][:, None] if start else None
         slots.at(at, int(at.max()) + 1)
         with (
@@ -320,18 +326,20 @@ def _last_tokens(
             hidden = run_decoder(model, batch.ids[row, column][:, None], at[:, None], slots.used, slots)[:, -1]
         with torch.no_grad():
             logits = head(model, hidden)
-        yield batch.rows, logits
+        yield context.rows, logits
 
 
-def _whole(model: ChatModel, the_plan: Plan, base: Base, index: int) -> SlotCache:
+def _whole(model: ChatModel, the_plan: Plan, base: Base, index: int, times: int) -> SlotCache:
     """Keys and values of a batch's whole prompts. A run writes those of last tokens anew in every block that it runs."""
-    if index not in base.whole:
+    if (index, times) not in base.whole:
         batch = the_plan.batches[index]
         longest = the_plan.prefix_length + batch.ids.shape[1]
-        slots = base.whole[index] = SlotCache(model.layout.n_layers, len(batch.ids), longest)
-        for row, length in enumerate(batch.lengths.tolist()):
-            slots.put(row, row, base.prefix_kv, base.suffix_kv[index], the_plan.prefix_length, length)
-    return base.whole[index]
+        slots = base.whole[index, times] = SlotCache(model.layout.n_layers, times * len(batch.ids), longest)
+        for copy in range(times):
+            for row, length in enumerate(batch.lengths.tolist(), copy * len(batch.ids)):
+                kept = base.suffix_kv[index]
+                slots.put(row, row % len(batch.ids), base.prefix_kv, kept, the_plan.prefix_length, length)
+    return base.whole[index, times]
 
 
 def run_until(model: ChatModel, the_plan: Plan, edits: Edits, stop: int) -> Iterator[Int[Tensor, " rows"]]:

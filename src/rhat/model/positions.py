@@ -32,6 +32,28 @@ class TokenContext:
     rows: Int[Tensor, " batch"]
     padded: bool = True
 
+    def repeated(self, times: int) -> "TokenContext":
+        """The context of the same rows so often, one copy after the other."""
+        return TokenContext(
+            self.positions.repeat(times, 1),
+            self.real.repeat(times, 1),
+            self.prompt_length.repeat(times),
+            self.template_start.repeat(times),
+            self.rows.repeat(times),
+            self.padded,
+        )
+
+    def part(self, rows: slice) -> "TokenContext":
+        """The context of some neighbouring rows."""
+        return TokenContext(
+            self.positions[rows],
+            self.real[rows],
+            self.prompt_length[rows],
+            self.template_start[rows],
+            self.rows[rows],
+            self.padded,
+        )
+
     def to(self, device: torch.device) -> "TokenContext":
         """The same context on another device."""
         if self.positions.device == device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,7 @@ from rhat.model.forward import (
     head,
     last_logits,
     last_token_only,
+    last_tokens,
     reads,
     run_decoder,
     slow,
@@ -37,22 +38,21 @@ Logits = tuple[int, Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]
 class PerCondition:
     """One edit for a batch that holds the same rows once for each condition, one condition after the other.
 
-    edits    each condition's, None where it does nothing here
-    context  of one condition's rows
+    edits  each condition's, None where it does nothing here
     """
 
     edits: tuple[Edit | None, ...]
-    context: TokenContext
 
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
         """Each condition's rows edited by its own edit; None if nothing changed."""
-        own = self.context.to(activation.device)
+        each = len(activation) // len(self.edits)
         changed = None
-        for index, (edit, rows) in enumerate(zip(self.edits, activation.chunk(len(self.edits)), strict=True)):
-            result = None if edit is None else edit(rows, own)
+        for index, edit in enumerate(self.edits):
+            rows = slice(index * each, (index + 1) * each)
+            result = None if edit is None else edit(activation[rows], context.part(rows))
             if result is not None:
                 changed = activation.clone() if changed is None else changed
-                changed[index * len(rows) : (index + 1) * len(rows)] = result
+                changed[rows] = result
         return changed
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
@@ -63,15 +63,17 @@ class PerCondition:
 
 
 def chunks(model: ChatModel, the_plan: Plan, conditions: Sequence[Edits]) -> list[range]:
-    """Which conditions go together: neighbours that first touch the same layer, as many as one pass has room for."""
+    """Which conditions go together, as many as one pass has room for: neighbours that first touch the same layer, or that
+    touch last prompt tokens only."""
     tokens = max(batch.ids.numel() for batch in the_plan.batches)
     rows = max(len(batch.ids) for batch in the_plan.batches)
-    most = max(1, min(model.room["max_tokens"] // tokens, 2 * model.room["max_rows"] // rows))
+    by_rows = max(1, 2 * model.room["max_rows"] // rows)
+    most = max(1, min(by_rows, model.room["max_tokens"] // tokens))
+    kinds = [-1 if last_token_only(edits, the_plan) else first_layer(edits) for edits in conditions]
     found: list[range] = []
-    for index, edits in enumerate(conditions):
+    for index, kind in enumerate(kinds):
         last = found[-1] if found else range(0)
-        alike = len(last) and first_layer(conditions[last.start]) == first_layer(edits)
-        if alike and len(last) < most:
+        if len(last) and kinds[last.start] == kind and len(last) < (by_rows if kind < 0 else most):
             found[-1] = range(last.start, index + 1)
         else:
             found.append(range(index, index + 1))
@@ -87,14 +89,19 @@ def last_logits_under(
     Equal to `last_logits` of each to 1e-9 relative in float64. One after the other where nothing is gained by more, or
     where an edit reads. The passes are as large as all conditions together: take `chunks`.
     """
-    if slow() or not model.fast or len(conditions) == 1 or tapped(model.hf) or any(map(_alone, conditions)):
-        alone = True
-    else:
-        alone = bool(base and base.suffix_kv) and any(last_token_only(edits, the_plan) for edits in conditions)
-    if alone:
+    whole = base is not None and bool(base.suffix_kv)  # so that last prompt tokens can be run alone
+    at_ends = [whole and last_token_only(edits, the_plan) for edits in conditions]
+    together = len(conditions) > 1 and all(at_ends) == any(at_ends) and not any(map(_alone, conditions))
+    if slow() or not model.fast or tapped(model.hf) or not together:
         for index, edits in enumerate(conditions):
             for rows, logits in last_logits(model, the_plan, edits, base):
                 yield index, rows, logits
+        return
+    if base is not None and all(at_ends):
+        for rows, every in last_tokens(model, the_plan, _per_condition(conditions), base, len(conditions)):
+            each = len(rows) // len(conditions)
+            for index, part in enumerate(every.split(each)):
+                yield index, rows[:each], part
         return
     n, n_layers = len(conditions), model.layout.n_layers
     begin = min(min(map(first_layer, conditions)), n_layers - 1)
@@ -106,13 +113,13 @@ def last_logits_under(
         cache = prefix_cache(
             prefix_kv and [_for_each(kv, n, each) for kv in prefix_kv], the_plan.prefix_length, n_layers
         )
-        context = _repeated(batch.context, n)
+        context = batch.context.repeated(n)
         residual = base.residuals[index][start].repeat(n, 1, 1) if base is not None and start else None
         with (
             torch.no_grad(),
             declared(context),
             blocks_between(model, start, residual, NEVER),
-            tap(model.hf, model.layout, _per_condition(conditions, batch.context)),
+            tap(model.hf, model.layout, _per_condition(conditions)),
         ):
             keys = the_plan.prefix_length + batch.ids.shape[1]
             hidden = run_decoder(model, batch.ids.repeat(n, 1), context.positions, keys, cache)
@@ -137,11 +144,11 @@ def _prefixes(
     n, one = len(conditions), the_plan.prefix_context()
     cache = prefix_cache(None, 0, model.layout.n_layers)
     residual = base.prefix_residuals[start].repeat(n, 1, 1) if base is not None and start else None
-    context = _repeated(one, n)
+    context = one.repeated(n)
     with (
         declared(context),
         blocks_between(model, start, residual, NEVER),
-        tap(model.hf, model.layout, _per_condition(conditions, one)),
+        tap(model.hf, model.layout, _per_condition(conditions)),
     ):
         run_decoder(model, the_plan.prefix.repeat(n, 1), context.positions, the_plan.prefix_length, cache)
     new = taken(cache)
@@ -157,15 +164,6 @@ def _for_each(kv: KeyValue | None, n: int, rows: int) -> KeyValue | None:
     return kv[0].repeat_interleave(rows, 0), kv[1].repeat_interleave(rows, 0)
 
 
-def _repeated(context: TokenContext, n: int) -> TokenContext:
-    return replace(
-        context,
-        positions=context.positions.repeat(n, 1),
-        real=context.real.repeat(n, 1),
-        **{name: getattr(context, name).repeat(n) for name in ("prompt_length", "template_start", "rows")},
-    )
-
-
-def _per_condition(conditions: Sequence[Edits], context: TokenContext) -> dict[Site, Edit]:
+def _per_condition(conditions: Sequence[Edits]) -> dict[Site, Edit]:
     sites = dict.fromkeys(site for edits in conditions for site in edits)
-    return {site: PerCondition(tuple(edits.get(site) for edits in conditions), context) for site in sites}
+    return {site: PerCondition(tuple(edits.get(site) for edits in conditions)) for site in sites}

@@ -9,7 +9,7 @@ import torch
 
 from rhat.heads import Attribution, Head, attribute, patch_heads
 from rhat.statistics import holm, mean_interval
-from rhat.study.lab import Lab
+from rhat.study.lab import Lab, Measurement
 from rhat.study.rows import compare, rate_part, rate_row, score_part, score_row
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
@@ -36,18 +36,33 @@ def heads(lab: Lab) -> dict[str, Any]:
     curve: list[dict[str, Any]] = [{"k": 0, "kind": "attributed", **score_part(before)}]
     comparisons: list[dict[str, Any]] = []
     ks = [k for k in KS if k <= len(ranked)]
-    p_values = []
-    for done, k in enumerate(ks):
-        sets: dict[str, list[Head]] = {"attributed": ranked[:k], "random": random_heads(ranked[:k], lab, lab.seed)}
+    sets: dict[tuple[int, str], list[Head]] = {}
+    for k in ks:
+        sets[k, "attributed"] = ranked[:k]
+        sets[k, "random"] = random_heads(ranked[:k], lab, lab.seed)
         if k <= len(chosen):
-            sets["greedy"] = chosen[:k]
-        scores = {kind: lab.score(_patch(lab, found, some), "harmless", n)[0] for kind, some in sets.items()}
+            sets[k, "greedy"] = chosen[:k]
+    found_scores = lab.score_each([_patch(lab, found, some) for some in sets.values()], "harmless", n, stage="heads")
+    by_set = {key: scores for key, (scores, _) in zip(sets, found_scores, strict=True)}
+    confirmed = _confirm(
+        lab,
+        found,
+        {
+            f"heads:{k}" if kind == "attributed" else f"greedy_heads:{k}": some
+            for (k, kind), some in sets.items()
+            if k in CONFIRMED and kind != "random"
+        },
+        n,
+    )
+    p_values = []
+    for k in ks:
+        scores = {kind: by_set[k, kind] for kind in ("attributed", "random", "greedy") if (k, kind) in by_set}
         for kind, values in scores.items():
             row = {"k": k, "kind": kind, **score_part(values)}
             if kind == "random":
                 row["seed"] = lab.seed
-            if k in CONFIRMED and kind != "random":
-                m = _confirm(lab, found, sets[kind], f"heads:{k}" if kind == "attributed" else f"greedy_heads:{k}", n)
+            m = confirmed.get(f"heads:{k}" if kind == "attributed" else f"{kind}_heads:{k}")
+            if m is not None:
                 row |= rate_part(m.refused) | {"refused": int(m.refused.sum())}
             curve.append(row)
         for kind in scores.keys() - {"random"}:
@@ -67,7 +82,6 @@ def heads(lab: Lab) -> dict[str, Any]:
                     }
                 )
                 p_values.append(_p_value(scores[kind] - against))
-        lab.progress("heads", done + 1, len(ks))
     for row, p in zip(comparisons, holm(p_values), strict=True):
         row["holm_p"] = float(p)
     part: dict[str, Any] = {
@@ -120,10 +134,8 @@ def greedy(lab: Lab, found: Attribution, shortlist: list[Head]) -> list[Head]:
     chosen: list[Head] = []
     left = list(shortlist)
     for step in range(min(GREEDY_STEPS, len(shortlist))):
-        scores = [
-            float(lab.score(_patch(lab, found, [*chosen, head]), "harmless", n, "validation")[0].mean())
-            for head in left
-        ]
+        doings = [_patch(lab, found, [*chosen, head]) for head in left]
+        scores = [float(values.mean()) for values, _ in lab.score_each(doings, "harmless", n, "validation")]
         best = left[int(np.argmax(scores))]
         chosen.append(best)
         left.remove(best)
@@ -131,9 +143,16 @@ def greedy(lab: Lab, found: Attribution, shortlist: list[Head]) -> list[Head]:
     return chosen
 
 
-def _confirm(lab: Lab, found: Attribution, some: list[Head], name: str, n: int) -> Any:
-    said = {"op": "patch_heads", "direction": "rhat", "scope": "last_prompt_token", "heads": [list(h) for h in some]}
-    return lab.measure(name, _patch(lab, found, some), "harmless", n, describe=said)
+def _confirm(lab: Lab, found: Attribution, sets: dict[str, list[Head]], n: int) -> dict[str, Measurement]:
+    """Refusals by generation with each of these sets of heads patched."""
+    said = {"op": "patch_heads", "direction": "rhat", "scope": "last_prompt_token"}
+    return lab.measure_each(
+        {name: _patch(lab, found, some) for name, some in sets.items()},
+        "harmless",
+        n,
+        describe={name: said | {"heads": [list(head) for head in some]} for name, some in sets.items()},
+        stage="heads, by generation",
+    )
 
 
 def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any]:
@@ -142,8 +161,8 @@ def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any
     n = len(baseline.verdicts)
     top = ranked[:HEADLINE_K]
     name = f"heads:{len(top)}"
-    patched = _confirm(lab, found, top, name, n)
-    random_ = _confirm(lab, found, random_heads(top, lab, lab.seed), f"random_{name}", n)
+    sets = {name: top, f"random_{name}": random_heads(top, lab, lab.seed)}
+    patched, random_ = _confirm(lab, found, sets, n).values()
     compared = [compare(patched, random_, lab.margin, 7), compare(patched, baseline, lab.margin, 7)]
     return {
         "rates": [rate_row(patched), rate_row(random_)],
