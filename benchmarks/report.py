@@ -246,10 +246,21 @@ def study(results: dict[str, Any]) -> str:
         stages = row["details"].get("stages")
         if stages:
             longest = sorted(stages.items(), key=lambda item: -item[1])
-            lines.append((row["work"], row["ours"], ", ".join(f"{name} {took:.0f} s" for name, took in longest)))
+            peak = row["details"].get("peak_gib")
+            said = ", ".join(f"{name} {took:.0f} s" for name, took in longest)
+            lines.append((row["work"], row["ours"], f"{peak:.2f} GiB" if peak else "–", said))
     if not lines:
         raise KeyError("study")
-    return markdown(("Study", "Took", "Stages"), lines)
+    return markdown(("Study", "Took", "Peak memory", "Stages"), lines)
+
+
+def serving(results: dict[str, Any]) -> str:
+    """The server beside `transformers serve`."""
+    found = results["topics"]["serving"]["rows"]
+    if not found:
+        raise KeyError("serving")
+    lines = [(row["work"], row["ours"], row["theirs"], reached(row), row["note"] or "") for row in found]
+    return markdown(("Work", "rhat serve", "Against", "Ratio (above 1: rhat is ahead)", "Note"), lines)
 
 
 PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -263,6 +274,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "profile": profile,
     "decoding": decoding,
     "study": study,
+    "serving": serving,
 }
 
 if __name__ == "__main__":

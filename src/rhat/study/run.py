@@ -368,7 +368,7 @@ def _primary(compared: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def manifest(config: StudyConfig) -> dict[str, Any]:
-    """Versions, seed, command line and machine."""
+    """Versions, seed, command line, machine and peak memory."""
     versions = {}
     for name in ("rhat", "torch", "transformers", "numpy", "scipy", "statsmodels"):
         try:
@@ -380,8 +380,19 @@ def manifest(config: StudyConfig) -> dict[str, Any]:
         "seed": config.seed,
         "command": sys.argv,
         "machine": {"platform": platform.platform(), "processor": _processor(), "cores": _cores()},
+        "peak_memory_gib": _peak_memory(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _peak_memory() -> float | None:
+    """The most main memory that this process has held, GiB; None where the system does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return round(peaks[0] / 2**20, 3) if peaks else None
 
 
 def _cores() -> int:
