@@ -423,3 +423,21 @@ def test_a_model_whose_fast_path_is_off_is_served_all_the_same(directions, tiny_
             got = httpx.post(f"{up.url}/v1/chat/completions", json={**CHAT, "max_tokens": 8, "rhat": {"op": "ablate"}})
             texts.append(got.json()["choices"][0]["message"]["content"])
     assert texts[0] == texts[1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP is looked for where Linux lists it")
+def test_products_go_on_after_the_workers_of_the_first_thread_are_let_go():
+    """In a process of its own: the first thread has multiplied, lets go of its workers, and another one multiplies."""
+    code = """if True:
+        import threading, torch
+        from rhat.server.runner import let_go_of_workers
+        torch.set_num_threads(2)
+        a = torch.randn(600, 600)
+        before, after = a @ a, []
+        print(let_go_of_workers())
+        thread = threading.Thread(target=lambda: after.append(a @ a))
+        thread.start(); thread.join()
+        print(torch.equal(before, after[0]), torch.equal(before, a @ a))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["True"] * 3, done.stderr
