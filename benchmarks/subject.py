@@ -70,7 +70,8 @@ class Subject:
         """
         from rhat.prompts import ContrastSet
         from rhat.scoring import last_token_scores
-        from rhat.selection.finding import FindSettings, survey
+        from rhat.selection.finding import survey
+        from rhat.selection.settings import FindSettings
 
         n = 8 if self.quick else 32
         train = [p for label in ("harmful", "harmless") for p in self.prompts.select(label, "train", TRAIN)]
@@ -86,7 +87,7 @@ class Subject:
     @property
     def settings(self) -> Any:
         """How the candidates of the grid are found."""
-        from rhat.selection.finding import FindSettings
+        from rhat.selection.settings import FindSettings
 
         return FindSettings(train=TRAIN, min_kept=(4, 2))
 

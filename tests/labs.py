@@ -7,7 +7,8 @@ import torch
 from rhat.capture import Moments, capture
 from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring import RefusalToken
-from rhat.selection.finding import Finding, Means, direction_at
+from rhat.selection.finding import Finding, direction_at
+from rhat.selection.means import Means
 from rhat.sites import Site
 from rhat.study.config import Preset
 from rhat.study.lab import Lab

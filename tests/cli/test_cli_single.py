@@ -13,7 +13,8 @@ from rhat.scoring import RefusalToken
 from rhat.selection import around as module
 from rhat.selection import finding
 from rhat.selection.around import around
-from rhat.selection.finding import Finding, FindSettings
+from rhat.selection.finding import Finding
+from rhat.selection.settings import FindSettings
 from rhat.study import PRESETS
 
 

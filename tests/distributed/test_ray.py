@@ -14,7 +14,8 @@ import rhat
 from labs import SIZES
 from rhat.errors import ModelError, PromptError, StudyError
 from rhat.interventions import ablate, set_projection
-from rhat.selection.finding import FindSettings, find
+from rhat.selection.finding import find
+from rhat.selection.settings import FindSettings
 from rhat.study import StudyConfig, run
 from rhat.study.lab import Lab
 

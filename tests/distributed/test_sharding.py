@@ -8,7 +8,8 @@ from labs import SIZES
 from rhat.distributed.packing import pack, unpack
 from rhat.executor import KEPT, SerialExecutor, Worker
 from rhat.interventions import Intervention, ablate, add, set_projection
-from rhat.selection.finding import FindSettings, find
+from rhat.selection.finding import find
+from rhat.selection.settings import FindSettings
 from rhat.study import lab as labs
 from rhat.study.lab import Dealt, Lab
 

@@ -29,7 +29,7 @@ from rhat.model.positions import Scope
 from rhat.model.tap import merge
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import find
-from rhat.selection.finding import FindSettings
+from rhat.selection.settings import FindSettings
 from rhat.sites import Site
 from tiny import FAMILIES, tiny_chat_model, tiny_tokenizer
 

@@ -15,7 +15,8 @@ from rhat.errors import ModelError
 from rhat.heads.attribution import output_weight
 from rhat.model import last_logits
 from rhat.model.loading import bytes_of, weights_within
-from rhat.selection.finding import FindSettings, find
+from rhat.selection.finding import find
+from rhat.selection.settings import FindSettings
 from tiny import tiny_tokenizer
 
 QUICK = {"train": 24, "validation": 8, "token_prompts": 8}
@@ -26,7 +27,8 @@ import psutil, torch
 torch.set_num_threads(1)
 import rhat, accelerate.hooks, jinja2.ext, statsmodels.api, transformers
 from labs import contrast_set, tiny_chat_model
-from rhat.selection.finding import FindSettings, find
+from rhat.selection.finding import find
+from rhat.selection.settings import FindSettings
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 tiny_chat_model().generate(["What transformers imports when it is used for the first time."], 2)

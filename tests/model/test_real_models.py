@@ -14,7 +14,8 @@ from rhat.errors import TemplateError
 from rhat.interventions import Intervention
 from rhat.model import last_logits
 from rhat.model.check import check
-from rhat.selection.finding import FindSettings, find
+from rhat.selection.finding import find
+from rhat.selection.settings import FindSettings
 
 pytestmark = pytest.mark.model
 TEXTS = ["Name the capital of France.", "Why is the sky blue?", "Write a haiku about the sea."]

@@ -12,7 +12,8 @@ from rhat.errors import StudyError
 from rhat.interventions import Intervention, set_projection
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import choose, find
-from rhat.selection.finding import FindSettings, survey
+from rhat.selection.finding import survey
+from rhat.selection.settings import FindSettings
 from tiny import tiny_tokenizer
 
 SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2))

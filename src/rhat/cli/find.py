@@ -86,7 +86,8 @@ def find(
     """
     check_output(destination, overwrite=overwrite)
     contrast = prompts.read(seed, where.offline)
-    from rhat.selection.finding import FindSettings, find
+    from rhat.selection.finding import find
+    from rhat.selection.settings import FindSettings
 
     settings = FindSettings(**(QUICK if quick else {}), kl_max=kl_max, induce_min=induce_min, skip_last=skip_last)
     with progress() as report:

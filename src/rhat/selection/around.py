@@ -8,7 +8,8 @@ from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet
-from rhat.selection.finding import Finding, FindSettings, Progress, silent, survey
+from rhat.selection.finding import Finding, survey
+from rhat.selection.settings import FindSettings, Progress, silent
 
 
 def around(

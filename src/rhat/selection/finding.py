@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rhat.capture import Moments
@@ -18,69 +16,20 @@ from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.generation import Completion
-from rhat.interventions import Intervention
 from rhat.model.chat import ChatModel
-from rhat.model.plans import Plan
-from rhat.model.tap import Edits
 from rhat.prompts import ContrastSet, Label, Prompt, Split
 from rhat.scoring import RefusalToken, find_refusal_tokens, is_refusal, tasks
 from rhat.scoring.phrases import JUDGED_TOKENS
-from rhat.selection.choice import Choice, choose, choose_relaxed
+from rhat.selection.choice import Choice
+from rhat.selection.means import Means
+from rhat.selection.search import Scorer, planned, search
+from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.sites import Site
-from rhat.statistics import mean_interval
 
 log = logging.getLogger(__name__)
 
 Outcome = Literal["found", "found_relaxed", "no_candidate", "no_refusal"]
-Progress = Callable[[str, int, int], None]  # stage, done, total
 SIDES: tuple[Label, Label] = ("harmful", "harmless")
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Progress that nobody watches."""
-
-
-@dataclass(frozen=True)
-class FindSettings:
-    """How r̂ is found.
-
-    validation        prompts of each label that score candidates
-    token_prompts     training prompts of each label from which refusal tokens are found
-    min_kept          least prompts of each label and split that the behaviour filter must leave (train, validation);
-                      a quarter of them where few were given
-    race              harmless validation prompts after which, and after twice as many each time, a candidate that is
-                      plainly below the induce threshold is not finished (its 99.9 % interval does not reach it);
-                      0: finish every candidate
-    all_kl            measure every score of every candidate: no race, and KL not only until the choice is known
-    """
-
-    train: int | None = None
-    validation: int | None = None
-    token_prompts: int = 48
-    min_kept: tuple[int, int] = (16, 6)
-    kl_max: float = 0.1
-    induce_min: float = 0.0
-    skip_last: float = 0.2
-    race: int = 8
-    all_kl: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Means:
-    """Mean resid_pre of each side at every layer and template position, float64 [layer, position, d_model].
-
-    positions runs −k … −1; halves holds the difference of means of two halves of the training prompts.
-    """
-
-    positions: tuple[int, ...]
-    harmful: Float[Tensor, "layer position d_model"]
-    harmless: Float[Tensor, "layer position d_model"]
-    halves: tuple[Float[Tensor, "layer position d_model"], Float[Tensor, "layer position d_model"]]
-
-    @property
-    def difference(self) -> Float[Tensor, "layer position d_model"]:
-        """The candidates: harmful minus harmless, not normalised."""
-        return self.harmful - self.harmless
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,8 +158,8 @@ def find(
     if surveyed.means is None:
         return surveyed
     means, clock = surveyed.means, _Clock()
-    scorer = _Scorer(model, executor, surveyed.token_ids, progress)
-    choice, baseline = _select(scorer, means, surveyed.kept["validation"], settings, clock)
+    scorer = Scorer(model, executor, surveyed.token_ids, progress)
+    choice, baseline = search(scorer, means, surveyed.kept["validation"], settings, clock.lap)
     outcome, sentence = _outcome(model, choice)
     finding = replace(
         surveyed,
@@ -275,7 +224,7 @@ def _refusal_tokens(
     total = len(train["harmful"][:limit]) + len(train["harmless"][:limit])
 
     def answers(some: Sequence[Prompt], before: int, n_tokens: int) -> list[Completion]:
-        the_plan = _plan(model, some)
+        the_plan = planned(model, some)
         groups = tasks.groups(the_plan, executor.split(len(the_plan.batches)), {})
         asked = tasks.Answering(max_new_tokens=n_tokens)
 
@@ -330,7 +279,7 @@ def _moments(
     before = 0
     for split, sides in given.items():
         for label, some in sides.items():
-            the_plan = _plan(model, some)
+            the_plan = planned(model, some)
             shards = executor.split(len(the_plan.batches))
 
             def tell(done: int, _total: int, before: int = before) -> None:
@@ -362,191 +311,6 @@ def _means(positions: tuple[int, ...], halves: Mapping[str, Sequence[Moments]]) 
         mean(both["harmless"]),
         tuple(mean(halves["harmful"][h]) - mean(halves["harmless"][h]) for h in (0, 1)),  # type: ignore[arg-type]
     )
-
-
-def _plan(model: ChatModel, prompts: Sequence[Prompt]) -> Plan:
-    return model.plan([p.text for p in prompts])
-
-
-@dataclass(frozen=True, eq=False)
-class _Scorer:
-    """Scores candidates, those of a layer in one pass."""
-
-    model: ChatModel
-    executor: Executor
-    tokens: tuple[int, ...]
-    progress: Progress
-
-    def scores(
-        self, some: Plan, conditions: Sequence[Edits], stage: str = "", *, resume: Sequence[int] = (), kl: bool = False
-    ) -> list[tuple[Tensor, Tensor | None]]:
-        """Scores, and KL if asked for, of the prompts of a plan under each condition."""
-        asked = tasks.Scoring(some.prompts, self.tokens, tuple(resume), kl)
-
-        def tell(done: int, total: int) -> None:
-            if stage:
-                self.progress(stage, done, total)
-
-        return tasks.score_all(self.executor, self.model, asked, some, conditions, progress=tell)
-
-
-def _select(
-    scorer: _Scorer,
-    means: Means,
-    validation: Mapping[str, Sequence[Prompt]],
-    settings: FindSettings,
-    clock: _Clock,
-) -> tuple[Choice, float]:
-    """Score candidates and choose. Induce first, then ablation for those that pass, then KL in order of ablation score
-    until one passes: the choice is the same as with every score known, because the rules are a conjunction. The race among
-    induce scores is not exact but nearly: a candidate is wrongly dropped with a probability below 0.05 % a look."""
-    n_layers = scorer.model.n_layers
-    table = [
-        {"position": p, "layer": layer, "norm": float(means.difference[layer, i].norm())}
-        for layer in range(n_layers)
-        for i, p in enumerate(means.positions)
-    ]
-    first_skipped = int((1 - settings.skip_last) * n_layers)
-    open_ = [c for c in table if c["norm"] > 0 and c["layer"] < first_skipped]
-    harmless, harmful = (_plan(scorer.model, validation[label]) for label in ("harmless", "harmful"))
-    race = 0 if settings.all_kl else settings.race
-    induce = _Induce(scorer, means, validation["harmless"], race, settings.induce_min)
-    rule, survivors = induce.survivors(open_)
-    clock.lap("induce scores")
-    _score_ablation(scorer, means, survivors, harmful)
-    clock.lap("ablation scores")
-    _score_kl(scorer, means, survivors, harmless, settings)
-    clock.lap("KL")
-    if rule == "published":
-        choice = choose(
-            table,
-            n_layers=n_layers,
-            kl_max=settings.kl_max,
-            induce_min=settings.induce_min,
-            skip_last=settings.skip_last,
-        )
-        if choice.candidate is None:  # KL removed all that the published induce rule kept
-            rule = "relaxed"
-            induce.finish(open_, "induce scores, the rest")
-            survivors = [c for c in open_ if c["induce_rise_low"] > 0 and "ablation_score" not in c]
-            _score_ablation(scorer, means, survivors, harmful)
-            _score_kl(scorer, means, survivors, harmless, settings)
-    if rule == "relaxed":
-        choice = choose_relaxed(table, n_layers=n_layers, kl_max=settings.kl_max, skip_last=settings.skip_last)
-    return choice, float(induce.before.mean())
-
-
-@dataclass(eq=False)
-class _Induce:
-    """Induce scores of candidates on harmless validation prompts, taken in stretches: 8 prompts, the next 8, the next 16 …
-
-    After each stretch a candidate that is plainly below the threshold drops out: its 99.9 % interval does not reach it. Who
-    drops out keeps the score and the number of prompts that it has.
-    """
-
-    scorer: _Scorer
-    means: Means
-    prompts: Sequence[Prompt]
-    race: int
-    threshold: float
-    scores: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict)
-
-    @cached_property
-    def stretches(self) -> list[Plan]:
-        """The prompts, cut after each look. The last stretch is half of those before it at least."""
-        ends, n = [], len(self.prompts)
-        look = self.race
-        while look and 3 * look <= 2 * n:
-            ends.append(look)
-            look *= 2
-        return [_plan(self.scorer.model, self.prompts[i:j]) for i, j in zip([0, *ends], [*ends, n], strict=True)]
-
-    @cached_property
-    def before(self) -> Tensor:
-        """Refusal scores of the unedited model."""
-        return torch.cat([self.scorer.scores(some, [{}])[0][0] for some in self.stretches])
-
-    def survivors(self, candidates: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
-        """The rule that leaves any, and who passes it: the published one, or, where none does, the relaxed one, for which
-        every candidate is finished."""
-        running = candidates
-        for index in range(len(self.stretches)):
-            last = index == len(self.stretches) - 1
-            self._run(running, index, "induce scores" if last else f"induce scores, race {index + 1}")
-            if not last:
-                running = [c for c in running if self._within_reach(c)]
-        passing = [c for c in running if c["induce_score"] > self.threshold]
-        if passing:
-            return "published", passing
-        self.finish(candidates, "induce scores, the rest")
-        return "relaxed", [c for c in candidates if c["induce_rise_low"] > 0]
-
-    def finish(self, candidates: Sequence[dict[str, Any]], stage: str) -> None:
-        """Give those that dropped out the prompts that they have not had."""
-        for index in range(1, len(self.stretches)):
-            late = [c for c in candidates if len(self.scores[_key(c)]) == index]
-            self._run(late, index, f"{stage}, {index}")
-
-    def _within_reach(self, candidate: dict[str, Any]) -> bool:
-        """Whether the mean score over all prompts may still be the threshold: the unedited model's mean, known over all of
-        them, plus the 99.9 % interval of the rise over those so far. Rises vary far less than scores do."""
-        after = torch.cat(self.scores[_key(candidate)])
-        rise = mean_interval((after - self.before[: len(after)]).numpy(), 0.999)
-        return float(self.before.mean()) + rise.high >= self.threshold
-
-    def _run(self, candidates: Sequence[dict[str, Any]], index: int, stage: str) -> None:
-        """One stretch of prompts with each candidate added at its own layer."""
-        if not candidates:
-            return
-        additions = []
-        for candidate in candidates:
-            raw = self.means.difference[candidate["layer"], self.means.positions.index(candidate["position"])]
-            doing = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
-            additions.append(doing.edits(self.scorer.model))
-        layers = sorted({c["layer"] for c in candidates})
-        found = self.scorer.scores(self.stretches[index], additions, stage, resume=layers)
-        for candidate, (scores, _) in zip(candidates, found, strict=True):
-            so_far = self.scores.setdefault(_key(candidate), [])
-            so_far.append(scores)
-            after = torch.cat(so_far)
-            candidate["induce_score"], candidate["induce_n"] = float(after.mean()), len(after)
-            if len(so_far) == len(self.stretches):
-                rise = mean_interval((after - self.before).numpy())
-                candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
-
-
-def _key(candidate: Mapping[str, Any]) -> tuple[int, int]:
-    return candidate["layer"], candidate["position"]
-
-
-def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> Edits:
-    raw = means.difference[candidate["layer"], means.positions.index(candidate["position"])]
-    return Intervention("ablate", (raw / raw.norm()).float(), candidate["layer"], where="all layers").edits(model)
-
-
-def _score_ablation(scorer: _Scorer, means: Means, candidates: list[dict[str, Any]], harmful: Plan) -> None:
-    ablations = [_ablation(scorer.model, means, c) for c in candidates]
-    for candidate, (scores, _) in zip(candidates, scorer.scores(harmful, ablations, "ablation scores"), strict=True):
-        candidate["ablation_score"] = float(scores.mean())
-
-
-def _score_kl(
-    scorer: _Scorer, means: Means, candidates: list[dict[str, Any]], harmless: Plan, settings: FindSettings
-) -> None:
-    """KL in order of ablation score, as many at once as the executor works on, until one passes: none after it is kept."""
-    order = sorted(candidates, key=lambda c: c["ablation_score"])
-    wave = len(order) if settings.all_kl else scorer.executor.wave
-    for begin in range(0, len(order), max(wave, 1)):
-        some = order[begin : begin + wave]
-        ablations = [_ablation(scorer.model, means, c) for c in some]
-        found = scorer.scores(harmless, ablations, "KL" if settings.all_kl else "", kl=True)
-        for done, (candidate, (_, kl)) in enumerate(zip(some, found, strict=True)):
-            assert kl is not None
-            candidate["kl"] = float(kl.mean())
-            if not settings.all_kl:
-                scorer.progress("KL", begin + done + 1, begin + done + 1)
-                if candidate["kl"] <= settings.kl_max:
-                    return
 
 
 def _outcome(model: ChatModel, choice: Choice) -> tuple[Outcome, str]:

@@ -22,7 +22,9 @@ from rhat.model.tap import Edits
 from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring import tasks
 from rhat.scoring.phrases import JUDGED_TOKENS
-from rhat.selection.finding import Finding, Means, Progress, direction_at
+from rhat.selection.finding import Finding, direction_at
+from rhat.selection.means import Means
+from rhat.selection.settings import Progress
 from rhat.sites import Site
 from rhat.study.config import Preset
 

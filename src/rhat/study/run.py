@@ -21,7 +21,8 @@ from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import set_projection
 from rhat.model.allocator import give_back_freed_memory
 from rhat.prompts import ContrastSet, builtin, read
-from rhat.selection.finding import Finding, FindSettings, Progress, find, silent
+from rhat.selection.finding import Finding, find
+from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.study.borderline import borderline
 from rhat.study.config import PRESETS, StudyConfig
 from rhat.study.damage import damage

@@ -15,7 +15,8 @@ from rhat.directions import Direction
 from rhat.errors import ArtifactError
 from rhat.prompts import ContrastSet
 from rhat.scoring import RefusalToken
-from rhat.selection.finding import Finding, Means
+from rhat.selection.finding import Finding
+from rhat.selection.means import Means
 from rhat.study.lab import Measurement
 
 
