@@ -62,6 +62,13 @@ def test_the_folder_holds_what_it_should(folder):
     assert any(r["label"] == "harmful" for r in said)
 
 
+def test_the_manifest_says_what_the_whole_run_took(folder, results):
+    """The peak is of the end of the run, when the experiments have been: at least the weights twice over while loading."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest == results["manifest"]
+    assert 1.0 < manifest["peak_memory_gib"] < 24.0
+
+
 def test_the_same_command_goes_on_from_finished_stages(folder, results, monkeypatch):
     """Nothing is measured again: a model that cannot be run any more gives the same results."""
     running = importlib.import_module("rhat.study.run")

@@ -369,7 +369,7 @@ def _primary(compared: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def manifest(config: StudyConfig) -> dict[str, Any]:
-    """Versions, seed, command line, machine and peak memory."""
+    """Versions, seed, command line and machine."""
     versions = {}
     for name in ("rhat", "torch", "transformers", "numpy", "scipy", "statsmodels"):
         try:
@@ -381,8 +381,6 @@ def manifest(config: StudyConfig) -> dict[str, Any]:
         "seed": config.seed,
         "command": sys.argv,
         "machine": {"platform": platform.platform(), "processor": _processor(), "cores": _cores()},
-        "peak_memory_gib": _peak_memory(),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
@@ -415,6 +413,10 @@ def _processor() -> str:
 def _write(out: Path, config: StudyConfig, model: Any, results: dict[str, Any], lab: Lab, prompts: ContrastSet) -> None:
     if lab.finding.direction is not None:
         lab.finding.direction.save(out / "direction.safetensors")
+    results["manifest"] |= {
+        "peak_memory_gib": _peak_memory(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
     write_whole(out / "manifest.json", json.dumps(results["manifest"], indent=2))
     write_whole(out / "completions.jsonl", _completions(lab))
     write_whole(out / "per_prompt.parquet", _per_prompt(lab, prompts))
