@@ -40,7 +40,9 @@ def measure(subject: Subject) -> list[Row]:
             memory = (result.get("manifest") or {}).get("peak_memory_gib") or 0.0
             peak = max(peak, memory)
             where = LAST_RUN.parent.relative_to(LAST_RUN.parents[2])
-            rows.append(row(preset, wall, result, {"peak_gib": memory, "measured": f"the last `make study`, in {where}"}))
+            rows.append(
+                row(preset, wall, result, {"peak_gib": memory, "measured": f"the last `make study`, in {where}"})
+            )
         else:
             rows.append(Row("study-standard", "rhat study --preset standard", "not run", "–", "under 10 min"))
     rows.append(
