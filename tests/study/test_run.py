@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from refusing import refusing_folder
 from rhat.artifacts import results as contract
 from rhat.errors import ArtifactError
 from rhat.study import StudyConfig, run, stages
+from rhat.study.config import PRESETS
 
 ONLY = ("setting", "ablating", "projections")
 
@@ -112,3 +114,11 @@ def test_too_few_kept_prompts_is_a_result(arguments, tmp_path):
     assert done["outcome"] == "no_refusal"
     assert "direction" not in done
     contract.check(done)
+
+
+def test_stages_of_a_preset_with_other_numbers_are_not_used_again(monkeypatch):
+    config = StudyConfig(preset="quick")
+    before = config.fingerprint("model", "prompts")
+    assert config.fingerprint("model", "prompts") == before
+    monkeypatch.setitem(PRESETS, "quick", replace(PRESETS["quick"], randoms=PRESETS["quick"].randoms + 1))
+    assert config.fingerprint("model", "prompts") != before

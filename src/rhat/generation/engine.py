@@ -259,7 +259,8 @@ class Engine:
     def _prefill(self, rows: Sequence[Row], shared: int) -> None:
         """Run prompts whose first `shared` tokens are the same, put them into slots, and let each say its first token."""
         late, start = self._late(rows)
-        rest = [row for row in rows if row not in late]
+        once = set(late)
+        rest = [row for row in rows if row not in once]
         for some, layer in ((late, start), (rest, 0)):
             group: list[Row] = []
             for row in [*sorted(some, key=lambda row: _by_length(row.request)), None]:
@@ -320,10 +321,9 @@ class Engine:
 
         Each prompt is run once, whatever the number of its rows.
         """
-        model, firsts = self.model, dict[tuple[int, ...], int]()
-        for row in rows:
-            firsts.setdefault(row.request.tokens, len(firsts))
-        different = [next(row for row in rows if row.request.tokens == tokens) for tokens in firsts]
+        model = self.model
+        by_prompt = {row.request.tokens: row for row in rows}
+        different = list(by_prompt.values())
         ids, context = self._suffixes(different, shared)
         cache = prefix_cache(
             _lent([self._prefix(row, shared) for row in different]) if shared else None, shared, model.layout.n_layers
@@ -332,7 +332,8 @@ class Engine:
         reading = {Site("resid_pre", start): Read(lambda x, _context: kept.append(x.clone()))}
         with declared(context), blocks_between(model, 0, None, start), tap(model.hf, model.layout, reading):
             run_decoder(model, ids, context.positions, shared + ids.shape[1], cache)
-        which = torch.tensor([firsts[row.request.tokens] for row in rows])
+        place = {tokens: i for i, tokens in enumerate(by_prompt)}
+        which = torch.tensor([place[row.request.tokens] for row in rows])
 
         def for_each(x: Tensor) -> Tensor:
             return x[which.to(x.device)]

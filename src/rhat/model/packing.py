@@ -13,7 +13,7 @@ from rhat.model.layout import Layout, is_projection
 from rhat.model.positions import TokenContext
 
 LEAST_PADDING = 0.03  # share of padding from which leaving it out is worth the copies
-ROWS = 16  # products take tokens in multiples of this: with an odd number oneDNN's bfloat16 takes a fifth longer
+ROWS = 16  # products take tokens in multiples of this: with an odd number oneDNN's bfloat16 takes longer
 
 
 @contextmanager

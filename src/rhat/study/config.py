@@ -122,6 +122,6 @@ class StudyConfig:
         return {k: v for k, v in said.items() if v is not None}
 
     def fingerprint(self, model_identity: str, prompts_fingerprint: str) -> str:
-        """What finished stages must have in common with this run to be used again."""
-        text = json.dumps([self.settings(), model_identity, prompts_fingerprint], sort_keys=True)
+        """What finished stages must have in common with this run to be used again: the preset's numbers too, not its name alone."""
+        text = json.dumps([self.settings(), asdict(self.sizes), model_identity, prompts_fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

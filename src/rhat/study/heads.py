@@ -47,11 +47,7 @@ def heads(lab: Lab) -> dict[str, Any]:
     confirmed = _confirm(
         lab,
         found,
-        {
-            f"heads:{k}" if kind == "attributed" else f"greedy_heads:{k}": some
-            for (k, kind), some in sets.items()
-            if k in CONFIRMED and kind != "random"
-        },
+        {_name(k, kind): some for (k, kind), some in sets.items() if k in CONFIRMED and kind != "random"},
         n,
     )
     p_values = []
@@ -61,7 +57,7 @@ def heads(lab: Lab) -> dict[str, Any]:
             row = {"k": k, "kind": kind, **score_part(values)}
             if kind == "random":
                 row["seed"] = lab.seed
-            m = confirmed.get(f"heads:{k}" if kind == "attributed" else f"{kind}_heads:{k}")
+            m = confirmed.get(_name(k, kind))
             if m is not None:
                 row |= rate_part(m.refused) | {"refused": int(m.refused.sum())}
             curve.append(row)
@@ -143,6 +139,11 @@ def greedy(lab: Lab, found: Attribution, shortlist: list[Head]) -> list[Head]:
     return chosen
 
 
+def _name(k: int, kind: str) -> str:
+    """The condition of k patched heads."""
+    return f"heads:{k}" if kind == "attributed" else f"{kind}_heads:{k}"
+
+
 def _confirm(lab: Lab, found: Attribution, sets: dict[str, list[Head]], n: int) -> dict[str, Measurement]:
     """Refusals by generation with each of these sets of heads patched."""
     said = {"op": "patch_heads", "direction": "rhat", "scope": "last_prompt_token"}
@@ -160,8 +161,8 @@ def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any
     baseline = lab.measure("baseline", None, "harmless", lab.sizes.headline)
     n = len(baseline.verdicts)
     top = ranked[:HEADLINE_K]
-    name = f"heads:{len(top)}"
-    sets = {name: top, f"random_{name}": random_heads(top, lab, lab.seed)}
+    k = len(top)
+    sets = {_name(k, "attributed"): top, _name(k, "random"): random_heads(top, lab, lab.seed)}
     patched, random_ = _confirm(lab, found, sets, n).values()
     compared = [compare(patched, random_, lab.margin, 7), compare(patched, baseline, lab.margin, 7)]
     return {

@@ -96,7 +96,6 @@ class Lab:
     executor: Executor = field(default_factory=SerialExecutor)
     measurements: dict[tuple[str, Label], Measurement] = field(default_factory=dict)
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
-    shared: dict[Any, Any] = field(default_factory=dict)  # what one experiment leaves for another
     _plans: dict[tuple[Label, str, int], Plan] = field(default_factory=dict)
 
     # Prompts
@@ -226,24 +225,15 @@ class Lab:
         prompts = self.test(label, n)
         missing = {name: doing for name, doing in doings.items() if not self._known(name, label, len(prompts), kl)}
         plan = self.plan(label, len(prompts))
-        own: list[list[Edits]] = []  # condition → prompt → edits
-        for name, doing in missing.items():
-            said = (describe or {}).get(name, {})
-            if isinstance(doing, Dealt):
-                self.describe(name, doing.doings[0], {"direction": "random", "dealt": len(doing.doings), **said})
-                dealt = [self.edits(one) for one in doing.doings]
-                own.append([dealt[row % len(dealt)] for row in range(len(prompts))])
-            else:
-                self.describe(name, doing, said)
-                own.append([self.edits(doing)] * len(prompts))
         if missing:
+            own = [self._own_edits(name, doing, (describe or {}).get(name, {})) for name, doing in missing.items()]
             asked = tasks.Answering(self.tokens, plan.prompts[:KL_PROMPTS] if kl else ())
             groups = [
                 replace(
                     group,
                     rows=group.rows * len(own),
                     prompts=group.prompts * len(own),
-                    own=tuple(by_prompt[row] for by_prompt in own for row in group.rows),
+                    own=tuple(dealt[row % len(dealt)] for dealt in own for row in group.rows),
                 )
                 for group in tasks.groups(plan, self.executor.split(len(plan.batches)), {})
             ]
@@ -253,6 +243,14 @@ class Lab:
             ):
                 self.measurements[name, label] = result
         return {name: self.measurements[name, label].first(len(prompts)) for name in doings}
+
+    def _own_edits(self, condition: str, doing: Doing | Dealt, said: Mapping[str, Any]) -> list[Edits]:
+        """The edits that a condition deals out to the prompts in turn; what it stands for is kept."""
+        if not isinstance(doing, Dealt):
+            self.describe(condition, doing, said)
+            return [self.edits(doing)]
+        self.describe(condition, doing.doings[0], {"direction": "random", "dealt": len(doing.doings), **said})
+        return [self.edits(one) for one in doing.doings]
 
     def _known(self, condition: str, label: Label, n: int, kl: bool) -> Measurement | None:
         """What was measured of this before, if it is enough."""

@@ -145,7 +145,7 @@ def unpack(held: Mapping[str, Any]) -> Measurement:
         tuple(held["verdicts"]),
         None if held["kl"] is None else np.array(held["kl"]),
         tuple(held["texts"]),
-        tuple(map(tuple, held.get("tokens", []))),
+        tuple(map(tuple, held["tokens"])),
     )
 
 
