@@ -19,6 +19,7 @@ _HOMES = {
     "add": "rhat.interventions",
     "subtract": "rhat.interventions",
     "ablate": "rhat.interventions",
+    "intervene": "rhat.interventions",
     "RhatError": "rhat.errors",
 }
 _MODULES = (
@@ -38,6 +39,7 @@ _MODULES = (
     "sites",
     "statistics",
     "study",
+    "vocabulary",
 )
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from rhat.interventions import Intervention as Intervention
     from rhat.interventions import ablate as ablate
     from rhat.interventions import add as add
+    from rhat.interventions import intervene as intervene
     from rhat.interventions import set_projection as set_projection
     from rhat.interventions import subtract as subtract
     from rhat.model import ChatModel as ChatModel
@@ -61,6 +64,10 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _MODULES:
         return importlib.import_module(f"rhat.{name}")
+    from rhat.vocabulary import OPERATORS
+
+    if name in OPERATORS:  # those without a function of their own, as `intervene` with that name
+        return getattr(importlib.import_module("rhat.interventions"), name)
     raise AttributeError(f"module 'rhat' has no attribute {name!r}")
 
 

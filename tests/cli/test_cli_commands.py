@@ -73,12 +73,9 @@ class TestHelp:
 
 def test_names_that_are_written_twice_agree():
     from rhat.cli import options
-    from rhat.interventions import OPERATORS
-    from rhat.model import catalogue, loading
+    from rhat.model import loading
     from rhat.study import PRESETS
 
-    assert catalogue.DEFAULT == options.MODEL
-    assert [o.value for o in steer.Operator] == list(OPERATORS)
     assert [p.value for p in study.Preset] == list(PRESETS)
     assert {d.value for d in options.Dtype} == {"auto", *loading.DTYPES}
 

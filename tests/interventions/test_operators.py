@@ -49,7 +49,7 @@ def test_laws(value, seed):
     torch.testing.assert_close(OPERATORS["ablate"](x, u), OPERATORS["set_projection"](x, u, 0.0))
     torch.testing.assert_close(OPERATORS["subtract"](OPERATORS["add"](x, u, value), u, value), x, atol=1e-9, rtol=1e-9)
     shift = value - x @ u  # setting is adding what is missing, token by token
-    torch.testing.assert_close(OPERATORS["add"](x, u, shift), done)
+    torch.testing.assert_close(OPERATORS["add"](x, u, shift[:, None]), done)
 
 
 def context(positions, prompt, template, real=None, rows=None):

@@ -138,7 +138,7 @@ def test_pca_rows_point_along_rhat(lab):
 def test_setting_is_adding_what_is_missing(lab):
     """Where every token's projection is the same, set's effect is add's at t minus it: the identity behind question 1."""
     x = torch.randn(5, lab.model.d_model, dtype=torch.float64)
-    from rhat.interventions.operators import OPERATORS
+    from rhat.vocabulary import OPERATORS
 
     u = lab.direction.unit.double()
     u = u / u.norm()

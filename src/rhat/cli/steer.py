@@ -14,6 +14,9 @@ from rhat.cli.console import out
 from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, shared
 from rhat.cli.progress import progress
 from rhat.errors import InterventionError, PromptError
+from rhat.vocabulary import OPERATORS, PARAMETERS
+from rhat.vocabulary.operators import operators_taking
+from rhat.vocabulary.scopes import WRITTEN
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,15 +26,18 @@ if TYPE_CHECKING:
 
 SLOTS = 16  # prompts that are answered at the same time
 SIDES = ("without", "with_")
+VALUE_HELP = "; ".join(
+    f"{parameter.name} of {', '.join(operators_taking(name))}"
+    + (f", in {parameter.unit}" if parameter.unit else "")
+    + f" [dim](default: {parameter.default_text})[/dim]"
+    for name, parameter in PARAMETERS.items()
+)
 
 
-class Operator(StrEnum):
-    """rhat.interventions.OPERATORS; a test holds the two together."""
-
-    set_projection = "set_projection"
-    add = "add"
-    subtract = "subtract"
-    ablate = "ablate"
+if TYPE_CHECKING:
+    OperatorName = str
+else:
+    OperatorName = StrEnum("OperatorName", {name: name for name in OPERATORS})
 
 
 class Where(StrEnum):
@@ -60,14 +66,13 @@ class Answer:
 def steer(
     prompts: Annotated[list[str], typer.Argument(help="What to ask; - reads prompts from stdin.", show_default=False)],
     direction: DirectionOption,
-    op: Annotated[Operator, typer.Option("--op", help="What is done to the projection on r̂.")],
+    op: Annotated[OperatorName, typer.Option("--op", help="What is done to the projection on r̂.")],
     where: ModelOptions,
     value: Annotated[
         float | None,
         typer.Option(
             "--value",
-            help="Target of set_projection, or how much to add or subtract, in residual-stream units. "
-            "[dim]default: the mean projection of harmful prompts[/dim]",
+            help=VALUE_HELP,
             show_default=False,
         ),
     ] = None,
@@ -79,7 +84,8 @@ def steer(
         Where | None,
         typer.Option(
             "--layers",
-            help="One layer or every one. [dim]default: all for ablate, else own[/dim]",
+            help="One layer or every one. [dim]default: "
+            f"all for {', '.join(o.name for o in OPERATORS.values() if o.everywhere)}, else own[/dim]",
             show_default=False,
         ),
     ] = None,
@@ -87,7 +93,7 @@ def steer(
         str,
         typer.Option(
             "--scope",
-            help="Which tokens: all, prompt, generated, last_prompt_token, template, first_generated:N.",
+            help=f"Which tokens: {WRITTEN}.",
         ),
     ] = "all",
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")] = 128,
@@ -107,16 +113,14 @@ def steer(
     [bold]cat prompts.txt | rhat steer -d direction.safetensors --op ablate --format jsonl -[/bold]
     """
     texts = _texts(prompts)
-    if op is Operator.ablate and value is not None:
-        raise InterventionError(
-            "--value: ablate takes none, it removes the projection; leave it out, or use set_projection"
-        )
+    if OPERATORS[op].parameter is None and value is not None:
+        raise InterventionError(f"--value: {op} takes none; leave it out, or use another operator")
     from rhat.directions import Direction
     from rhat.interventions import intervene
 
     r = Direction.load(direction)
     wanted = {None: None, Where.own: "own layer", Where.all: "all layers"}[layers]
-    doing = intervene(op.value, r, value=value, layer=layer, scope=scope, where=wanted)  # type: ignore[arg-type]
+    doing = intervene(str(op), r, value=value, layer=layer, scope=scope, where=wanted)  # type: ignore[arg-type]
     with progress() as report:
         model = where.load(report)
     r.check_fits(model)

@@ -1,5 +1,8 @@
 """Interventions: operator × direction × sites × token scope.  `with intervention.on(model): …`"""
 
+from collections.abc import Callable
+from functools import partial
+
 from rhat.interventions.intervention import (
     Combined,
     Dispatch,
@@ -11,7 +14,15 @@ from rhat.interventions.intervention import (
     set_projection,
     subtract,
 )
-from rhat.interventions.operators import OPERATORS
+from rhat.vocabulary import OPERATORS
+
+
+def __getattr__(name: str) -> Callable[..., Intervention]:
+    """Every operator is a function here: `rhat.interventions.NAME(direction, value=…)`, as `intervene` with its name."""
+    if name in OPERATORS:
+        return partial(intervene, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "OPERATORS",

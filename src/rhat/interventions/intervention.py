@@ -14,11 +14,11 @@ from torch import Tensor
 
 from rhat.directions.direction import Direction
 from rhat.errors import InterventionError
-from rhat.interventions.operators import OPERATORS, Operator
 from rhat.model.chat import ChatModel
 from rhat.model.positions import NEVER, Scope, TokenContext
 from rhat.model.tap import Edit, Edits, merge, tap
 from rhat.sites import Site
+from rhat.vocabulary import OPERATORS, Operator
 
 Where = Literal["own layer", "all layers"]
 WRITES: tuple[str, ...] = (
@@ -95,7 +95,8 @@ class Intervention:
     op     a name of OPERATORS
     unit   the direction, float32, length 1
     layer  the layer of "own layer"; the edit is at resid_pre there
-    value  target t of set_projection, or coefficient c of add and subtract, in residual-stream units; unused by ablate
+    value  the operator's parameter, in its unit: target t of set_projection, coefficient c of add and subtract; 0 where the
+           operator takes none
     where  "own layer", or "all layers": block inputs, attention outputs and MLP outputs (for ablation, so that nothing
            writes r̂ again), block inputs only for the other operators
     """
@@ -113,7 +114,11 @@ class Intervention:
         if self.where not in ("own layer", "all layers"):
             raise InterventionError(f"where {self.where!r}: expected 'own layer' or 'all layers'")
         if not math.isfinite(self.value):
-            raise InterventionError(f"{self.op}: got {self.value}, expected a finite number of residual-stream units")
+            parameter = OPERATORS[self.op].parameter
+            raise InterventionError(
+                f"{self.op}: got {self.value}, expected a finite number"
+                + (f" of {parameter.unit}" if parameter is not None and parameter.unit else "")
+            )
         if self.layer < 0:
             raise InterventionError(f"{self.op}: got layer {self.layer}; layers count from 0")
 
@@ -125,7 +130,7 @@ class Intervention:
         """
         if self.where == "own layer":
             return [Site("resid_pre", self.layer).within(n_layers)]
-        kinds = WRITES if self.op == "ablate" else ("resid_pre",)
+        kinds = WRITES if OPERATORS[self.op].writers else ("resid_pre",)
         return [Site(kind, layer) for layer in range(n_layers) for kind in kinds]  # type: ignore[arg-type]
 
     def edits(self, model: ChatModel) -> dict[Site, Edit]:
@@ -155,11 +160,8 @@ class Intervention:
             "sites": f"resid_pre.{self.layer}" if self.where == "own layer" else "all layers",
             "scope": str(self.scope),
         }
-        if self.op == "set_projection":
-            said["target"] = self.value
-        elif self.op in ("add", "subtract"):
-            said["coefficient"] = self.value
-        return said
+        parameter = OPERATORS[self.op].parameter
+        return said if parameter is None else {**said, parameter.name: self.value}
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,16 +197,28 @@ def intervene(
 ) -> Intervention:
     """An intervention by operator name, with the paper's defaults.
 
-    value defaults to the direction's mean harmful projection; where to the own layer, and to all layers for ablate.
+    value defaults as the operator's record says, for most to the direction's mean harmful projection; where to the own layer,
+    and to all layers for operators that act everywhere.
+
+    Raises:
+        InterventionError: if there is no such operator, or it takes no value and one is given.
     """
     if op not in OPERATORS:
         raise InterventionError(f"operator {op!r}: expected one of {', '.join(OPERATORS)}")
+    operator = OPERATORS[op]
+    parameter = operator.parameter
+    if parameter is None and value is not None:
+        raise InterventionError(
+            f"{op}: got the value {value}, expected none: this operator takes no number; leave it out"
+        )
+    if value is None:
+        value = 0.0 if parameter is None else parameter.default
     return Intervention(
         op,
         direction.unit,
         direction.layer if layer is None else layer,
-        0.0 if op == "ablate" else (direction.mean_harmful if value is None else value),
-        where or ("all layers" if op == "ablate" else "own layer"),
+        direction.mean_harmful if value is None else value,
+        where or ("all layers" if operator.everywhere else "own layer"),
         Scope.parse(scope),
     )
 

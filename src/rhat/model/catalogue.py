@@ -16,6 +16,7 @@ from pathlib import Path
 import platformdirs
 
 from rhat.errors import ModelError
+from rhat.vocabulary import DEFAULT_MODEL
 
 Progress = Callable[[str, float, float], None]  # stage, done, total
 
@@ -87,7 +88,7 @@ CATALOGUE: dict[str, Entry] = {
         ),
     )
 }
-DEFAULT = "qwen2.5-coder-0.5b"
+DEFAULT = DEFAULT_MODEL
 
 
 def cache_folder() -> Path:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from rhat.errors import InterventionError
+from rhat.vocabulary.scopes import SCOPES, WRITTEN, ScopeKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ NEVER = 2**31  # a position that no sequence reaches
 
 @dataclass(frozen=True)
 class Scope:
-    """A set of tokens, by name.
+    """A set of tokens, by name: a name of `rhat.vocabulary.SCOPES`, with N where that kind is counted.
 
     all                 every token, prompt and generated
     prompt              the prompt's tokens
@@ -88,7 +89,7 @@ class Scope:
 
     @classmethod
     def parse(cls, text: "str | Scope") -> "Scope":
-        """The scope written `name` or `first_generated:n`.
+        """The scope written `name` or, where it is counted, `name:n`.
 
         Raises:
             InterventionError: if there is no such scope.
@@ -96,49 +97,32 @@ class Scope:
         if isinstance(text, Scope):
             return text
         name, colon, count = text.partition(":")
-        if name == "first_generated" and colon and count.isdecimal() and int(count) > 0:
+        kind = SCOPES.get(name)
+        if kind is not None and kind.counted and colon and count.isdecimal() and int(count) > 0:
             return cls(name, int(count))
-        if name in SCOPES and not colon and name != "first_generated":
+        if kind is not None and not kind.counted and not colon:
             return cls(name)
-        raise InterventionError(
-            f"scope {text!r}: expected one of {', '.join(n for n in SCOPES if n != 'first_generated')}, "
-            "or first_generated:N with N of 1 or more"
-        )
+        raise InterventionError(f"scope {text!r}: expected one of {WRITTEN}, with N of 1 or more")
 
     def __str__(self) -> str:
         return f"{self.name}:{self.n}" if self.n else self.name
 
+    @property
+    def kind(self) -> ScopeKind:
+        """What its name means.
+
+        Raises:
+            InterventionError: if there is no such scope.
+        """
+        if self.name not in SCOPES:
+            raise InterventionError(f"scope {self.name!r}: expected one of {WRITTEN}")
+        return SCOPES[self.name]
+
     def mask(self, context: TokenContext) -> Bool[Tensor, "batch seq"]:
         """True at the tokens of this scope; padding is never in it."""
-        position = context.positions
-        end = context.prompt_length[:, None]
-        match self.name:
-            case "all":
-                inside = torch.ones_like(context.real)
-            case "prompt":
-                inside = position < end
-            case "generated":
-                inside = position >= end
-            case "last_prompt_token":
-                inside = position == end - 1
-            case "template":
-                inside = (position >= context.template_start[:, None]) & (position < end)
-            case "first_generated":
-                inside = (position >= end) & (position < end + self.n)
-            case _:
-                raise InterventionError(f"scope {self.name!r}: expected one of {', '.join(SCOPES)}")
-        return inside & context.real
+        starts, ends = context.template_start[:, None], context.prompt_length[:, None]
+        return self.kind.inside(context.positions, starts, ends, self.n) & context.real
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """The first absolute position that this scope can touch in a row of that shape."""
-        return {
-            "all": 0,
-            "prompt": 0,
-            "generated": prompt_length,
-            "last_prompt_token": prompt_length - 1,
-            "template": template_start,
-            "first_generated": prompt_length,
-        }[self.name]
-
-
-SCOPES = ("all", "prompt", "generated", "last_prompt_token", "template", "first_generated")
+        return self.kind.first(template_start, prompt_length)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rhat.vocabulary import OPERATORS, SCOPES
+
 Row = Mapping[str, Any]
 Number = int | float  # as JSON gives them
 
@@ -19,14 +21,6 @@ CONDITIONS = {
     "random_add": "Random, add",
     "random_ablate": "Random, ablate",
 }
-SCOPES = {
-    "all": "all tokens",
-    "prompt": "prompt only",
-    "generated": "generated only",
-    "last_prompt_token": "last prompt token",
-    "template": "template tokens",
-}
-OPERATORS = {"set_projection": "set", "add": "add", "subtract": "subtract", "ablate": "ablate"}
 FINDERS = {
     "mean_difference": "Mean difference",
     "lat": "LAT",
@@ -58,12 +52,12 @@ def inside(name: str) -> str:
 def scope(name: str) -> str:
     """A token scope in words."""
     kind, _, count = name.partition(":")
-    return f"first {count} generated" if kind == "first_generated" else SCOPES.get(name, name.replace("_", " "))
+    return SCOPES[kind].label.format(n=count) if kind in SCOPES else name.replace("_", " ")
 
 
 def operator(name: str) -> str:
     """An operator in a word."""
-    return OPERATORS.get(name, name.replace("_", " "))
+    return OPERATORS[name].word if name in OPERATORS else name.replace("_", " ")
 
 
 def finder(name: str) -> str:

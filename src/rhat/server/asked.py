@@ -108,7 +108,7 @@ class Directions:
             Refused: for an unknown direction, a layer out of range, or a scope that is none.
         """
         name, direction = self.named(spec.direction)
-        value = spec.target if spec.op == "set_projection" else spec.coefficient
+        value = spec.value
         if isinstance(value, str):
             value = direction.mean_harmful if value == "harmful_mean" else direction.mean_harmless
         try:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
-from rhat.interventions import OPERATORS
+from rhat.vocabulary import OPERATORS, PARAMETERS
+from rhat.vocabulary.operators import operators_taking
+from rhat.vocabulary.scopes import WRITTEN
 
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Count = Annotated[int, Field(strict=True)]
@@ -28,23 +39,21 @@ UNSUPPORTED = (
 )
 
 
-class InterventionSpec(BaseModel):
+class _Intervention(BaseModel):
     """One intervention: operator × direction × layer × tokens."""
 
     model_config = ConfigDict(extra="forbid")
 
-    op: Literal["set_projection", "add", "subtract", "ablate"]
+    op: str
     direction: Name | None = Field(
         None, description="A direction's name; may be left out where the server has only one."
     )
-    target: Number | Mean | None = Field(None, description="For set_projection; without it the harmful mean.")
-    coefficient: Number | Mean | None = Field(None, description="For add and subtract; without it the harmful mean.")
-    scope: Annotated[str, Field(max_length=40)] = Field(
-        "all", description="all, prompt, generated, last_prompt_token, template, or first_generated:N."
-    )
+    scope: Annotated[str, Field(max_length=40)] = Field("all", description=f"One of {WRITTEN}.")
     layer: Annotated[int, Field(strict=True, ge=0)] | None = Field(None, description="Without it the direction's own.")
     where: Literal["own layer", "all layers"] | None = Field(
-        None, description="Without it the own layer, and all layers for ablate."
+        None,
+        description="Without it the own layer, and all layers for "
+        f"{', '.join(o.name for o in OPERATORS.values() if o.everywhere)}.",
     )
     when: Literal["above", "below"] | None = Field(
         None, description="Only for prompts whose projection is above, or at or below, the calibrated threshold."
@@ -52,17 +61,39 @@ class InterventionSpec(BaseModel):
     threshold: Number | None = Field(None, description="Instead of the calibrated one, with `when`.")
 
     @model_validator(mode="after")
-    def _fitting(self) -> InterventionSpec:
-        if self.target is not None and self.op != "set_projection":
-            raise ValueError(f"target is for set_projection, the operator is {self.op}")
-        if self.coefficient is not None and self.op not in ("add", "subtract"):
-            raise ValueError(f"coefficient is for add and subtract, the operator is {self.op}")
+    def _fitting(self) -> _Intervention:
+        for name in PARAMETERS:
+            if getattr(self, name) is not None and self.op not in operators_taking(name):
+                raise ValueError(f"{name} is for {' and '.join(operators_taking(name))}, the operator is {self.op}")
         if self.threshold is not None and self.when is None:
             raise ValueError("threshold is for conditional interventions: say when, 'above' or 'below'")
         return self
 
+    @property
+    def value(self) -> float | Mean | None:
+        """The number that the operator takes, whatever it is called; None: its default."""
+        parameter = OPERATORS[self.op].parameter
+        return None if parameter is None else getattr(self, parameter.name)
 
-assert set(OPERATORS) == {"set_projection", "add", "subtract", "ablate"}
+
+def _of_parameter(name: str) -> tuple[Any, Any]:
+    """The field of an operator's parameter; numbers in residual-stream units may be given as one of the two means."""
+    parameter = PARAMETERS[name]
+    default = "the harmful mean" if parameter.default is None else parameter.default_text
+    kind = Number | Mean | None if parameter.unit else Number | None
+    return kind, Field(None, description=f"For {' and '.join(operators_taking(name))}; without it {default}.")
+
+
+if TYPE_CHECKING:
+    InterventionSpec = _Intervention
+else:
+    InterventionSpec = create_model(
+        "InterventionSpec",
+        __base__=_Intervention,
+        __doc__=_Intervention.__doc__,
+        op=(Literal[tuple(OPERATORS)], ...),
+        **{name: _of_parameter(name) for name in PARAMETERS},
+    )
 
 
 class RhatOptions(BaseModel):

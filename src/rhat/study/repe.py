@@ -11,7 +11,6 @@ from torch import Tensor
 from rhat.directions import lat, random_direction
 from rhat.interventions import Intervention
 from rhat.interventions.intervention import DirectionEdit
-from rhat.interventions.operators import OPERATORS
 from rhat.model.positions import Scope
 from rhat.model.tap import Edit, first_layer
 from rhat.scoring import refusals
@@ -19,6 +18,7 @@ from rhat.sites import Site
 from rhat.statistics import paired_comparison
 from rhat.study.lab import Lab
 from rhat.study.rows import compare, kl_part, rate_row, score_part, score_row
+from rhat.vocabulary import OPERATORS
 
 PUBLISHED = {
     "value": 8.0,

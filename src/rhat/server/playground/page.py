@@ -31,16 +31,16 @@ from rhat.server.logs import log
 from rhat.server.playground import drawing
 from rhat.server.runner import Ask, Done, Failed, Ticket
 from rhat.server.schemas import InterventionSpec
+from rhat.vocabulary import OPERATORS, SCOPES
 
 if TYPE_CHECKING:
     from rhat.server.app import Service
 
-SCOPES = ["all", "prompt", "generated", "last_prompt_token", "template", "first_generated:5"]
-OPERATORS = {"Set the projection": "set_projection", "Add": "add", "Subtract": "subtract", "Ablate": "ablate"}
+SHOWN_SCOPES = [f"{kind.name}:5" if kind.counted else kind.name for kind in SCOPES.values()]
+FIRST = next(iter(OPERATORS.values()))  # what the page begins with
 WHEN = {"Always": "", "Only prompts above the threshold": "above", "Only prompts at or below it": "below"}
 EVERY = 0.08  # seconds between updates of the page
 NAMES = ("prompt", "direction", "op", "target", "layer", "where", "scope", "when", "max_tokens", "temperature", "seed")
-LABELS = {"set_projection": "Target t of the projection", "add": "Coefficient c", "subtract": "Coefficient c"}
 
 
 def mount(app: FastAPI, service: Service) -> FastAPI:
@@ -75,7 +75,12 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
 
 def _about(service: Service) -> str:
     """What the page's script has to know, as a JSON element."""
-    about = {"model": service.model.name, "key": service.settings.api_key is not None, "names": NAMES}
+    about = {
+        "model": service.model.name,
+        "key": service.settings.api_key is not None,
+        "names": NAMES,
+        "parameters": {o.name: o.parameter.name for o in OPERATORS.values() if o.parameter is not None},
+    }
     text = json.dumps(about).replace("<", "\\u003c")
     return f"<script type='application/json' id='rhat-about'>{text}</script>"
 
@@ -111,14 +116,14 @@ def build(service: Service) -> gr.Blocks:
                 with gr.Row(equal_height=False, elem_classes="rhat-settings"):
                     with gr.Column(min_width=280):
                         op = gr.Dropdown(
-                            list(OPERATORS.items()),
-                            value="set_projection",
+                            [(o.label, o.name) for o in OPERATORS.values()],
+                            value=FIRST.name,
                             label="Operator",
                             elem_id="rhat-op",
                             filterable=False,
                         )
                         scope = gr.Dropdown(
-                            SCOPES, value="all", label="Tokens (scope)", elem_id="rhat-scope", filterable=False
+                            SHOWN_SCOPES, value="all", label="Tokens (scope)", elem_id="rhat-scope", filterable=False
                         )
                         direction = gr.Dropdown(
                             list(known),
@@ -145,7 +150,7 @@ def build(service: Service) -> gr.Blocks:
                                 value=round(first.mean_harmful, 2),
                                 step=0.01,
                                 elem_id="rhat-target",
-                                label=LABELS["set_projection"],
+                                label=_slider_label(FIRST.name),
                             )
                             marks = gr.HTML(drawing.marks(first), elem_id="rhat-target-marks")
                 with gr.Accordion("More settings", open=False), gr.Row():
@@ -196,6 +201,7 @@ def build(service: Service) -> gr.Blocks:
             with gr.Tab("Study"):
                 gr.HTML(_figures(service.settings.study), elem_id="rhat-figures")
 
+        parameter_of = gr.State(FIRST.name)  # the operator whose parameter the slider shows
         inputs = [prompt, direction, op, target, layer, where, scope, when, max_tokens, temperature, seed]
         outputs = [scale, plain, edited]
 
@@ -210,25 +216,24 @@ def build(service: Service) -> gr.Blocks:
 
         def chosen_direction(name: str, operator: str) -> tuple[Any, Any, str, str]:
             r = known[name]
-            reach = drawing.Range.around(r)
             return (
                 gr.update(value=r.layer, label=_layer_label(r)),
-                gr.update(
-                    minimum=reach.low,
-                    maximum=reach.high,
-                    value=round(r.mean_harmful, 2),
-                    label=LABELS.get(operator, ""),
-                ),
+                _slider(r, operator),
                 drawing.marks(r),
                 _scale(service, name, None),
             )
 
-        def chosen_operator(operator: str) -> tuple[Any, Any]:
-            shown = operator != "ablate"
-            return gr.update(visible=shown, label=LABELS.get(operator, "")), gr.update(visible=shown)
+        def chosen_operator(operator: str, before: str, name: str) -> tuple[Any, Any, str]:
+            """The slider of the operator's parameter; its value stays where both operators take numbers of one kind."""
+            parameter = OPERATORS[operator].parameter
+            alike = _span(operator) == _span(before)
+            slider = gr.update(label=_slider_label(operator)) if alike else _slider(known[name], operator)
+            slider["visible"] = parameter is not None
+            marked = parameter is not None and parameter.span is None
+            return slider, gr.update(visible=marked), operator if parameter is not None else before
 
         direction.input(chosen_direction, [direction, op], [layer, target, marks, scale], queue=False, **quiet)
-        op.change(chosen_operator, op, [target, marks], queue=False, **quiet)
+        op.change(chosen_operator, [op, parameter_of, direction], [target, marks, parameter_of], queue=False, **quiet)
 
         def from_link(request: gr.Request) -> list[Any]:
             return settings_from(service, dict(request.query_params))
@@ -244,6 +249,31 @@ def build(service: Service) -> gr.Blocks:
                 api_visibility="private",
             )
     return page
+
+
+def _slider_label(operator: str) -> str:
+    parameter = OPERATORS[operator].parameter
+    return "" if parameter is None else parameter.label
+
+
+def _span(operator: str) -> tuple[float, float] | None:
+    """The values that the slider offers for an operator; None: the range of the direction's projections."""
+    parameter = OPERATORS[operator].parameter
+    return None if parameter is None else parameter.span
+
+
+def _slider(direction: Direction, operator: str) -> dict[str, Any]:
+    """The slider of an operator's parameter, at its default."""
+    parameter = OPERATORS[operator].parameter
+    default = None if parameter is None else parameter.default
+    reach = drawing.Range.around(direction)
+    low, high = _span(operator) or (reach.low, reach.high)
+    return gr.update(
+        minimum=low,
+        maximum=high,
+        value=round(direction.mean_harmful if default is None else default, 2),
+        label=_slider_label(operator),
+    )
 
 
 def _layer_label(direction: Direction) -> str:
@@ -270,6 +300,7 @@ def settings_from(service: Service, query: dict[str, str]) -> list[Any]:
     name = query["direction"] if query.get("direction") in known else next(iter(known))
     r = known[name]
     span = drawing.Range.around(r)
+    low, high = _span(query.get("op", "") if query.get("op") in OPERATORS else FIRST.name) or (span.low, span.high)
 
     def within(key: str, low: float, high: float, kind: type = float) -> Any:
         try:
@@ -281,22 +312,22 @@ def settings_from(service: Service, query: dict[str, str]) -> list[Any]:
     def one_of(key: str, options: Any) -> Any:
         return query[key] if query.get(key) in options else gr.skip()
 
-    target: Any = within("target", span.low, span.high)
+    target: Any = within("target", low, high)
     layer: Any = within("layer", 0, service.model.n_layers - 1, int)
     other = query.get("direction") in known and len(known) > 1
     if other:
         target = gr.update(
-            minimum=span.low, maximum=span.high, value=target if isinstance(target, float) else round(r.mean_harmful, 2)
+            minimum=low, maximum=high, value=target if isinstance(target, float) else round(r.mean_harmful, 2)
         )
         layer = gr.update(value=layer if isinstance(layer, int) else r.layer, label=_layer_label(r))
     return [
         query["prompt"][:4000] if "prompt" in query else gr.skip(),
         name if other else gr.skip(),
-        one_of("op", OPERATORS.values()),
+        one_of("op", OPERATORS),
         target,
         layer,
         one_of("where", ("", "own layer", "all layers")),
-        one_of("scope", SCOPES),
+        one_of("scope", SHOWN_SCOPES),
         one_of("when", WHEN.values()),
         within("max_tokens", 1, min(512, service.settings.max_tokens), int),
         within("temperature", 0, 2),
@@ -390,24 +421,23 @@ async def _merged(sides: list[_Side], deadline: float) -> AsyncIterator[None]:
 
 
 def _spec(given: dict[str, Any], name: str) -> InterventionSpec:
-    op = given["op"]
-    value = None if op == "ablate" else float(given["target"])
+    parameter = OPERATORS[given["op"]].parameter
     return InterventionSpec(
-        op=op,
+        op=given["op"],
         direction=name,
         scope=given["scope"],
         layer=int(given["layer"]),
         where=given["where"] or None,
         when=given["when"] or None,
         threshold=None,
-        target=value if op == "set_projection" else None,
-        coefficient=value if op in ("add", "subtract") else None,
+        **({} if parameter is None else {parameter.name: float(given["target"])}),
     )
 
 
 def _says(part: Part) -> str:
     said = part.describe()
-    value = said.get("target", said.get("coefficient"))
+    parameter = OPERATORS[said["op"]].parameter
+    value = None if parameter is None else said[parameter.name]
     words = [
         said["op"],
         "" if value is None else f"{drawing.number(value)}",

@@ -7,8 +7,8 @@ window.rhat = (() => {
   // The request that the intervened answer was made with.
   const body = (set) => {
     const rhat = { op: set.op, direction: set.direction, layer: set.layer, scope: set.scope };
-    if (set.op === "set_projection") rhat.target = set.target;
-    if (set.op === "add" || set.op === "subtract") rhat.coefficient = set.target;
+    const parameter = about().parameters[set.op];
+    if (parameter) rhat[parameter] = set.target;
     if (set.where) rhat.where = set.where;
     if (set.when) rhat.when = set.when;
     const made = {

@@ -1,0 +1,98 @@
+"""An operator or a scope is one record: whatever names operators names each of them, with its own number and default."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+import rhat
+from rhat.cli import run
+from rhat.directions import Direction
+from rhat.errors import InterventionError
+from rhat.report import wording
+from rhat.server.schemas import InterventionSpec, RhatOptions
+from rhat.sites import Site
+from rhat.vocabulary import OPERATORS, PARAMETERS, SCOPES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def direction():
+    return Direction(torch.nn.functional.normalize(torch.ones(8), dim=0), Site("resid_pre", 1), -1, 3.0, 12.0, 0.5)
+
+
+@pytest.fixture(params=OPERATORS.values(), ids=list(OPERATORS))
+def operator(request):
+    return request.param
+
+
+def test_the_library_has_a_function_for_it_with_its_own_default(operator, direction):
+    made = getattr(rhat, operator.name)(direction)
+    assert made.op == operator.name
+    described = made.describe()
+    if operator.parameter is None:
+        assert set(described) == {"op", "sites", "scope"}
+        with pytest.raises(InterventionError, match="takes no number"):
+            rhat.intervene(operator.name, direction, value=1.0)
+    else:
+        default = operator.parameter.default
+        assert described[operator.parameter.name] == (direction.mean_harmful if default is None else default)
+        assert rhat.intervene(operator.name, direction, value=2.5).describe()[operator.parameter.name] == 2.5
+    assert (made.where == "all layers") == operator.everywhere
+
+
+def test_a_request_may_name_it_and_only_its_own_number(operator):
+    for name in PARAMETERS:
+        request = {"op": operator.name, name: 1.5}
+        if operator.parameter is not None and operator.parameter.name == name:
+            assert InterventionSpec(**request).value == 1.5
+        else:
+            with pytest.raises(ValidationError, match=f"{name} is for"):
+                InterventionSpec(**request)
+
+
+def test_the_servers_description_names_it(operator):
+    schema = json.dumps(TypeAdapter(RhatOptions).json_schema())
+    assert f'"{operator.name}"' in schema
+    assert operator.parameter is None or f'"{operator.parameter.name}"' in schema
+
+
+def test_the_command_takes_it_and_its_help_explains_its_number(operator, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    run(["steer", "--help"])
+    said = re.sub(r"[\s│]+", " ", capfd.readouterr().out)
+    assert operator.name in said
+    if operator.parameter is not None:
+        assert f"{operator.parameter.name} of " in said
+        assert operator.parameter.default_text.split()[0] in said
+
+
+def test_reports_have_a_word_for_it(operator):
+    assert wording.operator(operator.name) == operator.word
+
+
+@pytest.mark.parametrize("kind", SCOPES.values(), ids=list(SCOPES))
+def test_reports_have_words_for_every_scope(kind):
+    written = f"{kind.name}:3" if kind.counted else kind.name
+    assert "{" not in wording.scope(written)
+    assert wording.scope(written) == kind.label.replace("{n}", "3")
+
+
+def test_the_pages_tables_are_those_of_the_records():
+    spec = importlib.util.spec_from_file_location("vocabulary_page", ROOT / "docs" / "vocabulary.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = module.PAGE.read_text("utf-8")
+    assert module.written(page) == page, "run python docs/vocabulary.py"
+    for operator in OPERATORS.values():
+        assert f"| `{operator.name}` | {operator.formula} |" in page
+
+
+def test_the_playground_offers_it_and_its_link_names_its_number(operator):
+    page = pytest.importorskip("rhat.server.playground.page")
+    assert page._slider_label(operator.name) == ("" if operator.parameter is None else operator.parameter.label)
