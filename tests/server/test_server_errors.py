@@ -32,7 +32,7 @@ def check(got, status, *words):
         ({"op": "set_projection", "layer": 3}, ["resid_pre.3: this model has layers 0 to 2"]),
         ({"op": "ablate", "layer": 9}, ["layer 9: this model has layers 0 to 2"]),
         ({"op": "set_projection", "layer": -1}, ["layer", "greater than or equal to 0"]),
-        ({"op": "explode"}, ["op", "'set_projection', 'add', 'subtract' or 'ablate'"]),
+        ({"op": "explode"}, ["op", "'set_projection', 'add', 'subtract'"]),
         ({"op": "add", "target": 3.0}, ["target is for set_projection, the operator is add"]),
         ({"op": "ablate", "coefficient": 3.0}, ["coefficient is for add and subtract, the operator is ablate"]),
         ({"op": "add", "coefficient": "much"}, ["coefficient"]),
