@@ -74,7 +74,7 @@ def choices(table: list[dict[str, Any]], finding: Any, n: int) -> dict[str, Any]
 
     from rhat.selection.choice import choose, choose_relaxed
 
-    layers = len(finding.means.difference)
+    layers = len(finding.means.candidates)
     rows = []
     for row in table:
         row = {name: value for name, value in row.items() if name != "seconds"}

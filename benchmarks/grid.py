@@ -87,12 +87,12 @@ def choice_note(finding: Any) -> str:
 
 def every(means: Any) -> list[tuple[int, int]]:
     """All candidates: (layer, position)."""
-    return [(layer, p) for layer in range(len(means.difference)) for p in means.positions]
+    return [(layer, p) for layer in range(len(means.candidates)) for p in means.positions]
 
 
 def spread(means: Any, n: int) -> list[tuple[int, int]]:
     """n candidates spread over layers and positions, layer 0 left out: its means are the same on both sides."""
-    last = len(means.difference) - 1
+    last = len(means.candidates) - 1
     layers = [1 + round(i * (last - 1) / max(n - 1, 1)) for i in range(n)]
     return [(layer, means.positions[(2 * i) % len(means.positions)]) for i, layer in enumerate(layers)]
 
@@ -100,7 +100,7 @@ def spread(means: Any, n: int) -> list[tuple[int, int]]:
 def vector(means: Any, candidate: tuple[int, int]) -> torch.Tensor:
     """The difference of means of a candidate, float64."""
     layer, position = candidate
-    return means.difference[layer, means.positions.index(position)]
+    return means.candidates[layer, means.positions.index(position)]
 
 
 def all_scores(

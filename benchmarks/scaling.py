@@ -79,7 +79,7 @@ def candidates_cost(subject: Subject) -> Any:
 
     def of(n: int) -> Any:
         layers = [1 + i % (model.n_layers - 1) for i in range(n)]
-        raws = [means.difference[layer, -1] for layer in layers]
+        raws = [means.candidates[layer, -1] for layer in layers]
         edits = [
             Intervention("ablate", (raw / raw.norm()).float(), layer, where="all layers").edits(model)
             for raw, layer in zip(raws, layers, strict=True)

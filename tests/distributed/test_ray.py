@@ -46,7 +46,7 @@ def same(one, other):
         assert numbers(a) == pytest.approx(numbers(b), rel=1e-9)
     assert one.refusal_tokens == other.refusal_tokens
     assert one.kept == other.kept
-    assert torch.equal(one.means.difference, other.means.difference)
+    assert torch.equal(one.means.candidates, other.means.candidates)
 
 
 def test_two_workers_find_what_one_process_finds(ray_executor, model, prompts, serial):

@@ -73,7 +73,7 @@ def test_finding_is_the_same_to_the_bit(model, prompts, all_kl):
     assert sum("kl" in c for c in one.candidates) > 1 or not all_kl
     assert one.refusal_tokens == many.refusal_tokens
     assert one.kept == many.kept
-    assert torch.equal(one.means.difference, many.means.difference)
+    assert torch.equal(one.means.candidates, many.means.candidates)
     assert torch.equal(one.direction.unit, many.direction.unit)
     assert max(executor.n_shards) > 4
 

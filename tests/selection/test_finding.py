@@ -63,7 +63,7 @@ def test_a_lazy_search_chooses_what_the_whole_table_gives(model, prompts, exact)
 def test_scores_in_the_table_are_those_of_the_formulas(model, prompts, exact):
     row = next(r for r in exact.candidates if r["status"] == "selected")
     at = exact.means.positions.index(row["position"])
-    raw = exact.means.difference[row["layer"], at]
+    raw = exact.means.candidates[row["layer"], at]
     doing = Intervention("add", (raw / raw.norm()).float(), row["layer"], float(raw.norm()))
     plan = model.plan([p.text for p in exact.kept["validation"]["harmless"]], share_prefix=False)
     scores = last_token_scores(model, plan, exact.token_ids, doing.edits(model))
@@ -99,7 +99,7 @@ def test_the_filter_keeps_what_behaves_as_labelled(model, prompts, exact):
 
 def test_surveying_is_finding_without_the_choice(model, prompts, exact):
     surveyed = survey(model, prompts, SETTINGS)
-    torch.testing.assert_close(surveyed.means.difference, exact.means.difference)
+    torch.testing.assert_close(surveyed.means.candidates, exact.means.candidates)
     assert surveyed.direction is None
 
 
@@ -127,3 +127,30 @@ def test_no_stage_of_progress_falls_back(model, prompts):
     for stage, told in seen.items():
         assert told == sorted(told), stage
         assert stage == "KL" or told[-1][0] == told[-1][1], stage
+
+
+@pytest.mark.parametrize("finder", ["lat", "logistic"])
+def test_another_finder_makes_the_candidates(model, prompts, finder):
+    """Its direction is what the finder gives of plain transformers' hidden states of the kept prompts."""
+    from rhat.directions import FINDERS
+
+    found = find(model, prompts, replace(SETTINGS, finder=finder))
+    d = found.direction
+    assert d.method == finder
+    sides = []
+    for label in ("harmful", "harmless"):
+        rows = [torch.tensor([ids]) for ids in model.tokenize([p.text for p in found.kept["train"][label]])]
+        with torch.no_grad():
+            states = [
+                model.hf(input_ids=r, output_hidden_states=True).hidden_states[d.layer][0, d.position] for r in rows
+            ]
+        sides.append(torch.stack(states))
+    vector = FINDERS[finder](*sides).double()
+    assert torch.nn.functional.cosine_similarity(vector, d.unit.double(), dim=0) > 0.9999
+    assert d.mean_harmful == pytest.approx(float((sides[0].double() @ d.unit.double()).mean()), rel=1e-4)
+    assert d.norm == pytest.approx(d.mean_harmful - d.mean_harmless)
+
+
+def test_a_finder_that_is_none_is_rejected_before_any_work(model, prompts):
+    with pytest.raises(rhat.RhatError, match="expected one of mean_difference, lat, logistic"):
+        find(model, prompts, replace(SETTINGS, finder="lda"))

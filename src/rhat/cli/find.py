@@ -46,6 +46,10 @@ def find(
     quick: Annotated[
         bool, typer.Option("--quick", help="Use fewer prompts: 96 of each label to find r̂, 32 to choose it.")
     ] = False,
+    finder: Annotated[
+        str,
+        typer.Option("--finder", help="What makes the candidates; a name that is none lists those there are."),
+    ] = "mean_difference",
     top: Annotated[int, typer.Option("--top", min=1, help="How many candidates the table shows.")] = 10,
     kl_max: Annotated[
         float,
@@ -82,14 +86,21 @@ def find(
 
     [bold]rhat find --model ./my-model --harmful bad.jsonl --harmless good.jsonl --out mine.safetensors[/bold]
 
+    [bold]rhat find --finder logistic --out probe.safetensors[/bold]
+
     [bold]rhat find --format json | jq .direction[/bold]
     """
     check_output(destination, overwrite=overwrite)
+    from rhat.directions.finders import finder_named
+
+    finder_named(finder)
     contrast = prompts.read(seed, where.offline)
     from rhat.selection.finding import find
     from rhat.selection.settings import FindSettings
 
-    settings = FindSettings(**(QUICK if quick else {}), kl_max=kl_max, induce_min=induce_min, skip_last=skip_last)
+    settings = FindSettings(
+        finder, **(QUICK if quick else {}), kl_max=kl_max, induce_min=induce_min, skip_last=skip_last
+    )
     with progress() as report:
         finding = find(where.load(report), contrast, settings, progress=report)
     written = None if finding.direction is None else finding.direction.save(destination)
@@ -126,7 +137,7 @@ def _print(finding: Finding, top: int, written: Path | None) -> None:
         console.print(
             f"mean projection: harmful {tables.shown(r.mean_harmful)}, "
             f"harmless {tables.shown(r.mean_harmless)}; "
-            f"length of the raw difference {tables.shown(r.norm)}; split-half cosine "
+            f"distance of the two means {tables.shown(r.norm)}; split-half cosine "
             f"{tables.shown(finding.split_half_cosine)}",
             markup=False,
             soft_wrap=True,

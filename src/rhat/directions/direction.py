@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rhat.errors import DirectionError
+from rhat.errors import ContrastError, DirectionError
 from rhat.sites import Site
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Direction:
     """A unit vector in the residual stream; positive projections lean towards refusal.
 
     unit           r̂, float32, length 1
     site           where it was found: its layer is where set_projection and add act
     position       prompt position it was read at, −1 the last prompt token
-    norm           length of the raw difference of means, in residual-stream units
+    norm           distance of the two means along r̂, in residual-stream units; the length of a raw difference of means
     mean_harmful   mean of r̂·x over harmful training prompts at site and position (the default target)
     mean_harmless  the same over harmless ones
     method         the finder's name
@@ -50,6 +51,139 @@ class Direction:
             raise DirectionError(
                 f"direction: got a vector of length {length:.4g}, expected a unit vector; divide by its length"
             )
+
+    @classmethod
+    def from_groups(
+        cls,
+        positive: Float[Tensor, "n d_model"],
+        negative: Float[Tensor, "m d_model"],
+        site: Site,
+        *,
+        finder: str = "mean_difference",
+        position: int = -1,
+        model: Mapping[str, Any] | None = None,
+        prompts: str = "",
+    ) -> Direction:
+        """The direction that a finder of `FINDERS` makes of two groups of activations at a site and position.
+
+        It points from `negative` to `positive`: `mean_harmful` is the mean projection of `positive`, in residual-stream units,
+        and `norm` is the distance of the two means along the direction. Sums run in float64.
+
+        Raises:
+            ContrastError: if there is no such finder, it needs more rows, or the groups have the same mean along it.
+        """
+        from rhat.directions.finders import finder_named
+
+        vector = finder_named(finder)(positive, negative)
+        means = positive.double().mean(0), negative.double().mean(0)
+        return cls.from_means(
+            vector, *means, site, position=position, method=finder, model=model or {}, prompts=prompts
+        )
+
+    @classmethod
+    def from_means(
+        cls,
+        vector: Float[Tensor, " d_model"],
+        positive: Float[Tensor, " d_model"],
+        negative: Float[Tensor, " d_model"],
+        site: Site,
+        *,
+        position: int = -1,
+        method: str = "mean_difference",
+        model: Mapping[str, Any] | None = None,
+        prompts: str = "",
+        extra: Mapping[str, Any] | None = None,
+    ) -> Direction:
+        """A vector of any length with the mean activations of both groups: normalised, and turned so that `positive` is higher.
+
+        Raises:
+            ContrastError: if both groups have the same mean along it.
+        """
+        raw = vector.double().cpu()
+        positive, negative = positive.double().cpu(), negative.double().cpu()
+        length = float(raw.norm())
+        gap = float((positive - negative) @ raw) / length if length > 0 else 0.0
+        if gap == 0:
+            raise ContrastError(
+                f"{site}, position {position}: both groups have the same mean there; take a later layer"
+            )
+        unit = raw / length * (1 if gap > 0 else -1)
+        return cls(
+            unit=unit.float(),
+            site=site,
+            position=position,
+            norm=abs(gap),
+            mean_harmful=float(positive @ unit),
+            mean_harmless=float(negative @ unit),
+            method=method,
+            model=model or {},
+            prompts=prompts,
+            extra=extra or {},
+        )
+
+    def __repr__(self) -> str:
+        name = self.model.get("name", "an unnamed model")
+        return (
+            f"Direction({self.site}, position {self.position}, {self.method}, of {name}: harmful mean "
+            f"{self.mean_harmful:.3g}, harmless mean {self.mean_harmless:.3g})"
+        )
+
+    def __neg__(self) -> Direction:
+        """The opposite direction, with its projections."""
+        return replace(self, unit=-self.unit, mean_harmful=-self.mean_harmful, mean_harmless=-self.mean_harmless)
+
+    def __mul__(self, factor: float) -> Direction:
+        """The direction of `factor` times the raw vector norm · unit; a negative factor turns it round.
+
+        Raises:
+            DirectionError: if the factor is 0 or not finite.
+        """
+        if not math.isfinite(factor) or factor == 0:
+            raise DirectionError(f"direction: cannot be multiplied by {factor}; expected a finite number other than 0")
+        return replace(self if factor > 0 else -self, norm=self.norm * abs(factor))
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Direction) -> Direction:
+        """The direction of the sum of both raw vectors norm · unit, at the same site and position of the same model.
+
+        Means of projections are linear in the vector, so those of the sum follow from the two.
+
+        Raises:
+            DirectionError: if the sites, positions or models differ, or the sum is zero.
+        """
+        mine, others = ((d.site, d.position, d.model.get("revision_or_sha256")) for d in (self, other))
+        if mine != others or len(self.unit) != len(other.unit):
+            raise DirectionError(
+                f"directions of {mine} and {others}: only those of one model, site and position add up"
+            )
+        raw = self.norm * self.unit.double() + other.norm * other.unit.double()
+        length = float(raw.norm())
+        if length < 1e-9 * (self.norm + other.norm):
+            raise DirectionError("directions: their sum is zero, so it has no direction")
+
+        def mean(a: float, b: float) -> float:
+            return (self.norm * a + other.norm * b) / length
+
+        return replace(
+            self,
+            unit=(raw / length).float(),
+            norm=length,
+            mean_harmful=mean(self.mean_harmful, other.mean_harmful),
+            mean_harmless=mean(self.mean_harmless, other.mean_harmless),
+            method=self.method if self.method == other.method else f"{self.method}+{other.method}",
+        )
+
+    def cosine(self, other: Direction) -> float:
+        """Cosine with another direction of the same width, whatever its site; float64.
+
+        Raises:
+            DirectionError: if the widths differ.
+        """
+        if len(self.unit) != len(other.unit):
+            raise DirectionError(f"directions of widths {len(self.unit)} and {len(other.unit)}: expected one width")
+        a, b = self.unit.double().cpu(), other.unit.double().cpu()
+        return float(a @ b / (a.norm() * b.norm()))
 
     @property
     def layer(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from rhat.errors import ContrastError
 
 
+@runtime_checkable
 class Finder(Protocol):
     """Turns two groups of activations into one vector, not normalised; options are bound beforehand."""
 
@@ -116,3 +117,14 @@ def random_direction(
 
 
 FINDERS: dict[str, Finder] = {"mean_difference": mean_difference, "lat": lat, "logistic": logistic}
+
+
+def finder_named(name: str) -> Finder:
+    """The finder of that name.
+
+    Raises:
+        ContrastError: if there is none, with those there are.
+    """
+    if name not in FINDERS:
+        raise ContrastError(f"finder {name!r}: expected one of {', '.join(FINDERS)}")
+    return FINDERS[name]

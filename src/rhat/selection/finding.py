@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rhat.capture import Moments
 from rhat.directions import Direction
+from rhat.directions.finders import finder_named
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.generation import Completion
@@ -24,6 +25,7 @@ from rhat.selection.choice import Choice
 from rhat.selection.means import Means
 from rhat.selection.search import Scorer, planned, search
 from rhat.selection.settings import FindSettings, Progress, silent
+from rhat.selection.vectors import with_finder
 from rhat.sites import Site
 
 log = logging.getLogger(__name__)
@@ -142,7 +144,7 @@ def find(
     progress: Progress = silent,
     executor: Executor | None = None,
 ) -> Finding:
-    """Find the refusal direction of a chat model by difference of means and the published selection.
+    """Find the refusal direction of a chat model by difference of means, or another finder, and the published selection.
 
     Training prompts give the candidates (every layer and template position), validation prompts the choice; only prompts
     on which the model behaves as labelled are used (harmful: refusal score above 0; harmless: below). Test prompts are not
@@ -151,13 +153,18 @@ def find(
 
     Raises:
         StudyError: if the contrast set has no prompts in a split that is needed.
+        ContrastError: if there is no such finder.
     """
     settings = settings or FindSettings()
+    finder_named(settings.finder)
     executor = executor or SerialExecutor()
     surveyed = survey(model, prompts, settings, progress=progress, executor=executor)
     if surveyed.means is None:
         return surveyed
     means, clock = surveyed.means, _Clock()
+    if settings.finder != "mean_difference":
+        means = with_finder(model, means, surveyed.kept["train"], settings.finder, progress)
+        clock.lap("candidates")
     scorer = Scorer(model, executor, surveyed.token_ids, progress)
     choice, baseline = search(scorer, means, surveyed.kept["validation"], settings, clock.lap)
     outcome, sentence = _outcome(model, choice)
@@ -174,32 +181,28 @@ def find(
     if choice.candidate is None:
         return finding
     layer, position = choice.candidate["layer"], choice.candidate["position"]
-    direction = direction_at(model, means, layer, position, prompts.fingerprint)
-    return replace(finding, direction=direction, split_half_cosine=split_half(means, layer, position))
+    direction = direction_at(model, means, layer, position, prompts.fingerprint, settings.finder)
+    return replace(finding, means=means, direction=direction, split_half_cosine=split_half(means, layer, position))
 
 
-def direction_at(model: ChatModel, means: Means, layer: int, position: int, fingerprint: str = "") -> Direction:
-    """The difference-of-means direction of one layer and position, with both sides' mean projections.
+def direction_at(
+    model: ChatModel, means: Means, layer: int, position: int, fingerprint: str = "", finder: str = "mean_difference"
+) -> Direction:
+    """The candidate of one layer and position as a direction, with both sides' mean projections.
 
     Raises:
-        StudyError: if the two means are the same there (layer 0 sees only the template).
+        ContrastError: if the two means are the same there (layer 0 sees only the template).
     """
     from importlib.metadata import version
 
     at = means.positions.index(position)
-    raw = means.difference[layer, at]
-    norm = float(raw.norm())
-    if norm == 0:
-        raise StudyError(f"layer {layer}, position {position}: both sides have the same mean there; take a later layer")
-    unit = raw / norm
-    return Direction(
-        unit=unit.float().cpu(),
-        site=Site("resid_pre", layer),
+    return Direction.from_means(
+        means.candidates[layer, at],
+        means.harmful[layer, at],
+        means.harmless[layer, at],
+        Site("resid_pre", layer),
         position=position,
-        norm=norm,
-        mean_harmful=float(means.harmful[layer, at] @ unit),
-        mean_harmless=float(means.harmless[layer, at] @ unit),
-        method="mean_difference",
+        method=finder,
         model=model.describe(),
         prompts=fingerprint,
         extra={"versions": {name: version(name) for name in ("torch", "transformers")}},

@@ -57,7 +57,7 @@ def search(
     induce scores is not exact but nearly: a candidate is wrongly dropped with a probability below 0.05 % a look."""
     n_layers = scorer.model.n_layers
     table = [
-        {"position": p, "layer": layer, "norm": float(means.difference[layer, i].norm())}
+        {"position": p, "layer": layer, "norm": float(means.candidates[layer, i].norm())}
         for layer in range(n_layers)
         for i, p in enumerate(means.positions)
     ]
@@ -155,7 +155,7 @@ class _Induce:
             return
         additions = []
         for candidate in candidates:
-            raw = self.means.difference[candidate["layer"], self.means.positions.index(candidate["position"])]
+            raw = self.means.candidates[candidate["layer"], self.means.positions.index(candidate["position"])]
             doing = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
             additions.append(doing.edits(self.scorer.model))
         layers = sorted({c["layer"] for c in candidates})
@@ -175,7 +175,7 @@ def _key(candidate: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> Edits:
-    raw = means.difference[candidate["layer"], means.positions.index(candidate["position"])]
+    raw = means.candidates[candidate["layer"], means.positions.index(candidate["position"])]
     return Intervention("ablate", (raw / raw.norm()).float(), candidate["layer"], where="all layers").edits(model)
 
 

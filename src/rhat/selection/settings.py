@@ -16,7 +16,8 @@ def silent(_stage: str, _done: int, _total: int) -> None:
 class FindSettings:
     """How r̂ is found.
 
-    validation        prompts of each label that score candidates
+    finder            a name of `rhat.directions.FINDERS`, which makes the candidates
+    train, validation prompts of each label that make candidates, and that score them; None: all
     token_prompts     training prompts of each label from which refusal tokens are found
     min_kept          least prompts of each label and split that the behaviour filter must leave (train, validation);
                       a quarter of them where few were given
@@ -26,6 +27,7 @@ class FindSettings:
     all_kl            measure every score of every candidate: no race, and KL not only until the choice is known
     """
 
+    finder: str = "mean_difference"
     train: int | None = None
     validation: int | None = None
     token_prompts: int = 48

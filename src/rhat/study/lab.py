@@ -341,9 +341,10 @@ class Lab:
     def layer_direction(self, layer: int) -> Direction | None:
         """The difference of means of another layer at r̂'s position, with that layer's means; None where it is zero."""
         at = self.means.positions.index(self.direction.position)
-        if float(self.means.difference[layer, at].norm()) == 0:
+        if float(self.means.candidates[layer, at].norm()) == 0:
             return None
-        return direction_at(self.model, self.means, layer, self.direction.position, self.direction.prompts)
+        d = self.direction
+        return direction_at(self.model, self.means, layer, d.position, d.prompts, d.method)
 
     # Controls
 

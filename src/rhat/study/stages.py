@@ -56,6 +56,7 @@ class Stages:
                     "harmless": means.harmless.contiguous(),
                     "half0": means.halves[0].contiguous(),
                     "half1": means.halves[1].contiguous(),
+                    **({} if means.found is None else {"found": means.found.contiguous()}),
                 }
             )
             write_whole(self.folder / "means.safetensors", blob)
@@ -77,7 +78,7 @@ class Stages:
                 "kept": {
                     s: {la: [p.id for p in some] for la, some in sides.items()} for s, sides in finding.kept.items()
                 },
-                "at": None if direction is None else [direction.layer, direction.position],
+                "at": None if direction is None else [direction.layer, direction.position, direction.method],
             },
         )
 
@@ -97,13 +98,18 @@ class Stages:
             except Exception:  # a file cut short: find again
                 return None
             means = Means(
-                tuple(held["positions"]), tensors["harmful"], tensors["harmless"], (tensors["half0"], tensors["half1"])
+                tuple(held["positions"]),
+                tensors["harmful"],
+                tensors["harmless"],
+                (tensors["half0"], tensors["half1"]),
+                tensors.get("found"),
             )
         by_id = {p.id: p for p in prompts.prompts}
         kept = {s: {la: tuple(by_id[i] for i in ids) for la, ids in sides.items()} for s, sides in held["kept"].items()}
         direction: Direction | None = None
         if held["at"] is not None and means is not None:
-            direction = direction_at(model, means, held["at"][0], held["at"][1], prompts.fingerprint)
+            layer, position, finder = held["at"]
+            direction = direction_at(model, means, layer, position, prompts.fingerprint, finder)
         return Finding(
             held["outcome"],
             held["sentence"],
