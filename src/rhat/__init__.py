@@ -12,6 +12,8 @@ _HOMES = {
     "load": "rhat.model",
     "ChatModel": "rhat.model",
     "find": "rhat.selection",
+    "activations": "rhat.capture",
+    "logits": "rhat.capture",
     "Direction": "rhat.directions",
     "Site": "rhat.sites",
     "Intervention": "rhat.interventions",
@@ -43,6 +45,8 @@ _MODULES = (
 )
 
 if TYPE_CHECKING:
+    from rhat.capture import activations as activations
+    from rhat.capture import logits as logits
     from rhat.directions import Direction as Direction
     from rhat.errors import RhatError as RhatError
     from rhat.interventions import Intervention as Intervention

@@ -17,6 +17,7 @@ from torch import Tensor
 from rhat.errors import PromptError
 from rhat.generation.batchedits import batch_edits
 from rhat.generation.rows import Choose, Completion, FinishReason, Request, Row, TokenLogprob
+from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
 from rhat.model.chat import ChatModel
 from rhat.model.forward import blocks_between, decoder_arguments, head, left_padded, run_decoder, slow
@@ -24,6 +25,7 @@ from rhat.model.kv import KeyValue, SlotCache, prefix_cache, taken
 from rhat.model.plans import TokenIds, common_prefix
 from rhat.model.positions import NEVER, TokenContext
 from rhat.model.tap import Edits, Read, declared, first_layer, merge, tap, tapped
+from rhat.model.template import ChatPrompt
 from rhat.sites import Site
 
 Prefix = list[KeyValue | None]  # keys and values of each layer, [1, kv_heads, prefix, head_dim]
@@ -462,8 +464,9 @@ def generate_tokens(
     choose: Choose = greedy,
     ignore_eos: bool = False,
     own_edits: Sequence[Edits | None] | None = None,
+    sampling: Sampling | None = None,
 ) -> list[Completion]:
-    """Greedy completions of tokenised prompts, in their order.
+    """Completions of tokenised prompts, in their order; greedy unless `choose` and `sampling` say otherwise.
 
     Prompts are run shortest first in groups of at most `n_slots`; a place that becomes free is filled at once when a
     quarter of the batch is free. Row i of the edits' context is prompt i. `own_edits` holds one more mapping of edits (or
@@ -480,6 +483,7 @@ def generate_tokens(
             until=until,
             ignore_eos=ignore_eos,
             edits=own_edits[i] if own_edits is not None else None,
+            sampling=None if sampling is None else replace(sampling, seed=sampling.seed + i),
         )
         for i, p in enumerate(prompts)
     ]
@@ -515,14 +519,17 @@ def generate_tokens(
 
 def generate(
     model: ChatModel,
-    prompts: Sequence[str],
+    prompts: Sequence[ChatPrompt],
     edits: Edits | None = None,
     *,
     max_new_tokens: int = 128,
     until: Callable[[str], bool] | None = None,
+    sampling: Sampling | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
-    """Greedy answers to chat prompts, in their order. `until(text)` stops a row once it returns True.
+    """Answers to instructions or conversations, in their order. `until(text)` stops a row once it returns True.
+
+    Greedy unless `sampling` says otherwise; prompt number i then has the seed `sampling.seed + i`.
 
     Raises:
         PromptError: if there are no prompts or fewer than one token is asked for.
@@ -530,5 +537,12 @@ def generate(
     if max_new_tokens < 1:
         raise PromptError(f"max_new_tokens: got {max_new_tokens}, expected 1 or more")
     return generate_tokens(
-        model, model.tokenize(prompts), edits, max_new_tokens=max_new_tokens, until=until, progress=progress
+        model,
+        model.tokenize(prompts),
+        edits,
+        max_new_tokens=max_new_tokens,
+        until=until,
+        choose=greedy if sampling is None else as_requested,
+        sampling=sampling,
+        progress=progress,
     )

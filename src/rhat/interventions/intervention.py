@@ -88,7 +88,7 @@ class Dispatch:
         return min((e.first_position(prompt_length, template_start) for e in self.edits.values()), default=NEVER)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Intervention:
     """What is done to the residual stream, where, and to which tokens.
 
@@ -152,6 +152,9 @@ class Intervention:
         """Apply it to every forward pass of `model` (and of `model.hf`) inside the `with`; leaving restores the model."""
         with tap(model.hf, model.layout, self.edits(model), model.template_length):
             yield model
+
+    def __repr__(self) -> str:
+        return "Intervention(" + ", ".join(f"{key} {value}" for key, value in self.describe().items()) + ")"
 
     def describe(self) -> dict[str, Any]:
         """What results.json says of a condition."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -16,16 +16,47 @@ from rhat.model.kv import MaskForm
 from rhat.model.layout import Layout, text_config
 from rhat.model.packing import positionwise
 from rhat.model.plans import Plan, plan
-from rhat.model.template import Template
+from rhat.model.template import ChatPrompt, Template
 from rhat.model.trial import FastPath, try_fast_path
 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from rhat.generation import Completion
+    from rhat.generation import Completion, Sampling
 
 
-@dataclass(eq=False)
+def checked(prompt: ChatPrompt, number: int) -> ChatPrompt:
+    """An instruction or a conversation as it is.
+
+    Raises:
+        PromptError: if it is neither, with its number.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    if not isinstance(prompt, Sequence) or not prompt or not all(isinstance(m, Mapping) for m in prompt):
+        raise PromptError(
+            f"prompt {number}: got {type(prompt).__name__}, expected a string or a list of "
+            '{"role": …, "content": …} messages'
+        )
+    messages = cast(Sequence[Mapping[str, str]], prompt)
+    for message in messages:
+        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+            raise PromptError(
+                f"prompt {number}: got a message with {sorted(message)}, expected a role and a text content"
+            )
+    if messages[-1]["role"] == "assistant":
+        raise PromptError(f"prompt {number}: its last message is the assistant's; end with the turn to be answered")
+    return prompt
+
+
+def _with_system(prompt: ChatPrompt, system: str) -> ChatPrompt:
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if messages and messages[0].get("role") in ("system", "developer"):
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+@dataclass(eq=False, repr=False)
 class ChatModel:
     """A chat model that rhat can read, edit and let speak.
 
@@ -129,17 +160,22 @@ class ChatModel:
         """The MLPs that may be given the real tokens of a padded batch alone."""
         return positionwise(self.layout)
 
-    def tokenize(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of chat prompts with these instructions, up to where the answer begins.
+    def tokenize(self, prompts: Sequence[ChatPrompt]) -> list[tuple[int, ...]]:
+        """Token ids of chat prompts, up to where the answer begins.
+
+        A prompt is an instruction, or a conversation: a list of {"role": …, "content": …} that ends with the user's turn.
 
         Raises:
-            PromptError: if there are no prompts.
+            PromptError: if there are no prompts, or they are not strings and conversations.
         """
         if isinstance(prompts, str):
             raise PromptError("expected a list of prompts, got one string; put it in a list")
+        prompts = list(prompts)
         if not prompts:
             raise PromptError("expected at least one prompt, got none")
-        return [self.template.render(prompt) for prompt in prompts]
+        if isinstance(prompts[0], Mapping):
+            raise PromptError("expected a list of prompts, got one conversation; put it in a list")
+        return [self.template.render(checked(prompt, number)) for number, prompt in enumerate(prompts, start=1)]
 
     @cached_property
     def room(self) -> dict[str, Any]:
@@ -157,24 +193,52 @@ class ChatModel:
             rows = max(1, min(rows, self.memory // 8 // a_row))
         return {"max_tokens": tokens, "max_rows": rows}
 
-    def plan(self, prompts: Sequence[str], **layout: Any) -> Plan:
-        """The prompts tokenised and laid out in batches for the fast path."""
-        return plan(self.tokenize(prompts), self.template_length, device=self.device, **{**self.room, **layout})
+    def plan(
+        self,
+        prompts: Sequence[ChatPrompt],
+        *,
+        max_tokens: int | None = None,
+        max_rows: int | None = None,
+        share_prefix: bool = True,
+    ) -> Plan:
+        """The prompts tokenised and laid out in batches for the fast path, within `room` unless told otherwise."""
+        return plan(
+            self.tokenize(prompts),
+            self.template_length,
+            device=self.device,
+            max_tokens=max_tokens or self.room["max_tokens"],
+            max_rows=max_rows or self.room["max_rows"],
+            share_prefix=share_prefix,
+        )
 
     def generate(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[ChatPrompt],
         max_new_tokens: int = 128,
         *,
+        system: str | None = None,
+        sampling: Sampling | None = None,
         until: Callable[[str], bool] | None = None,
     ) -> list[Completion]:
-        """Greedy answers to chat prompts, in their order; interventions that are on apply.
+        """Answers to instructions or conversations, in their order; interventions that are on apply.
 
-        `until(text)` stops a row as soon as it returns True of the text so far.
+        Greedy unless `sampling` says otherwise; prompt number i then has the seed `sampling.seed + i`. `system` is put before
+        prompts that have no system message. `until(text)` stops a row as soon as it returns True of the text so far.
+
+        Raises:
+            PromptError: if there are no prompts, or fewer than one token is asked for.
         """
         from rhat.generation import generate
 
-        return generate(self, prompts, max_new_tokens=max_new_tokens, until=until)
+        if system is not None:
+            prompts = [_with_system(prompt, system) for prompt in prompts]
+        return generate(self, prompts, max_new_tokens=max_new_tokens, until=until, sampling=sampling)
+
+    def __repr__(self) -> str:
+        return (
+            f"ChatModel({self.name!r}, {type(self.hf).__name__}, {self.n_layers} layers of {self.d_model}, "
+            f"{str(self.dtype).removeprefix('torch.')}, on {self.device})"
+        )
 
     def describe(self) -> dict[str, Any]:
         """What results.json says of the model."""

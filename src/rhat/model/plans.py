@@ -28,7 +28,7 @@ class Batch:
         return self.context.rows
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """How a set of tokenised prompts is run: one shared prefix, then batches by length."""
 
@@ -39,6 +39,9 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def __repr__(self) -> str:
+        return f"Plan({len(self)} prompts in {len(self.batches)} batches, {self.prefix_length} tokens shared)"
 
     @property
     def prefix_length(self) -> int:

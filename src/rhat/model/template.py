@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rhat.errors import TemplateError
+
+ChatPrompt = (
+    str | Sequence[Mapping[str, str]]
+)  # an instruction, or the messages of a conversation: {"role": …, "content": …}
 
 # Instructions that share neither their first nor their last token under any usual tokeniser.
 _PROBES = ("Name a river in Peru", "why is 7 odd?", "(Sing, please.)", "X")
@@ -25,9 +29,17 @@ class Template:
     system: str | None
     length: int
 
-    def render(self, instruction: str) -> tuple[int, ...]:
-        """Token ids of a prompt with this instruction, up to where the model begins to answer."""
-        return render(self.tokenizer, [{"role": "user", "content": instruction}], self.system)
+    def render(self, prompt: ChatPrompt) -> tuple[int, ...]:
+        """Token ids of an instruction, or of a conversation, up to where the model begins to answer.
+
+        A conversation that begins with a system message of its own keeps that one.
+
+        Raises:
+            TemplateError: if the template rejects these messages.
+        """
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
+        own = bool(messages) and messages[0].get("role") in ("system", "developer")
+        return render(self.tokenizer, messages, None if own else self.system)
 
 
 def render(tokenizer: Any, messages: Sequence[dict[str, str]], system: str | None = None) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ class Prompt:
     topic: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ContrastSet:
     """Harmful and harmless prompts, and perhaps borderline ones, each in one split.
 
@@ -87,6 +87,11 @@ class ContrastSet:
         depth = max(map(len, topics), default=0)
         ordered = [topic[turn] for turn in range(depth) for topic in topics if turn < len(topic)]
         return tuple(ordered[:limit])
+
+    def __repr__(self) -> str:
+        """Name and numbers, never a prompt."""
+        numbers = ", ".join(f"{n} {label}" for label, row in self.counts().items() if (n := sum(row.values())))
+        return f"ContrastSet({self.name!r}, {numbers or 'no prompts'}, seed {self.seed})"
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of prompts, as label → split → n; every label and split is there, with 0 if empty."""

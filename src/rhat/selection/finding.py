@@ -34,7 +34,7 @@ Outcome = Literal["found", "found_relaxed", "no_candidate", "no_refusal"]
 SIDES: tuple[Label, Label] = ("harmful", "harmless")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Finding:
     """What `find` found: the direction (None when there is none), and everything that led to it."""
 
@@ -51,6 +51,9 @@ class Finding:
     baseline_induce: float | None = None
     timings: tuple[tuple[str, float], ...] = ()
     kept: dict[str, dict[str, tuple[Prompt, ...]]] = field(default_factory=dict)  # split → label → prompts
+
+    def __repr__(self) -> str:
+        return f"Finding({self.outcome}: {self.sentence})"
 
     @property
     def token_ids(self) -> tuple[int, ...]:

@@ -1,0 +1,157 @@
+"""The library's first calls, held against plain transformers on a tiny model."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import rhat
+from rhat.directions import Direction
+from rhat.errors import PromptError, SiteError
+from rhat.generation import Sampling
+from rhat.sites import Site
+from tiny import tiny_chat_model
+
+ROOT = Path(__file__).parents[1]
+PROMPTS = ["Name a river.", "Why is the sky so very blue at noon?", "Sing.", "Tell me of the old mill by the sea."]
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Sing."},
+    {"role": "assistant", "content": "La."},
+    {"role": "user", "content": "Again."},
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_chat_model("llama", n_layers=3, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def direction(model):
+    unit = torch.nn.functional.normalize(torch.randn(model.d_model, generator=torch.Generator().manual_seed(3)), dim=0)
+    return Direction(unit, Site("resid_pre", 1), -1, 2.0, 3.0, 0.5, model={"name": model.name})
+
+
+def plain(model, prompt):
+    """transformers' own output for one prompt, alone."""
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    ids = model.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    with torch.no_grad():
+        return model.hf(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False)
+
+
+def test_activations_are_transformers_hidden_states_in_the_prompts_order(model):
+    got = rhat.activations(model, PROMPTS, ["resid_pre.1", Site("resid_post", 1)])
+    several = rhat.activations(model, PROMPTS, "resid_pre.1", position=[-1, -3])
+    assert got.shape == (4, 2, model.d_model)
+    assert several.shape == (4, 1, 2, model.d_model)
+    for i, prompt in enumerate(PROMPTS):
+        states = plain(model, prompt).hidden_states
+        for j, layer in enumerate((1, 2)):
+            torch.testing.assert_close(got[i, j], states[layer][0, -1].float())
+        torch.testing.assert_close(several[i, 0], states[1][0, [-1, -3]].float())
+
+
+def test_logits_are_transformers_and_see_an_intervention(model, direction):
+    got = rhat.logits(model, PROMPTS)
+    for i, prompt in enumerate(PROMPTS):
+        torch.testing.assert_close(got[i], plain(model, prompt).logits[0, -1].float())
+    treated = rhat.logits(model, PROMPTS, rhat.ablate(direction))
+    with rhat.ablate(direction).on(model):
+        for i, prompt in enumerate(PROMPTS):
+            torch.testing.assert_close(treated[i], plain(model, prompt).logits[0, -1].float())
+    assert not torch.equal(treated, got)
+
+
+def test_activations_under_an_intervention_are_what_the_model_goes_on_with(model, direction):
+    target = rhat.activations(model, PROMPTS, "resid_pre.1", intervention=rhat.set_projection(direction, 7.0))
+    torch.testing.assert_close(
+        direction.project(target[:, 0]), torch.full((4,), 7.0, dtype=torch.float64), atol=1e-4, rtol=0
+    )
+
+
+def test_a_conversation_is_a_prompt_everywhere(model):
+    for call in (
+        lambda prompts: rhat.logits(model, prompts),
+        lambda prompts: rhat.activations(model, prompts, "resid_pre.1"),
+    ):
+        together = call([TALK, "Sing."])
+        torch.testing.assert_close(together[:1], call([TALK]))
+    torch.testing.assert_close(rhat.logits(model, [TALK])[0], plain(model, TALK).logits[0, -1].float())
+
+
+def test_generate_takes_conversations_system_prompts_and_sampling(model):
+    def said(**more):
+        return [c.tokens for c in model.generate(["Sing.", "Sing."], 8, **more)]
+
+    prompt = model.tokenizer.apply_chat_template(TALK, add_generation_prompt=True, return_dict=False)
+    out = model.hf.generate(
+        input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=8, do_sample=False
+    )[0, len(prompt) :].tolist()
+    got = list(model.generate([TALK], 8)[0].tokens)
+    assert got
+    assert got == out[: len(got)]
+    system = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Sing."}]
+    assert said(system="Rhyme.")[0] == model.generate([system], 8)[0].tokens
+    assert not torch.equal(rhat.logits(model, [system]), rhat.logits(model, ["Sing."])), "the template shows it"
+    warm = Sampling(temperature=1.5, seed=4)
+    assert said(sampling=warm) == said(sampling=warm)
+    assert len(set(said(sampling=warm))) == 2, "each prompt has a seed of its own"
+    assert said(sampling=Sampling(temperature=1.5, seed=5))[0] == said(sampling=warm)[1]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "says"),
+    [
+        ("Sing.", "put it in a list"),
+        ([], "at least one prompt"),
+        (["Sing.", [{"role": "user"}]], "prompt 2: got a message with"),
+        ([TALK[:3]], "its last message is the assistant's"),
+    ],
+)
+def test_what_is_no_list_of_prompts_is_rejected_in_one_line(model, prompts, says):
+    for call in (model.tokenize, model.generate, lambda p: rhat.logits(model, p)):
+        with pytest.raises(PromptError, match=says) as error:
+            call(prompts)
+        assert "\n" not in str(error.value)
+
+
+def test_values_of_the_wrong_type_are_rejected_where_no_type_checker_runs():
+    """The tests' own type checker would stop these calls first, so they run in a process without it."""
+    script = """
+import sys
+sys.path.insert(0, "tests")
+from rhat.errors import PromptError
+from tiny import tiny_chat_model
+model = tiny_chat_model("llama", n_layers=1)
+for prompts in ([{"role": "user", "content": "Sing."}], [3], [["Sing."]]):
+    try:
+        model.tokenize(prompts)
+    except PromptError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    one, two, three = done.stdout.splitlines()
+    assert "got one conversation; put it in a list" in one
+    assert "prompt 1: got int, expected a string or a list of" in two
+    assert "prompt 1: got list, expected a string or a list of" in three
+
+
+def test_sites_that_are_none_are_rejected(model):
+    with pytest.raises(SiteError, match="layers 0 to 2"):
+        rhat.activations(model, PROMPTS, "resid_pre.3")
+    with pytest.raises(PromptError, match="got no sites"):
+        rhat.activations(model, PROMPTS, [])
+    with pytest.raises(SiteError, match="shorter"):
+        rhat.activations(model, PROMPTS, "resid_pre.1", position=-400)
+
+
+def test_values_print_on_one_line(model, direction):
+    for value in (model, direction, model.plan(PROMPTS), rhat.prompts.builtin(), rhat.ablate(direction)):
+        text = repr(value)
+        assert len(text) < 200, text
+        assert "\n" not in text
+    assert rhat.prompts.builtin().prompts[0].text not in repr(rhat.prompts.builtin())
