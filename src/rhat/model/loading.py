@@ -21,7 +21,9 @@ from rhat.errors import ModelError
 from rhat.model.allocator import keep_freed_memory
 from rhat.model.catalogue import CATALOGUE, DEFAULT, Progress, cache_folder, download, sha256_of
 from rhat.model.chat import ChatModel
+from rhat.model.gguf import convert, is_converted
 from rhat.model.layout import discover
+from rhat.model.quiet import quiet
 from rhat.model.template import make_template
 
 log = logging.getLogger(__name__)
@@ -190,9 +192,9 @@ def _resolve(name: str, revision: str | None, offline: bool, progress: Progress 
     if name in CATALOGUE:
         entry = CATALOGUE[name]
         folder = cache_folder() / "models" / entry.sha256[:16]
-        if not (folder / "rhat.json").exists():
+        if not is_converted(folder):
             gguf = download(entry, offline=offline, progress=progress)
-            _convert(gguf, folder, entry.sha256, progress)
+            convert(gguf, folder, entry.sha256, progress)
         return str(folder), entry.sha256, "GGUF, dequantised to bfloat16"
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
@@ -200,8 +202,8 @@ def _resolve(name: str, revision: str | None, offline: bool, progress: Progress 
             raise ModelError(f"{name}: no such file; give a GGUF file, a folder, a hub id, or one of {_names()}")
         sha256 = _remembered_sha256(path)
         folder = cache_folder() / "models" / sha256[:16]
-        if not (folder / "rhat.json").exists():
-            _convert(path, folder, sha256, progress)
+        if not is_converted(folder):
+            convert(path, folder, sha256, progress)
         return str(folder), sha256, "GGUF, dequantised to bfloat16"
     if path.is_dir():
         if not (path / "config.json").exists():
@@ -266,80 +268,12 @@ def _remembered_sha256(path: Path) -> str:
     return known[key]
 
 
-def _convert(gguf: Path, folder: Path, sha256: str, progress: Progress | None) -> None:
-    """Dequantise a GGUF file once into a folder of bfloat16 safetensors; all of it appears, or nothing."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    if progress:
-        progress("dequantising", 0, 1)
-    options: dict[str, Any] = {}
-    try:
-        from transformers import GgufConfig  # transformers with packed GGUF weights: ask for dense ones
-
-        options["quantization_config"] = GgufConfig(dequantize=True)
-    except ImportError:
-        pass
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".convert-"))
-    except OSError as error:
-        raise ModelError(
-            f"{folder}: cannot store the model ({error.strerror}); free space or set RHAT_CACHE"
-        ) from error
-    try:
-        with _quiet():
-            hf = AutoModelForCausalLM.from_pretrained(
-                str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16, local_files_only=True, **options
-            )
-            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
-            if hasattr(hf.config, "quantization_config"):
-                del hf.config.quantization_config
-            hf.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-        (temporary / "rhat.json").write_text(json.dumps({"source": gguf.name, "sha256": sha256}))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    except OSError as error:
-        raise ModelError(
-            f"{gguf}: cannot be converted ({error.strerror or error}); "
-            "if the disk is full free space or set RHAT_CACHE, else the file is damaged"
-        ) from error
-    except Exception as error:
-        raise ModelError(f"{gguf}: not a GGUF file that transformers can read ({error}); give another file") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    if progress:
-        progress("dequantising", 1, 1)
-
-
 def _commit(name: str, revision: str | None) -> str | None:
     """The commit of a hub model in the hub's cache, which is a folder's name there; None if it was never fetched."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json", revision=revision)
     return Path(config).parent.name if isinstance(config, str) else None
-
-
-class _quiet:  # noqa: N801
-    """Silence transformers' progress bars and warnings while loading."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging as hf_logging
-
-        self.level = hf_logging.get_verbosity()
-        self.dispatch = logging.getLogger("accelerate.big_modeling")  # says so whenever a weight stays on disk
-        self.dispatch_level = self.dispatch.level
-        self.dispatch.setLevel(logging.ERROR)
-        hf_logging.set_verbosity_error()
-        hf_logging.disable_progress_bar()
-
-    def __exit__(self, *error: object) -> None:
-        from transformers.utils import logging as hf_logging
-
-        self.dispatch.setLevel(self.dispatch_level)
-        hf_logging.set_verbosity(self.level)
-        hf_logging.enable_progress_bar()
 
 
 def _resident() -> int:
@@ -355,7 +289,7 @@ def _opened(name: str, open_: Callable[..., Any], arguments: dict[str, Any], aga
     Raises:
         ModelError: if it cannot.
     """
-    with _quiet():
+    with quiet():
         try:
             return open_(**arguments)
         except Exception as error:

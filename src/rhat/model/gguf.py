@@ -1,0 +1,335 @@
+"""A GGUF file → a folder of dequantised weights, with the configuration that the file states.
+
+Transformers reads the weights and part of the metadata. What it passes over is restored here (gguf_keys.py says which
+key goes where), and what can not be restored is rejected by its name: a file never loads as another model than it holds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rhat.errors import ModelError
+from rhat.model.catalogue import Progress
+from rhat.model.gguf_keys import ARCHITECTURES, BIAS_SWITCHES, ROPE_TENSORS, key_of
+from rhat.model.gguf_rope import WITHOUT, UnknownRope, rope_parameters
+from rhat.model.gguf_tokens import stop_tokens, split_as_said
+from rhat.model.quiet import quiet
+
+log = logging.getLogger(__name__)
+
+CONVERTER = 2  # of the folders in the cache; raise it whenever a file would be converted otherwise
+MARKER = "rhat.json"
+WINDOWED = ("gemma2", "gemma3", "phi3", "starcoder2")
+SCALED = {"gemma2": 46, "gemma3": 62}  # how many blocks the size has that divides by √(width / heads)
+ALTERNATE = {"gemma2": 2, "gemma3": 6}  # every how many blocks one attends to everything
+LONG_KEYS = ("tokens", "merges", "scores", "token_type", "precompiled_charsmap")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """A file's metadata and what else of it is configuration.
+
+    `keys` are the architecture's without its prefix, `whole` all by their full names (vocabularies left out), `tensors`
+    the names of all tensors, `rope` those that hold the rope's factors.
+    """
+
+    architecture: str
+    keys: Mapping[str, Any]
+    whole: Mapping[str, Any]
+    tensors: frozenset[str]
+    rope: Mapping[str, np.ndarray]
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether a folder of the cache was made from a GGUF file, whole, as this version makes it."""
+    try:
+        return json.loads((folder / MARKER).read_text()).get("converter") == CONVERTER
+    except (OSError, ValueError):
+        return False
+
+
+def read_metadata(gguf: Path) -> Metadata:
+    """The metadata of a GGUF file, without its weights.
+
+    Raises:
+        ModelError: if a key or value would change the computation and rhat does not know how.
+        ValueError, OSError and others: if the file is damaged.
+    """
+    from gguf import GGUFReader
+
+    reader = GGUFReader(str(gguf))
+    whole = {n: field.contents() for n, field in reader.fields.items() if not n.endswith(LONG_KEYS)}
+    architecture = str(whole.get("general.architecture", ""))
+    if architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"{gguf}: general.architecture {architecture!r}: rhat reads {', '.join(ARCHITECTURES)}; "
+            "give the model as safetensors"
+        )
+    for name, value in whole.items():
+        _check_known(gguf, name, value, architecture)
+    prefix = f"{architecture}."
+    keys = {name.removeprefix(prefix): value for name, value in whole.items() if name.startswith(prefix)}
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    rope = {n: np.array(tensors[n].data, dtype=np.float32).reshape(-1) for n in ROPE_TENSORS if n in tensors}
+    return Metadata(architecture, keys, whole, frozenset(tensors), rope)
+
+
+def _check_known(gguf: Path, name: str, value: Any, architecture: str) -> None:
+    key = key_of(name, architecture)
+    if key is None:
+        if name.startswith((f"{architecture}.", "split.")):
+            raise rejected(gguf, name, value, "rhat does not know what it changes in the computation")
+        log.warning("%s: %s is not used; rhat does not know this key", gguf, name)
+    elif not key.fields and not key.part and not _is_idle(value, key.idle):
+        expected = " or ".join(map(repr, key.idle)) or "none"
+        raise rejected(gguf, name, value, f"transformers' {architecture} has nothing like it (expected {expected})")
+
+
+def _is_idle(value: Any, idle: tuple[Any, ...]) -> bool:
+    return all(v in idle for v in value) if isinstance(value, list) else value in idle
+
+
+def rejected(gguf: Path, name: str, value: Any, why: str) -> ModelError:
+    """The error for a key whose value can not be honoured."""
+    return ModelError(f"{gguf}: {name} = {str(value)[:60]}: {why}; give the model as safetensors")
+
+
+def restore(config: Any, meta: Metadata, gguf: Path) -> None:
+    """Set in a configuration, in place, everything that the file's metadata and tensors say about the computation.
+
+    Raises:
+        ModelError: if the configuration's family has no field for something that would change the computation.
+    """
+    for suffix, value in meta.keys.items():
+        key = key_of(f"{meta.architecture}.{suffix}", meta.architecture)
+        if key is None or not key.fields or key.part == "heads":
+            continue
+        field = next((name for name in key.fields if hasattr(config, name)), None)
+        if field is not None:
+            setattr(config, field, None if suffix.endswith("softcapping") and not value else value)
+        elif key.part != "rope" and not _is_idle(value, key.idle):
+            raise rejected(gguf, f"{meta.architecture}.{suffix}", value, "the configuration has no field for it")
+    _restore_heads(config, meta, gguf)
+    for switch, ends in BIAS_SWITCHES.items():
+        if hasattr(config, switch):
+            setattr(config, switch, any(name.startswith("blk.") and name.endswith(ends) for name in meta.tensors))
+    if meta.architecture == "qwen3moe" and "expert_weights_norm" not in meta.keys:
+        config.norm_topk_prob = True  # llama.cpp's
+    _restore_rope(config, meta, gguf)
+    _restore_window(config, meta, gguf)
+    _restore_scale(config, meta, gguf)
+
+
+def head_width(meta: Metadata) -> int:
+    """The width of a head of queries and keys."""
+    heads = max(_per_layer(meta.keys["attention.head_count"]))
+    return int(meta.keys.get("attention.key_length", meta.keys["embedding_length"] // heads))
+
+
+def _per_layer(value: Any) -> list[int]:
+    return [int(v) for v in value] if isinstance(value, list) else [int(value)]
+
+
+def _restore_heads(config: Any, meta: Metadata, gguf: Path) -> None:
+    """What may differ from layer to layer in a file, but not in these families."""
+    arch, keys = meta.architecture, meta.keys
+    for suffix in ("block_count", "embedding_length", "attention.head_count"):
+        if suffix not in keys:
+            raise ModelError(f"{gguf}: {arch}.{suffix} is missing; the file is damaged, give another file")
+    width, heads = int(keys["embedding_length"]), _per_layer(keys["attention.head_count"])[0]
+    head = head_width(meta)
+    usual = {
+        "attention.head_count": heads,
+        "attention.head_count_kv": heads,
+        "feed_forward_length": 4 * width,
+        "attention.key_length": head,
+        "attention.value_length": head,
+    }
+    for suffix, default in usual.items():
+        value = keys.get(suffix, default)
+        if len(set(_per_layer(value))) > 1:
+            raise rejected(gguf, f"{arch}.{suffix}", value, "layers that differ are not supported")
+        number = _per_layer(value)[0]
+        key = key_of(f"{arch}.{suffix}", arch)
+        field = next((name for name in (key.fields if key else ()) if hasattr(config, name)), None)
+        if field is not None:
+            setattr(config, field, number)
+        elif number != default:
+            raise rejected(gguf, f"{arch}.{suffix}", value, f"expected {default}")
+    if arch == "falcon" and config.num_kv_heads != 1:
+        raise rejected(gguf, f"{arch}.attention.head_count_kv", config.num_kv_heads, "expected 1")
+    if getattr(config, "head_dim", None) is not None or head != width // heads:
+        config.head_dim = head
+
+
+def _restore_rope(config: Any, meta: Metadata, gguf: Path) -> None:
+    arch, keys = meta.architecture, meta.keys
+    if arch in WITHOUT:
+        name = next((n for n in [*keys, *meta.rope] if n.startswith("rope")), None)
+        if name is not None:
+            raise ModelError(f"{gguf}: {name}: {arch} has no rotary positions; the file is damaged, give another file")
+        return
+    try:
+        rope = rope_parameters(arch, keys, meta.rope, head_width(meta), int(keys["context_length"]))
+    except UnknownRope as error:
+        raise ModelError(f"{gguf}: {error}; give the model as safetensors") from error
+    if arch == "phi3":
+        if rope["rope_type"] not in ("default", "longrope"):
+            raise rejected(gguf, "phi3.rope.scaling.type", rope["rope_type"], "expected none or longrope")
+        config.original_max_position_embeddings = rope.get("original_max_position_embeddings", keys["context_length"])
+    if arch == "gemma3":  # layers with a window rotate as before any scaling
+        local = {"rope_type": "default", "rope_theta": float(keys.get("rope.freq_base_swa", 10000.0))}
+        config.rope_parameters = {"full_attention": rope, "sliding_attention": local}
+        return
+    other = keys.get("rope.freq_base_swa")
+    if other is not None and other != rope["rope_theta"]:
+        raise rejected(gguf, f"{arch}.rope.freq_base_swa", other, f"expected {rope['rope_theta']:g}, as of all layers")
+    if keys.get("rope.dimension_count_swa", keys.get("rope.dimension_count")) != keys.get("rope.dimension_count"):
+        raise rejected(gguf, f"{arch}.rope.dimension_count_swa", keys["rope.dimension_count_swa"], "layers differ")
+    config.rope_parameters = rope
+
+
+def _restore_window(config: Any, meta: Metadata, gguf: Path) -> None:
+    """The sliding window, and which layers have it."""
+    arch, keys = meta.architecture, meta.keys
+    window = keys.get("attention.sliding_window")
+    pattern = keys.get("attention.sliding_window_pattern")
+    if arch == "gemma3" and window is None:
+        raise ModelError(f"{gguf}: gemma3.attention.sliding_window is missing; give another file")
+    if arch in WINDOWED:
+        if arch != "gemma2" or window is not None:  # llama.cpp's default for Gemma 2 is transformers' as well
+            config.sliding_window = window or None
+    elif window and window < keys["context_length"]:
+        raise rejected(gguf, f"{arch}.attention.sliding_window", window, f"transformers' {arch} attends to everything")
+    if arch in ALTERNATE:
+        n = int(keys["block_count"])
+        given = pattern if isinstance(pattern, list) else [(i + 1) % int(pattern or ALTERNATE[arch]) != 0 for i in range(n)]
+        config.layer_types = ["sliding_attention" if local else "full_attention" for local in given]
+    elif pattern and window:
+        raise rejected(gguf, f"{arch}.attention.sliding_window_pattern", pattern, "all layers are alike")
+
+
+def _restore_scale(config: Any, meta: Metadata, gguf: Path) -> None:
+    """What scores of attention are multiplied by. Gemma's converter does not write it: as in llama.cpp, it is one over
+    the root of a head's width, but in the 27B sizes, told by their number of blocks, of the width over the heads."""
+    arch, keys = meta.architecture, meta.keys
+    given, usual = float(keys.get("attention.scale", 0.0)), head_width(meta)
+    if arch in SCALED:
+        if keys["block_count"] == SCALED[arch]:
+            usual = keys["embedding_length"] // _per_layer(keys["attention.head_count"])[0]
+        config.query_pre_attn_scalar = given**-2 if given else usual
+    elif given and not math.isclose(given, usual**-0.5, rel_tol=1e-5):
+        raise rejected(gguf, f"{arch}.attention.scale", given, f"expected {usual**-0.5:g}")
+
+
+def check_tensors(config: Any, meta: Metadata, gguf: Path) -> None:
+    """Whether each tensor of the file has a parameter that takes it.
+
+    Raises:
+        ModelError: if one has none: transformers would pass over it without a word.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    processor = TENSOR_PROCESSORS.get(meta.architecture, TensorProcessor)(config=config.to_dict())
+    taken = get_gguf_hf_weights_map(model, processor)
+    left = sorted(
+        name
+        for name in meta.tensors - set(meta.rope)
+        if name not in taken and name.removesuffix(".weight") not in taken and name != "output.weight"
+    )
+    if left:
+        raise ModelError(
+            f"{gguf}: {len(left)} tensors have no place in transformers' {meta.architecture}: "
+            f"{', '.join(left[:3])}{'…' if len(left) > 3 else ''}; give the model as safetensors"
+        )
+
+
+def convert(gguf: Path, folder: Path, sha256: str, progress: Progress | None = None) -> None:
+    """Dequantise a GGUF file once into a folder of bfloat16 safetensors; all of it appears, or nothing.
+
+    Raises:
+        ModelError: if the file is damaged, if it says something that transformers can not compute, or if there is no
+            room.
+    """
+    if progress:
+        progress("dequantising", 0, 1)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".convert-"))
+    except OSError as error:
+        raise ModelError(
+            f"{folder}: cannot store the model ({error.strerror}); free space or set RHAT_CACHE"
+        ) from error
+    try:
+        with quiet():
+            _write(gguf, temporary)
+        marker = {"source": gguf.name, "sha256": sha256, "converter": CONVERTER}
+        (temporary / MARKER).write_text(json.dumps(marker))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    except ModelError:
+        raise
+    except OSError as error:
+        raise ModelError(
+            f"{gguf}: cannot be converted ({error.strerror or error}); "
+            "if the disk is full free space or set RHAT_CACHE, else the file is damaged"
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{gguf}: not a GGUF file that transformers can read ({reason}); give another file") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if progress:
+        progress("dequantising", 1, 1)
+
+
+def _write(gguf: Path, folder: Path) -> None:
+    """The model and tokenizer of a file, saved into a folder."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    options: dict[str, Any] = {}
+    try:
+        from transformers import GgufConfig  # transformers with packed GGUF weights: ask for dense ones
+
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    except ImportError:
+        pass
+    meta = read_metadata(gguf)
+    place: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
+    config = AutoConfig.from_pretrained(str(gguf.parent), **place)
+    restore(config, meta, gguf)
+    check_tensors(config, meta, gguf)
+    hf, report = AutoModelForCausalLM.from_pretrained(
+        str(gguf.parent), config=config, dtype=torch.bfloat16, output_loading_info=True, **place, **options
+    )
+    wrong = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})
+    if wrong:
+        raise ModelError(
+            f"{gguf}: {len(wrong)} parameters of transformers' {meta.architecture} are not in the file, or of another "
+            f"shape: {', '.join(wrong[:3])}{'…' if len(wrong) > 3 else ''}; give the model as safetensors"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **place)
+    split_as_said(tokenizer, meta.whole, gguf)
+    stops = stop_tokens(meta.whole)
+    if len(stops) > 1:
+        hf.generation_config.eos_token_id = stops
+    if hasattr(hf.config, "quantization_config"):
+        del hf.config.quantization_config
+    hf.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
