@@ -23,8 +23,8 @@ import torch
 from rhat.errors import ModelError
 from rhat.model.catalogue import Progress
 from rhat.model.gguf_keys import ARCHITECTURES, BIAS_SWITCHES, ROPE_TENSORS, key_of
-from rhat.model.gguf_rope import WITHOUT, UnknownRope, rope_parameters
-from rhat.model.gguf_tokens import stop_tokens, split_as_said
+from rhat.model.gguf_rope import WITHOUT, UnknownRopeError, rope_parameters
+from rhat.model.gguf_tokens import save_tokenizer, split_as_said, stop_tokens
 from rhat.model.quiet import quiet
 
 log = logging.getLogger(__name__)
@@ -170,8 +170,11 @@ def _restore_heads(config: Any, meta: Metadata, gguf: Path) -> None:
             raise rejected(gguf, f"{arch}.{suffix}", value, f"expected {default}")
     if arch == "falcon" and config.num_kv_heads != 1:
         raise rejected(gguf, f"{arch}.attention.head_count_kv", config.num_kv_heads, "expected 1")
-    if getattr(config, "head_dim", None) is not None or head != width // heads:
-        config.head_dim = head
+    if getattr(config, "head_dim", width // heads) not in (head, None):
+        try:
+            config.head_dim = head
+        except AttributeError as error:  # worked out from the width
+            raise rejected(gguf, f"{arch}.attention.key_length", head, f"expected {width // heads}") from error
 
 
 def _restore_rope(config: Any, meta: Metadata, gguf: Path) -> None:
@@ -183,7 +186,7 @@ def _restore_rope(config: Any, meta: Metadata, gguf: Path) -> None:
         return
     try:
         rope = rope_parameters(arch, keys, meta.rope, head_width(meta), int(keys["context_length"]))
-    except UnknownRope as error:
+    except UnknownRopeError as error:
         raise ModelError(f"{gguf}: {error}; give the model as safetensors") from error
     if arch == "phi3":
         if rope["rope_type"] not in ("default", "longrope"):
@@ -215,9 +218,11 @@ def _restore_window(config: Any, meta: Metadata, gguf: Path) -> None:
         raise rejected(gguf, f"{arch}.attention.sliding_window", window, f"transformers' {arch} attends to everything")
     if arch in ALTERNATE:
         n = int(keys["block_count"])
-        given = pattern if isinstance(pattern, list) else [(i + 1) % int(pattern or ALTERNATE[arch]) != 0 for i in range(n)]
+        given = (
+            pattern if isinstance(pattern, list) else [(i + 1) % int(pattern or ALTERNATE[arch]) != 0 for i in range(n)]
+        )
         config.layer_types = ["sliding_attention" if local else "full_attention" for local in given]
-    elif pattern and window:
+    elif pattern is not None:
         raise rejected(gguf, f"{arch}.attention.sliding_window_pattern", pattern, "all layers are alike")
 
 
@@ -316,7 +321,13 @@ def _write(gguf: Path, folder: Path) -> None:
     restore(config, meta, gguf)
     check_tensors(config, meta, gguf)
     hf, report = AutoModelForCausalLM.from_pretrained(
-        str(gguf.parent), config=config, dtype=torch.bfloat16, output_loading_info=True, **place, **options
+        str(gguf.parent),
+        config=config,
+        dtype=torch.bfloat16,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are named below
+        **place,
+        **options,
     )
     wrong = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})
     if wrong:
@@ -332,4 +343,4 @@ def _write(gguf: Path, folder: Path) -> None:
     if hasattr(hf.config, "quantization_config"):
         del hf.config.quantization_config
     hf.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder, gguf)

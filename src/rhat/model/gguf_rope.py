@@ -19,7 +19,7 @@ BASE = 10000.0
 LLAMA3 = ((1.0, 4.0, 8192), (1.0, 4.0, 4096), (1.0, 4.0, 16384))  # low and high frequency factor, original length
 
 
-class UnknownRope(ValueError):
+class UnknownRopeError(ValueError):
     """A key or tensor that no rope of transformers can say; its text names it."""
 
 
@@ -32,37 +32,41 @@ def rope_parameters(
     that the file gives.
 
     Raises:
-        UnknownRope: if transformers has no rope like that.
+        UnknownRopeError: if transformers has no rope like that.
     """
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": float(keys.get("rope.freq_base", BASE))}
     turned = int(keys.get("rope.dimension_count", head_dim))
     if architecture in PARTIAL:
         rope["partial_rotary_factor"] = turned / head_dim
     elif turned != head_dim:
-        raise UnknownRope(f"rope.dimension_count {turned}: expected {head_dim}, all of a head")
+        raise UnknownRopeError(f"rope.dimension_count {turned}: expected {head_dim}, all of a head")
     kind = str(keys.get("rope.scaling.type", "linear"))
-    factor = 1.0 if kind == "none" else float(keys.get("rope.scaling.factor", keys.get("rope.scale_linear", 0.0)) or 1.0)
+    factor = (
+        1.0 if kind == "none" else float(keys.get("rope.scaling.factor", keys.get("rope.scale_linear", 0.0)) or 1.0)
+    )
     original = int(keys.get("rope.scaling.original_context_length", context))
     scale = float(keys.get("rope.scaling.attn_factor", 1.0))  # of the rotated queries and keys
     if kind not in ("none", "linear", "yarn", "longrope"):
-        raise UnknownRope(f"rope.scaling.type {kind!r}: expected none, linear, yarn or longrope")
+        raise UnknownRopeError(f"rope.scaling.type {kind!r}: expected none, linear, yarn or longrope")
     short, long = factors.get("rope_factors_short.weight"), factors.get("rope_factors_long.weight")
     both = factors.get("rope_freqs.weight")
     if kind == "yarn":
         if factors:
-            raise UnknownRope(f"{next(iter(factors))}: not together with rope.scaling.type 'yarn'")
+            raise UnknownRopeError(f"{next(iter(factors))}: not together with rope.scaling.type 'yarn'")
         return rope | _yarn(architecture, keys, factor, original, scale)
     if (short is None) != (long is None):
-        raise UnknownRope("rope_factors_short and rope_factors_long: expected both, got one")
+        raise UnknownRopeError("rope_factors_short and rope_factors_long: expected both, got one")
     if kind == "longrope" and short is None and both is None:
-        raise UnknownRope("rope.scaling.type 'longrope': the tensors rope_factors_short and rope_factors_long are missing")
+        raise UnknownRopeError(
+            "rope.scaling.type 'longrope': the tensors rope_factors_short and rope_factors_long are missing"
+        )
     if both is not None:  # of each layer; it comes before the other two
         short = long = both
         if scale == 1.0 and factor == 1.0 and (llama3 := _llama3(both, rope["rope_theta"], turned)):
             return rope | llama3
     if short is not None and long is not None:
         if {len(short), len(long)} != {turned // 2}:
-            raise UnknownRope(f"rope factors: got {len(short)} and {len(long)}, expected {turned // 2}")
+            raise UnknownRopeError(f"rope factors: got {len(short)} and {len(long)}, expected {turned // 2}")
         return rope | {
             "rope_type": "longrope",
             "short_factor": [float(x) * factor for x in short],
@@ -72,7 +76,7 @@ def rope_parameters(
             "original_max_position_embeddings": original,
         }
     if scale != 1.0:
-        raise UnknownRope(f"rope.scaling.attn_factor {scale:g}: expected 1 with rope.scaling.type {kind!r}")
+        raise UnknownRopeError(f"rope.scaling.attn_factor {scale:g}: expected 1 with rope.scaling.type {kind!r}")
     return rope | ({"rope_type": "linear", "factor": factor} if factor != 1.0 else {})
 
 
@@ -81,12 +85,12 @@ def _yarn(architecture: str, keys: Mapping[str, Any], factor: float, original: i
     yarn_attn_factor; attn_factor multiplies the usual one."""
     ext = float(keys.get("rope.scaling.yarn_ext_factor", 1.0))
     if ext not in (1.0, -1.0):  # −1 is llama.cpp's "as usual"
-        raise UnknownRope(f"rope.scaling.yarn_ext_factor {ext:g}: expected 1")
+        raise UnknownRopeError(f"rope.scaling.yarn_ext_factor {ext:g}: expected 1")
     log_mul = float(keys.get("rope.scaling.yarn_log_multiplier", 0.0))
     usual = _mscale(factor, 1.0) / (_mscale(factor, log_mul) if log_mul else 1.0)
     given = keys.get("rope.scaling.yarn_attn_factor")
     if given is not None and scale != 1.0:
-        raise UnknownRope("rope.scaling.attn_factor: not together with rope.scaling.yarn_attn_factor")
+        raise UnknownRopeError("rope.scaling.attn_factor: not together with rope.scaling.yarn_attn_factor")
     return {
         "rope_type": "yarn",
         "factor": factor,

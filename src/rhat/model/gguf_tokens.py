@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from rhat.errors import ModelError
 from rhat.model.gguf_keys import SPLITS
 
 log = logging.getLogger(__name__)
+
+PROBES = ("Hello world", " two  spaces", "It's 12345, isn't it?\n\nnaïve 語 ")
 
 
 def stop_tokens(whole: Mapping[str, Any]) -> list[int]:
@@ -69,3 +72,35 @@ def _prefix(backend: Any, wanted: bool | None, gguf: Path) -> None:
 
 def _normalised(backend: Any, text: str) -> str:
     return backend.normalizer.normalize_str(text) if backend.normalizer else text
+
+
+def save_tokenizer(tokenizer: Any, folder: Path, gguf: Path) -> None:
+    """Save a tokenizer so that it is opened again as it is.
+
+    Some classes of transformers (GPT2Tokenizer, LlamaTokenizer, GemmaTokenizer) build their own split when they are
+    opened, whatever was saved; then the class that keeps to the saved one is named in its place.
+
+    Raises:
+        ModelError: if it would still be another.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer.save_pretrained(folder)
+    whole, said = tokenizer.backend_tokenizer.to_str(), _manner(tokenizer)
+    for name in (None, "PreTrainedTokenizerFast"):
+        if name is not None:
+            path = folder / "tokenizer_config.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": name}, indent=2))
+            (folder / "tokenizer.json").write_text(whole)
+        try:
+            if _manner(AutoTokenizer.from_pretrained(folder, local_files_only=True)) == said:
+                return
+        except Exception as error:
+            log.debug("%s: its tokenizer cannot be opened as saved (%s)", gguf, error)
+    raise ModelError(f"{gguf}: transformers opens its tokenizer as another; give the model as safetensors")
+
+
+def _manner(tokenizer: Any) -> tuple[Any, ...]:
+    """How a tokenizer splits, and what it makes of a few texts."""
+    saved = json.loads(tokenizer.backend_tokenizer.to_str())
+    return saved["pre_tokenizer"], [tokenizer(text)["input_ids"] for text in PROBES]
