@@ -177,12 +177,12 @@ def write_gguf(
     full names."""
     out = gguf.GGUFWriter(str(path), architecture)
     vocab = sorted(tiny_tokenizer().get_vocab().items(), key=lambda pair: pair[1])
-    out.add_token_list([token for token, _ in vocab])
-    out.add_token_types([3 if i < 5 else 1 for i in range(VOCAB)])
-    out.add_token_merges([f"{left} {right}" for left, right in MERGES])
     usual = {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "qwen2",
+        "tokenizer.ggml.tokens": [token for token, _ in vocab],
+        "tokenizer.ggml.token_type": [3 if i < 5 else 1 for i in range(VOCAB)],
+        "tokenizer.ggml.merges": [f"{left} {right}" for left, right in MERGES],
         "tokenizer.ggml.eos_token_id": 1,
         "tokenizer.ggml.padding_token_id": 0,
         "tokenizer.chat_template": TEMPLATE,

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -14,7 +15,7 @@ from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 import rhat
 from gguf_files import FAMILIES, keys_of, tensors_of, tiny_of, write_gguf
 from rhat.errors import ModelError
-from rhat.model.gguf import CONVERTER, MARKER, Metadata, convert, is_converted, read_metadata, restore
+from rhat.model.gguf import CONVERTER, MARKER, Metadata, check_known, convert, is_converted, restore
 from rhat.model.gguf_keys import ARCHITECTURES, GENERAL_KEYS, TOKENIZER_KEYS, UNUSED, key_of
 from rhat.model.gguf_rope import WITHOUT
 from tiny import VOCAB, tiny_tokenizer
@@ -126,10 +127,17 @@ YARN_KEYS = {"scaling.type": "yarn", "scaling.factor": 4.0, "scaling.original_co
         ({**YARN, "original_max_position_embeddings": 512}, {**YARN_KEYS, "scaling.original_context_length": None}),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "starcoder2"])
-def test_scaling(architecture, rope, keys, tmp_path):
-    hf = tiny_of(architecture, rope_parameters=rope)
-    path = write(tmp_path / "m.gguf", architecture, hf, {f"rope.{name}": value for name, value in keys.items()})
+def test_scaling(rope, keys, tmp_path):
+    hf = tiny_of("llama", rope_parameters=rope)
+    path = write(tmp_path / "m.gguf", "llama", hf, {f"rope.{name}": value for name, value in keys.items()})
+    assert_same(converted(path), hf)
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3moe", "starcoder2", "gemma2", "stablelm"])
+def test_scaling_in_other_families(architecture, tmp_path):
+    part = {"partial_rotary_factor": 0.25} if architecture == "stablelm" else {}
+    hf = tiny_of(architecture, rope_parameters=YARN | part)
+    path = write(tmp_path / "m.gguf", architecture, hf, {f"rope.{name}": value for name, value in YARN_KEYS.items()})
     assert_same(converted(path), hf)
 
 
@@ -171,7 +179,6 @@ def test_layers_with_a_window_turn_otherwise(tmp_path):
         "final_logit_softcapping": 3.0,
     }  # fmt: skip
     assert_same(converted(write(tmp_path / "m.gguf", "gemma3", hf, keys)), hf)
-    plain = tiny_of("gemma3", num_hidden_layers=5, layer_types=(["sliding_attention"] * 2 + ["full_attention"]) * 2)
     plain = tiny_of("gemma3", num_hidden_layers=6, layer_types=(["sliding_attention"] * 2 + ["full_attention"]) * 2)
     assert_same(converted(write(tmp_path / "p.gguf", "gemma3", plain, {"attention.sliding_window_pattern": 3})), plain)
 
@@ -179,22 +186,22 @@ def test_layers_with_a_window_turn_otherwise(tmp_path):
 # What scores are multiplied by
 
 
-@pytest.mark.parametrize(
-    ("architecture", "blocks", "scalar", "given"),
-    [
-        ("gemma2", 46, 16, None),  # the 27B: the width over the heads
-        ("gemma2", 3, 24, None),  # else the width of a head
-        ("gemma3", 62, 16, None),
-        ("gemma2", 3, 100, 0.1),
-    ],
-)
-def test_scale_of_attention(architecture, blocks, scalar, given, tmp_path):
-    small = {"intermediate_size": 96} if blocks < 10 else {}
-    hf = tiny_of(architecture, num_hidden_layers=blocks, query_pre_attn_scalar=scalar, **small)
-    path = write(tmp_path / "m.gguf", architecture, hf, {"attention.scale": given})
-    got = converted(path)
-    assert got.config.query_pre_attn_scalar == pytest.approx(scalar)
-    assert_same(got, hf, (60,))
+@pytest.mark.parametrize(("scalar", "given"), [(24, None), (100, 0.1)])  # a head is 24 wide
+@pytest.mark.parametrize("architecture", ["gemma2", "gemma3"])
+def test_scale_of_attention(architecture, scalar, given, tmp_path):
+    hf = tiny_of(architecture, query_pre_attn_scalar=scalar)
+    assert_same(converted(write(tmp_path / "m.gguf", architecture, hf, {"attention.scale": given})), hf, (60,))
+
+
+@pytest.mark.parametrize(("architecture", "blocks"), [("gemma2", 46), ("gemma3", 62)])
+def test_the_27b_divides_by_its_width_over_its_heads(architecture, blocks):
+    """As Gemma 2 27B says (4608 / 32 = 144, heads 128 wide) and Gemma 3 27B (5376 / 32 = 168)."""
+    base = base_of(architecture)
+    width, head, right = (4608, 128, 144) if architecture == "gemma2" else (5376, 128, 168)
+    size = {"embedding_length": width, "attention.key_length": head, "attention.value_length": head}
+    keys = base[2] | size | {"attention.head_count": 32, "block_count": blocks}
+    assert outcome(architecture, base, keys)["query_pre_attn_scalar"] == right
+    assert outcome(architecture, base, keys | {"block_count": 42})["query_pre_attn_scalar"] == head
 
 
 @pytest.mark.parametrize("switches", [{"attention_bias": True}, {"mlp_bias": True}])
@@ -221,11 +228,9 @@ def outcome(architecture, base, keys):
     whole = {"general.architecture": architecture, **{f"{architecture}.{k}": v for k, v in keys.items()}}
     config = kind.from_dict(settings)
     try:
-        from rhat.model import gguf as module
-
         for name, value in whole.items():
-            module._check_known("file.gguf", name, value, architecture)
-        restore(config, Metadata(architecture, keys, whole, tensors, {}), "file.gguf")
+            check_known(Path("file.gguf"), name, value, architecture)
+        restore(config, Metadata(architecture, keys, whole, tensors, {}), Path("file.gguf"))
     except ModelError as error:
         return str(error)
     return config.to_dict()
@@ -248,19 +253,21 @@ def test_every_key_is_used_or_named(architecture):
     """A value that is not the file's own changes the configuration, or is rejected by the key's name; keys that the
     table calls unused are the only ones that do neither."""
     base = base_of(architecture)
-    contexts = [{}, {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}]
-    before = [outcome(architecture, base, base[2] | more) for more in contexts]
-    assert isinstance(before[0], dict), before[0]
+    yarn = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}
+    plain, turned = outcome(architecture, base, base[2]), outcome(architecture, base, base[2] | yarn)
+    assert isinstance(plain, dict), plain
+
+    def spoke(suffix, value, more, was):
+        now = outcome(architecture, base, base[2] | more | {suffix: value})
+        # a head's keys and values have one width: a width that differs is named by either
+        return now != was if isinstance(now, dict) else suffix in now or suffix.replace("key", "value") in now
+
     silent = []
     for suffix in all_suffixes():
         if key_of(f"{architecture}.{suffix}", architecture) == UNUSED:
             continue
-        spoke = False
-        for value in (7, 0.37):
-            for more, was in zip(contexts, before, strict=True):
-                now = outcome(architecture, base, base[2] | more | {suffix: value})
-                spoke |= (suffix in now) if isinstance(now, str) else now != was
-        if not spoke:
+        contexts = [({}, plain)] + [(yarn, turned)] * suffix.startswith("rope.")
+        if not any(spoke(suffix, value, *context) for value in (7, 0.37) for context in contexts):
             silent.append(suffix)
     silent = [s for s in silent if not (architecture == "phi3" or architecture in WITHOUT) or "yarn" not in s]
     assert silent == []
@@ -412,6 +419,21 @@ def test_tokens_that_end_a_turn_end_an_answer(llama, tmp_path, monkeypatch):
     assert is_converted(folder)
 
 
-def test_the_tables_are_read():
+@pytest.mark.parametrize("prefix", [None, True, False])
+def test_a_space_before_the_text_is_as_the_file_says(llama, prefix, tmp_path):
+    """A sentencepiece vocabulary: with the space, "ab" is the piece that begins a word; without, it is the other."""
+    pieces = ["<unk>", "<s>", "</s>", *[f"<0x{i:02X}>" for i in range(256)], "\u2581", "a", "b", "ab", "\u2581ab"]
+    pieces += [f"unused {i}" for i in range(VOCAB - len(pieces))]
+    whole = {
+        "tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default", "tokenizer.ggml.tokens": pieces, "tokenizer.ggml.merges": None,
+        "tokenizer.ggml.scores": [-float(i) for i in range(VOCAB)],
+        "tokenizer.ggml.token_type": [2, 3, 3, *[6] * 256, *[1] * (VOCAB - 259)],
+        "tokenizer.ggml.add_space_prefix": prefix, "tokenizer.ggml.add_bos_token": False,
+    }  # fmt: skip
+    got = tokenizer_of(llama, tmp_path / "m.gguf", whole)
+    assert got.convert_ids_to_tokens(got("ab")["input_ids"]) == (["ab"] if prefix is False else ["\u2581ab"])
+    assert got.decode(got("ab ab")["input_ids"]) == "ab ab"
+
+
+def test_no_row_says_nothing():
     assert all(key.part or key.fields or key.idle for key in [*TOKENIZER_KEYS.values(), *GENERAL_KEYS.values()])
-    assert callable(read_metadata)

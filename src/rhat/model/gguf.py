@@ -22,7 +22,7 @@ import torch
 
 from rhat.errors import ModelError
 from rhat.model.catalogue import Progress
-from rhat.model.gguf_keys import ARCHITECTURES, BIAS_SWITCHES, ROPE_TENSORS, key_of
+from rhat.model.gguf_keys import ARCHITECTURES, BIAS_SWITCHES, ROPE, ROPE_TENSORS, key_of
 from rhat.model.gguf_rope import WITHOUT, UnknownRopeError, rope_parameters
 from rhat.model.gguf_tokens import save_tokenizer, split_as_said, stop_tokens
 from rhat.model.quiet import quiet
@@ -34,6 +34,8 @@ MARKER = "rhat.json"
 WINDOWED = ("gemma2", "gemma3", "phi3", "starcoder2")
 SCALED = {"gemma2": 46, "gemma3": 62}  # how many blocks the size has that divides by √(width / heads)
 ALTERNATE = {"gemma2": 2, "gemma3": 6}  # every how many blocks one attends to everything
+SIZES = ("block_count", "context_length", "embedding_length", "attention.head_count")
+ONE_FOR_ALL = (".feed_forward_length", ".attention.head_count", ".attention.head_count_kv")
 LONG_KEYS = ("tokens", "merges", "scores", "token_type", "precompiled_charsmap")
 
 
@@ -78,7 +80,9 @@ def read_metadata(gguf: Path) -> Metadata:
             "give the model as safetensors"
         )
     for name, value in whole.items():
-        _check_known(gguf, name, value, architecture)
+        check_known(gguf, name, value, architecture)
+        if isinstance(value, list) and name.endswith(ONE_FOR_ALL):
+            raise rejected(gguf, name, value, "layers that differ are not supported (expected one number)")
     prefix = f"{architecture}."
     keys = {name.removeprefix(prefix): value for name, value in whole.items() if name.startswith(prefix)}
     tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -86,7 +90,12 @@ def read_metadata(gguf: Path) -> Metadata:
     return Metadata(architecture, keys, whole, frozenset(tensors), rope)
 
 
-def _check_known(gguf: Path, name: str, value: Any, architecture: str) -> None:
+def check_known(gguf: Path, name: str, value: Any, architecture: str) -> None:
+    """Whether rhat knows what a key does; one of nobody's is named in a warning.
+
+    Raises:
+        ModelError: if it is the architecture's and unknown, or if its value is one that nothing takes.
+    """
     key = key_of(name, architecture)
     if key is None:
         if name.startswith((f"{architecture}.", "split.")):
@@ -106,19 +115,33 @@ def rejected(gguf: Path, name: str, value: Any, why: str) -> ModelError:
     return ModelError(f"{gguf}: {name} = {str(value)[:60]}: {why}; give the model as safetensors")
 
 
+def _set(config: Any, field: str, value: Any, gguf: Path, name: str) -> None:
+    try:
+        setattr(config, field, value)
+    except Exception as error:  # of another type than the field's, or worked out from other fields
+        raise rejected(gguf, name, value, f"transformers' {field} cannot be that") from error
+
+
 def restore(config: Any, meta: Metadata, gguf: Path) -> None:
     """Set in a configuration, in place, everything that the file's metadata and tensors say about the computation.
 
     Raises:
         ModelError: if the configuration's family has no field for something that would change the computation.
     """
+    for suffix in (*SIZES, "attention.key_length"):
+        size = meta.keys.get(suffix, 1 if suffix not in SIZES else None)
+        if not isinstance(size, int) or size < 1:
+            raise ModelError(
+                f"{gguf}: {meta.architecture}.{suffix} = {size}: expected a whole number above 0; give another file"
+            )
     for suffix, value in meta.keys.items():
         key = key_of(f"{meta.architecture}.{suffix}", meta.architecture)
         if key is None or not key.fields or key.part == "heads":
             continue
         field = next((name for name in key.fields if hasattr(config, name)), None)
         if field is not None:
-            setattr(config, field, None if suffix.endswith("softcapping") and not value else value)
+            off = suffix.endswith("softcapping") and not value
+            _set(config, field, None if off else value, gguf, f"{meta.architecture}.{suffix}")
         elif key.part != "rope" and not _is_idle(value, key.idle):
             raise rejected(gguf, f"{meta.architecture}.{suffix}", value, "the configuration has no field for it")
     _restore_heads(config, meta, gguf)
@@ -134,21 +157,14 @@ def restore(config: Any, meta: Metadata, gguf: Path) -> None:
 
 def head_width(meta: Metadata) -> int:
     """The width of a head of queries and keys."""
-    heads = max(_per_layer(meta.keys["attention.head_count"]))
-    return int(meta.keys.get("attention.key_length", meta.keys["embedding_length"] // heads))
-
-
-def _per_layer(value: Any) -> list[int]:
-    return [int(v) for v in value] if isinstance(value, list) else [int(value)]
+    usual = meta.keys["embedding_length"] // meta.keys["attention.head_count"]
+    return int(meta.keys.get("attention.key_length", usual))
 
 
 def _restore_heads(config: Any, meta: Metadata, gguf: Path) -> None:
-    """What may differ from layer to layer in a file, but not in these families."""
+    """The sizes of heads and of the MLP, which have defaults where the file does not give them."""
     arch, keys = meta.architecture, meta.keys
-    for suffix in ("block_count", "embedding_length", "attention.head_count"):
-        if suffix not in keys:
-            raise ModelError(f"{gguf}: {arch}.{suffix} is missing; the file is damaged, give another file")
-    width, heads = int(keys["embedding_length"]), _per_layer(keys["attention.head_count"])[0]
+    width, heads = int(keys["embedding_length"]), int(keys["attention.head_count"])
     head = head_width(meta)
     usual = {
         "attention.head_count": heads,
@@ -158,29 +174,24 @@ def _restore_heads(config: Any, meta: Metadata, gguf: Path) -> None:
         "attention.value_length": head,
     }
     for suffix, default in usual.items():
-        value = keys.get(suffix, default)
-        if len(set(_per_layer(value))) > 1:
-            raise rejected(gguf, f"{arch}.{suffix}", value, "layers that differ are not supported")
-        number = _per_layer(value)[0]
+        number = int(keys.get(suffix, default))
         key = key_of(f"{arch}.{suffix}", arch)
         field = next((name for name in (key.fields if key else ()) if hasattr(config, name)), None)
         if field is not None:
-            setattr(config, field, number)
+            _set(config, field, number, gguf, f"{arch}.{suffix}")
         elif number != default:
-            raise rejected(gguf, f"{arch}.{suffix}", value, f"expected {default}")
+            raise rejected(gguf, f"{arch}.{suffix}", number, f"expected {default}")
     if arch == "falcon" and config.num_kv_heads != 1:
         raise rejected(gguf, f"{arch}.attention.head_count_kv", config.num_kv_heads, "expected 1")
     if getattr(config, "head_dim", width // heads) not in (head, None):
-        try:
-            config.head_dim = head
-        except AttributeError as error:  # worked out from the width
-            raise rejected(gguf, f"{arch}.attention.key_length", head, f"expected {width // heads}") from error
+        _set(config, "head_dim", head, gguf, f"{arch}.attention.key_length")
 
 
 def _restore_rope(config: Any, meta: Metadata, gguf: Path) -> None:
     arch, keys = meta.architecture, meta.keys
     if arch in WITHOUT:
-        name = next((n for n in [*keys, *meta.rope] if n.startswith("rope")), None)
+        named = [n for n in keys if n.startswith("rope.") and key_of(f"{arch}.{n}", arch) == ROPE]
+        name = next(iter([*named, *meta.rope]), None)
         if name is not None:
             raise ModelError(f"{gguf}: {name}: {arch} has no rotary positions; the file is damaged, give another file")
         return
@@ -213,7 +224,7 @@ def _restore_window(config: Any, meta: Metadata, gguf: Path) -> None:
         raise ModelError(f"{gguf}: gemma3.attention.sliding_window is missing; give another file")
     if arch in WINDOWED:
         if arch != "gemma2" or window is not None:  # llama.cpp's default for Gemma 2 is transformers' as well
-            config.sliding_window = window or None
+            _set(config, "sliding_window", window or None, gguf, f"{arch}.attention.sliding_window")
     elif window and window < keys["context_length"]:
         raise rejected(gguf, f"{arch}.attention.sliding_window", window, f"transformers' {arch} attends to everything")
     if arch in ALTERNATE:
@@ -233,8 +244,12 @@ def _restore_scale(config: Any, meta: Metadata, gguf: Path) -> None:
     given, usual = float(keys.get("attention.scale", 0.0)), head_width(meta)
     if arch in SCALED:
         if keys["block_count"] == SCALED[arch]:
-            usual = keys["embedding_length"] // _per_layer(keys["attention.head_count"])[0]
-        config.query_pre_attn_scalar = given**-2 if given else usual
+            usual = keys["embedding_length"] // keys["attention.head_count"]
+        scalar = given**-2 if given else float(usual)
+        whole = round(scalar)  # the field takes whole numbers; the file's has float32's precision
+        if not math.isclose(scalar, whole, rel_tol=1e-5):
+            raise rejected(gguf, f"{arch}.attention.scale", given, "expected one over the root of a whole number")
+        config.query_pre_attn_scalar = whole
     elif given and not math.isclose(given, usual**-0.5, rel_tol=1e-5):
         raise rejected(gguf, f"{arch}.attention.scale", given, f"expected {usual**-0.5:g}")
 
@@ -245,18 +260,28 @@ def check_tensors(config: Any, meta: Metadata, gguf: Path) -> None:
     Raises:
         ModelError: if one has none: transformers would pass over it without a word.
     """
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
     from transformers import AutoModelForCausalLM
-    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
+    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     processor = TENSOR_PROCESSORS.get(meta.architecture, TensorProcessor)(config=config.to_dict())
-    taken = get_gguf_hf_weights_map(model, processor)
-    left = sorted(
-        name
-        for name in meta.tensors - set(meta.rope)
-        if name not in taken and name.removesuffix(".weight") not in taken and name != "output.weight"
-    )
+    kind = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == meta.architecture)
+    names = get_tensor_name_map(kind, config.num_hidden_layers)
+    taken: dict[str, str] = {"output.weight": "lm_head.weight"}
+    for full in model.state_dict():
+        # as transformers does, with the names of the whole model and of the one inside it
+        for name in map(processor.preprocess_name, (full, full.removeprefix(f"{model.base_model_prefix}."))):
+            stem, dot, end = name.rpartition(".")
+            if end not in ("weight", "bias"):
+                stem, dot, end = name, "", ""
+            known = names.get_name(stem)
+            if known is not None:
+                taken[f"{known}{dot}{end}"] = full
+            else:
+                processor.perform_fallback_tensor_mapping(taken, dot + end, "", name)
+    left = sorted(n for n in meta.tensors - set(meta.rope) if n not in taken and n.removesuffix(".weight") not in taken)
     if left:
         raise ModelError(
             f"{gguf}: {len(left)} tensors have no place in transformers' {meta.architecture}: "

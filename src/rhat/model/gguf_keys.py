@@ -124,6 +124,7 @@ TOKENIZER_KEYS: dict[str, Key] = {
     "ggml.token_type": Key(part="transformers"),
     "ggml.scores": Key(part="transformers"),
     "ggml.merges": Key(part="transformers"),
+    "ggml.precompiled_charsmap": UNUSED,  # of unigram vocabularies, which are rejected
     "ggml.bos_token_id": Key(part="transformers"),
     "ggml.eos_token_id": Key(part="stop"),
     "ggml.eot_token_id": Key(part="stop"),

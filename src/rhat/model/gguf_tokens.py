@@ -33,8 +33,12 @@ def split_as_said(tokenizer: Any, whole: Mapping[str, Any], gguf: Path) -> None:
     kind = whole.get("tokenizer.ggml.model")
     if kind == "gpt2":
         _split_bytes(tokenizer.backend_tokenizer, whole.get("tokenizer.ggml.pre"), gguf)
-    elif kind == "llama":
+    elif kind == "llama" and whole.get("tokenizer.ggml.pre", "default") == "default":
         _prefix(tokenizer.backend_tokenizer, whole.get("tokenizer.ggml.add_space_prefix"), gguf)
+    else:
+        raise ModelError(
+            f"{gguf}: tokenizer.ggml.model = {kind!r}: expected gpt2 or llama; give the model as safetensors"
+        )
 
 
 def _split_bytes(backend: Any, name: str | None, gguf: Path) -> None:
