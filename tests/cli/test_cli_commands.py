@@ -363,12 +363,12 @@ class TestSteer:
 
 class TestModels:
     def test_jsonl(self, cli, monkeypatch, tmp_path):
-        from rhat.model.catalogue import CATALOGUE
+        from rhat.model.catalogue import CATALOGUE, CONVERTER
 
         monkeypatch.setenv("RHAT_CACHE", str(tmp_path))
         entry = CATALOGUE["smollm2-135m"]
         (tmp_path / "models" / entry.sha256[:16]).mkdir(parents=True)
-        (tmp_path / "models" / entry.sha256[:16] / "rhat.json").write_text("{}")
+        (tmp_path / "models" / entry.sha256[:16] / "rhat.json").write_text(f'{{"converter": {CONVERTER}}}')
         rows = objects(cli("models", "--format", "jsonl").out)
         assert [row["name"] for row in rows] == list(CATALOGUE)
         assert {row["name"]: row["state"] for row in rows}["smollm2-135m"] == "ready"

@@ -25,7 +25,7 @@ def download(
 
     [bold]rhat download qwen2.5-coder-0.5b[/bold]
     """
-    from rhat.model.catalogue import CATALOGUE, cache_folder
+    from rhat.model.catalogue import CATALOGUE, cache_folder, is_converted
 
     if name not in CATALOGUE:
         known = ", ".join(CATALOGUE)
@@ -34,7 +34,7 @@ def download(
             "give them to --model"
         )
     folder = cache_folder() / "models" / CATALOGUE[name].sha256[:16]
-    if (folder / "rhat.json").exists():
+    if is_converted(folder):
         out().print(f"{name} is ready in {folder}", markup=False, soft_wrap=True)
         return
     from rhat.model import load

@@ -27,11 +27,11 @@ def models(form: FormatOption = Format.table) -> None:
 
     [bold]rhat models --format jsonl | jq -r .name[/bold]
     """
-    from rhat.model.catalogue import CATALOGUE, DEFAULT, cache_folder, gguf_path
+    from rhat.model.catalogue import CATALOGUE, DEFAULT, cache_folder, gguf_path, is_converted
 
     records = []
     for entry in CATALOGUE.values():
-        here = (cache_folder() / "models" / entry.sha256[:16] / "rhat.json").exists()
+        here = is_converted(cache_folder() / "models" / entry.sha256[:16])
         fetched = gguf_path(entry).exists()
         records.append(
             {

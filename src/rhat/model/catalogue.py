@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -90,11 +91,22 @@ CATALOGUE: dict[str, Entry] = {
 }
 DEFAULT = DEFAULT_MODEL
 
+CONVERTER = 2  # of GGUF files into folders of the cache; raise it whenever a file would be converted otherwise
+MARKER = "rhat.json"  # in each such folder, written last
+
 
 def cache_folder() -> Path:
     """Where downloaded and converted models are kept: RHAT_CACHE, or the user's cache folder."""
     given = os.environ.get("RHAT_CACHE")
     return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("rhat"))
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether a folder of the cache was made from a GGUF file, whole, as this version makes it."""
+    try:
+        return bool(json.loads((folder / MARKER).read_text())["converter"] == CONVERTER)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def gguf_path(entry: Entry) -> Path:

@@ -19,9 +19,9 @@ import torch
 
 from rhat.errors import ModelError
 from rhat.model.allocator import keep_freed_memory
-from rhat.model.catalogue import CATALOGUE, DEFAULT, Progress, cache_folder, download, sha256_of
+from rhat.model.catalogue import CATALOGUE, DEFAULT, Progress, cache_folder, download, is_converted, sha256_of
 from rhat.model.chat import ChatModel
-from rhat.model.gguf import convert, is_converted
+from rhat.model.gguf import convert
 from rhat.model.layout import discover
 from rhat.model.quiet import quiet
 from rhat.model.template import make_template
