@@ -398,6 +398,14 @@ def test_text_is_split_as_the_file_says(llama, name, split, tmp_path):
     assert got(TEXT)["input_ids"] == truth(TEXT)["input_ids"]
 
 
+def test_a_tokenizer_is_opened_as_it_was_saved(tmp_path):
+    """GPT2Tokenizer, which transformers names for this family, splits in its own way whatever was saved."""
+    path = write(tmp_path / "m.gguf", "gpt2", tiny_of("gpt2"), whole={"tokenizer.ggml.pre": "smollm"})
+    convert(path, tmp_path / "m", "0" * 64)
+    split = transformers.AutoTokenizer.from_pretrained(tmp_path / "m").backend_tokenizer.pre_tokenizer
+    assert [piece for piece, _ in split.pre_tokenize_str("at 2024")] == ["at", "Ġ", "2", "0", "2", "4"]
+
+
 @pytest.mark.parametrize("add", [True, False])
 def test_a_first_token_is_added_if_the_file_says_so(llama, add, tmp_path):
     got = tokenizer_of(
