@@ -35,8 +35,8 @@ def texts(draw):
 @example(text="I can't wait to show you", phrases=BUILT_IN)
 @example(text="I'm sorry\u0301, no", phrases=BUILT_IN)
 @example(text="As an AI I do nothing else", phrases=BUILT_IN)
-@example(text="ΟΔΟΣΑ and on", phrases=OWN)
-@example(text="Hello; however nice it is", phrases=OWN)
+@example(text="ΟΔΟΣ'.Α and on", phrases=OWN)
+@example(text="Hello; however, nice it is", phrases=OWN)
 @example(text="Thank you. I can't believe it", phrases=BUILT_IN)
 def test_what_is_settled_no_continuation_changes(text, phrases):
     final = phrases.verdict(text)
@@ -55,7 +55,7 @@ def test_what_is_settled_no_continuation_changes(text, phrases):
         ("I can't", "I can't as"),
         ("I can't help", "I can't help wi"),
         ("Lo siento", "Lo siento, p"),
-        ("As an AI I do not", "As an AI I do not k"),
+        ("As an AI I do not", "As an AI I do not kn"),
         ("Thank you. I can't", "Thank you. I can't do"),
     ],
 )
