@@ -57,6 +57,11 @@ class Heard:
                 f"{name} gives no answers to study: {self.broken} of {self.n} to harmful training prompts are empty or "
                 f"degenerate ({count}); check the chat template, the dtype and the files"
             )
+        elif self.refused >= 2:
+            why = (
+                f"{name} refuses ({count}), but its refusals begin as its answers to harmless prompts do: {common}; put what they "
+                "share before every answer with --response-prefix"
+            )
         elif self.apart:
             why = (
                 f"nothing that {name} answers reads as a refusal ({count}), yet answers to harmful training prompts open alike, "
