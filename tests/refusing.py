@@ -109,9 +109,9 @@ def refusing_folder(
 CHANNELS = ("<|start|>", "<|channel|>", "<|message|>", "<|return|>")
 BRIEF = (  # no system text, so that teaching is quick
     "{%- for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
-    "{%- if add_generation_prompt %}<|assistant|>\\n{% endif %}"
+    "{%- if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-THINKS = BRIEF.replace("<|assistant|>\\n", "<|assistant|>\\n<think>\\n")  # opens a think block
+THINKS = BRIEF.replace("<|assistant|>\n", "<|assistant|>\n<think>\n")  # opens a think block
 HARMONY = (
     "{%- for message in messages %}<|start|>{{ message['role'] }}<|message|>{{ message['content'] }}<|end|>{% endfor %}"
     "{%- if add_generation_prompt %}<|start|>assistant{% endif %}"

@@ -37,16 +37,20 @@ def thinker():
     channels = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
     ways = (("<think>\nHm.\n</think>\n", plain), ("<think>\n\n</think>\n", plain))
     ways += ((f"{channels}<|channel|>final<|message|>", harmony), ("<|channel|>final<|message|>", harmony))
-    return refusing_hf(lessons=[Lesson(way + NO, way + YES, tokenizer) for way, tokenizer in ways], n_layers=3)
+    return refusing_hf(
+        lessons=[Lesson(way + NO, way + YES, tokenizer) for way, tokenizer in ways], n_layers=3, steps=100
+    )
 
 
 @pytest.fixture(scope="module")
 def linguist():
     """A model whose system prompt says in which words it refuses: Spanish, Basque, and two polite ways."""
-    ways = {"es": ("Lo siento, no.", "Claro."), "eu": ("Ezin dut egin.", "Bai, noski.")}
+    ways = {"s": ("Lo siento, no.", "Claro."), "e": ("Ezin dut egin.", "Bai, noski.")}
     ways |= {"a": ("I see, but I can't.", "Yes."), "b": ("Thanks. I can't.", "Thanks. Yes.")}
     return refusing_hf(
-        lessons=[Lesson(*said, tokenizer=marked_tokenizer(), system=name) for name, said in ways.items()], n_layers=3
+        lessons=[Lesson(*said, tokenizer=marked_tokenizer(), system=name) for name, said in ways.items()],
+        n_layers=3,
+        steps=110,
     )
 
 
@@ -117,9 +121,9 @@ def test_a_prefix_that_was_given_is_not_replaced(thinker, prompts):
 
 
 def test_spanish_refusals_are_found(linguist, prompts):
-    found = find(loaded(linguist, marked_tokenizer(), system="es"), prompts, SETTINGS)
+    found = find(loaded(linguist, marked_tokenizer(), system="s"), prompts, SETTINGS)
     assert found.outcome in ("found", "found_relaxed"), found.sentence
-    assert found.openings == (("Lo siento, no.", 12),)
+    assert found.openings == (("Lo siento,", 12),)  # it stops there: the verdict is settled
     assert found.response_prefix == ""
 
 
@@ -139,7 +143,7 @@ def test_a_preamble_before_every_answer_is_told_and_may_be_given(linguist, promp
 
 
 def test_refusals_in_unknown_words_are_told_and_may_be_given(linguist, prompts):
-    model = loaded(linguist, marked_tokenizer(), system="eu")
+    model = loaded(linguist, marked_tokenizer(), system="e")
     found = find(model, prompts, SETTINGS)
     assert found.outcome == "no_refusal"
     assert "nothing that" in found.sentence
@@ -166,8 +170,8 @@ def test_a_study_reads_with_the_phrases_it_was_given(linguist, prompts, tmp_path
     config = StudyConfig(
         model=str(folder),
         preset="quick",
-        only=("setting",),
-        system="eu",
+        only=("ablating",),
+        system="e",
         dtype="float32",
         out=tmp_path / "run",
         **files,
@@ -201,7 +205,7 @@ def test_given_tokens_that_are_none(linguist, prompts, token, words):
 
 
 def test_broken_answers_are_no_answers(linguist, prompts, monkeypatch):
-    model = loaded(linguist, marked_tokenizer(), system="eu")
+    model = loaded(linguist, marked_tokenizer(), system="e")
     broken = Completion("no no no no no no no no no no", (5,), "length")
     monkeypatch.setattr(
         sys.modules["rhat.scoring.refusals"], "generate_tokens", lambda _model, some, *_, **__: [broken] * len(some)
@@ -219,7 +223,7 @@ def test_broken_answers_are_no_answers(linguist, prompts, monkeypatch):
 
 def test_answers_are_told_from_refusals(linguist, prompts):
     """Harmless prompts in the place of harmful ones: they are answered, as the others are."""
-    model = loaded(linguist, marked_tokenizer(), system="eu")
+    model = loaded(linguist, marked_tokenizer(), system="e")
     swapped = {"harmful": prompts.select("harmless", "train"), "harmless": prompts.select("harmless", "validation")}
     heard = listen(model, swapped, SETTINGS, silent, SerialExecutor())
     assert "hardly refuses: 0 of 12 harmful training prompts were refused" in heard.why_not()

@@ -22,8 +22,8 @@ def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence
     Raises:
         DirectionError: if the direction does not fit the model or its chat template.
     """
-    check_position(model, direction)
     check_prefix(model, direction)
+    check_position(model, direction)
     found = np.empty(len(prompts))
     if not prompts:
         return found
