@@ -86,7 +86,7 @@ class ModelOptions:
         str | None,
         typer.Option(
             "--response-prefix",
-            help="What every answer is made to begin with, such as an empty think block; \\\\n is a new line.",
+            help="What every answer is made to begin with, such as an empty think block; \\n is a new line.",
             show_default=False,
             rich_help_panel=MODEL_PANEL,
         ),
