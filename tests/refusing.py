@@ -5,6 +5,8 @@ Random models refuse nothing, so what needs a refusal direction to find is tried
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,27 @@ from tiny import VOCAB, tiny_tokenizer
 REFUSAL, ANSWER = "Sorry, no.", "Glad to help."
 
 
-def refusing_hf(steps: int = 70, n_layers: int = 5, seed: int = 0, **settings: Any) -> Any:
-    """A Llama-like model, float32, that refuses the harmful prompts of `labs.contrast_set` and answers the others."""
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """How a model is taught to say no, and yes: its tokenizer with a chat template, and the system prompt under which it does."""
+
+    refusal: str = REFUSAL
+    answer: str = ANSWER
+    tokenizer: Any = field(default_factory=tiny_tokenizer)
+    system: str | None = None
+
+
+def refusing_hf(
+    steps: int = 70, n_layers: int = 5, seed: int = 0, lessons: Sequence[Lesson] = (), **settings: Any
+) -> Any:
+    """A Llama-like model, float32, that refuses the harmful prompts of `labs.contrast_set` and answers the others.
+
+    With several `lessons` it learns to do so in each way.
+    """
+    lessons = lessons or (Lesson(),)
     shape = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "max_position_embeddings": 512}
     config = transformers.LlamaConfig(
-        vocab_size=VOCAB,
+        vocab_size=max(VOCAB, *(len(lesson.tokenizer) for lesson in lessons)),
         pad_token_id=0,
         eos_token_id=1,
         bos_token_id=None,
@@ -32,20 +50,21 @@ def refusing_hf(steps: int = 70, n_layers: int = 5, seed: int = 0, **settings: A
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hf = transformers.AutoModelForCausalLM.from_config(config)
-        _teach(hf, steps)
+        _teach(hf, steps, lessons)
     hf.generation_config.eos_token_id = 1
     hf.generation_config.pad_token_id = 0
     return hf.eval()
 
 
-def _teach(hf: Any, steps: int) -> None:
-    tokenizer = tiny_tokenizer()
+def _teach(hf: Any, steps: int, lessons: Sequence[Lesson]) -> None:
     ids, labels = [], []
-    for p in contrast_set(per_split=13).prompts:
-        prompt = list(render(tokenizer, [{"role": "user", "content": p.text}]))
-        answer = tokenizer(REFUSAL if p.label == "harmful" else ANSWER, add_special_tokens=False)["input_ids"] + [1]
-        ids.append(prompt + answer)
-        labels.append([-100] * len(prompt) + answer)
+    for lesson in lessons:
+        for p in contrast_set(per_split=13).prompts:
+            prompt = list(render(lesson.tokenizer, [{"role": "user", "content": p.text}], lesson.system))
+            text = lesson.refusal if p.label == "harmful" else lesson.answer
+            answer = lesson.tokenizer(text, add_special_tokens=False)["input_ids"] + [lesson.tokenizer.eos_token_id]
+            ids.append(prompt + answer)
+            labels.append([-100] * len(prompt) + answer)
     longest = max(map(len, ids))
     real = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in ids])
     given = torch.tensor([i + [0] * (longest - len(i)) for i in ids])
@@ -85,3 +104,24 @@ def refusing_folder(
     hf.to(dtype).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+CHANNELS = ("<|start|>", "<|channel|>", "<|message|>", "<|return|>")
+BRIEF = (  # no system text, so that teaching is quick
+    "{%- for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
+    "{%- if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+THINKS = BRIEF.replace("<|assistant|>\n", "<|assistant|>\n<think>\n")  # opens a think block
+HARMONY = (
+    "{%- for message in messages %}<|start|>{{ message['role'] }}<|message|>{{ message['content'] }}<|end|>{% endfor %}"
+    "{%- if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+
+
+def marked_tokenizer(chat_template: str = BRIEF, eos: str = "<|end|>") -> Any:
+    """The tiny tokenizer with think tags (plain tokens, as in Qwen3) and harmony's special ones."""
+    tokenizer = tiny_tokenizer(chat_template)
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.add_special_tokens({"additional_special_tokens": list(CHANNELS)}, replace_extra_special_tokens=False)
+    tokenizer.eos_token = eos
+    return tokenizer

@@ -224,3 +224,18 @@ def test_every_error_class_is_in_the_documents():
     page = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
     names = [n for n, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.RhatError)]
     assert [name for name in names if f"## {name}\n" not in page] == []
+
+
+@pytest.mark.parametrize("command", ["find", "study"])
+def test_phrases_and_tokens_that_are_none(refused, tmp_path, folder, command):
+    """Before any model is loaded, and without a trace."""
+    none, empty, out = tmp_path / "none.txt", tmp_path / "empty.txt", tmp_path / "out"
+    empty.write_text("\n# nothing\n")
+    ways = (
+        ("--refusal-phrases", none, "cannot be read (No such file or directory); give a text file"),
+        ("--refusal-phrases", empty, "no phrases in it; give the openings of refusals, one a line"),
+        ("--refusal-tokens", "I,,Sorry", "got an empty token; give ids or texts with commas between them"),
+    )
+    for option, value, words in ways:
+        assert words in refused(command, "-m", folder, "--out", out, option, value)
+    assert not out.exists()

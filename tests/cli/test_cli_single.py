@@ -12,6 +12,7 @@ from rhat.model import load
 from rhat.scoring import RefusalToken
 from rhat.selection import around as module
 from rhat.selection import finding
+from rhat.selection.answers import Heard
 from rhat.selection.around import around
 from rhat.selection.finding import Finding
 from rhat.selection.settings import FindSettings
@@ -95,8 +96,8 @@ class TestAround:
     def tokens(self, monkeypatch, model):
         """Half the vocabulary counts as refusal tokens, so that the filter keeps some prompts and drops others."""
         some = tuple(RefusalToken(i, str(i), 0.1, 0.0) for i in range(0, model.text_config.vocab_size, 2))
-        counts = {"harmful": 5, "n_harmful": 12}
-        monkeypatch.setattr(finding, "_refusal_tokens", lambda *_arguments: (some, counts))
+        heard = Heard(model, "", some, refused=5, broken=0, n=12, openings=(), apart=False)
+        monkeypatch.setattr(finding, "listen", lambda *_arguments: heard)
         return some
 
     def test_means_are_those_of_the_prompts_that_behave(self, model, direction, tokens):

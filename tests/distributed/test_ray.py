@@ -106,6 +106,21 @@ def _die(_worker, _common, _shard):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _template(worker, common, shard):
+    return worker.model.response_prefix, worker.model.template_length, common, shard
+
+
+def test_workers_take_a_response_prefix_that_was_chosen_after_they_were_loaded(ray_executor, model):
+    assert ray_executor.map(_template, model, "all", [0]) == [("", model.template_length, "all", 0)]
+    before, beyond = ray_executor.pids, model.with_response_prefix("Well. ")
+    assert beyond.template_length > model.template_length
+    for said in (beyond, model, beyond):
+        assert ray_executor.map(_template, said, "all", [0, 1]) == [
+            (said.response_prefix, said.template_length, "all", i) for i in (0, 1)
+        ]
+    assert set(before) <= set(ray_executor.pids)
+
+
 def test_what_a_task_raises_is_raised_here(ray_executor, model):
     with pytest.raises(PromptError, match="shard 7: not this one"):
         ray_executor.map(_refuse, model, None, [7])

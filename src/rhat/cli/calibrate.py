@@ -67,7 +67,7 @@ def calibrate(
     check_output(target, overwrite=overwrite)
     contrast = prompts.read(seed, where.offline)
     with progress() as report:
-        model = where.load(report)
+        model = where.load(report).for_direction(r)
         report("calibration prompts", 0, 1)
         made = run(model, r, contrast, fpr)
         report("calibration prompts", 1, 1)

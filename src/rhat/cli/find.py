@@ -16,6 +16,7 @@ from rhat.cli.options import (
     ModelOptions,
     OverwriteOption,
     PromptOptions,
+    ReadingOptions,
     SeedOption,
     shared,
 )
@@ -40,6 +41,7 @@ COLUMNS = {
 def find(
     where: ModelOptions,
     prompts: PromptOptions,
+    reading: ReadingOptions,
     destination: Annotated[Path, typer.Option("--out", "-o", help="Where to save the direction.")] = Path(
         "direction.safetensors"
     ),
@@ -78,7 +80,8 @@ def find(
     The difference of means over harmful and harmless prompts at every layer and template position gives the
     candidates; validation prompts choose one, by the rules of Arditi et al. (2024). Where these leave none, a
     relaxed rule is tried, and the output says so. A model that hardly refuses has no r̂: that is a result too,
-    and no file is written.
+    and no file is written. Answers that open with a think block or a channel are asked for again after a response
+    prefix that closes it (a few are first run on for at most 512 tokens); the direction keeps that prefix.
 
     Examples:
 
@@ -88,6 +91,8 @@ def find(
 
     [bold]rhat find --finder logistic --out probe.safetensors[/bold]
 
+    [bold]rhat find --model ./basque --refusal-phrases basque.txt[/bold]
+
     [bold]rhat find --format json | jq .direction[/bold]
     """
     check_output(destination, overwrite=overwrite)
@@ -95,11 +100,18 @@ def find(
 
     finder_named(finder)
     contrast = prompts.read(seed, where.offline)
+    from rhat.scoring.phrases import Phrases
     from rhat.selection.finding import find
     from rhat.selection.settings import FindSettings
 
     settings = FindSettings(
-        finder, **(QUICK if quick else {}), kl_max=kl_max, induce_min=induce_min, skip_last=skip_last
+        finder,
+        **(QUICK if quick else {}),
+        kl_max=kl_max,
+        induce_min=induce_min,
+        skip_last=skip_last,
+        phrases=Phrases() if reading.refusal_phrases is None else Phrases.read(reading.refusal_phrases),
+        refusal_tokens=reading.tokens(),
     )
     with progress() as report:
         finding = find(where.load(report), contrast, settings, progress=report)
@@ -166,8 +178,13 @@ def _summary(finding: Finding, written: Path | None) -> dict[str, Any]:
         "prompts": finding.prompts,
         "refusal_tokens": [{"id": t.id, "text": t.text, "share": t.share} for t in finding.refusal_tokens],
         "candidates": list(finding.candidates),
+        "openings": [{"text": text, "count": count} for text, count in finding.openings],
         "timings": [{"stage": stage, "seconds": seconds} for stage, seconds in finding.timings],
     }
+    if finding.response_prefix:
+        said["response_prefix"] = finding.response_prefix
+    if finding.phrases.added:
+        said["refusal_phrases"] = finding.phrases.describe()
     if r is not None:
         said["direction"] = {
             **r.describe(),

@@ -50,7 +50,7 @@ def measure(
     r = Direction.load(direction)
     kept: list[dict[str, Any]] = []
     with progress() as report:
-        model = where.load(report)
+        model = where.load(report).for_direction(r)
         check_position(r, model)
         done = 0
         for chunk in stream_texts(source, column, offline=where.offline):

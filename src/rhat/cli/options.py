@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from rhat.errors import PromptError
+from rhat.errors import PromptError, StudyError
 from rhat.vocabulary import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rhat.model import ChatModel
     from rhat.prompts import ContrastSet
 
-MODEL_PANEL, PROMPT_PANEL = "The model", "The prompts"
+MODEL_PANEL, PROMPT_PANEL, READING_PANEL = "The model", "The prompts", "How answers are read"
 
 
 class Format(StrEnum):
@@ -82,6 +82,15 @@ class ModelOptions:
         str | None,
         typer.Option("--system", help="A system prompt, instead of the template's own.", rich_help_panel=MODEL_PANEL),
     ] = None
+    response_prefix: Annotated[
+        str | None,
+        typer.Option(
+            "--response-prefix",
+            help="What every answer is made to begin with, such as an empty think block; \\n is a new line.",
+            show_default=False,
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None
     dtype: Annotated[
         Dtype, typer.Option("--dtype", help="auto: bfloat16 where it is native.", rich_help_panel=MODEL_PANEL)
     ] = Dtype.auto
@@ -120,6 +129,7 @@ class ModelOptions:
             "offline": self.offline,
             "chat_template": None if self.chat_template is None else str(self.chat_template),
             "system": self.system,
+            "response_prefix": (self.response_prefix or "").replace("\\n", "\n"),
             "trust_remote_code": self.trust_remote_code,
             "device": self.device,
             "max_memory": self.max_memory,
@@ -170,6 +180,45 @@ class PromptOptions:
         if self.harmful is None or self.harmless is None:
             raise PromptError("got one of --harmful and --harmless; give both, or neither for the built-in prompts")
         return read(self.harmful, self.harmless, seed=seed, column=self.column, offline=offline)
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How answers are read."""
+
+    refusal_phrases: Annotated[
+        Path | None,
+        typer.Option(
+            "--refusal-phrases",
+            help="Openings of refusals in any language, one a line, beside the built-in ones.",
+            show_default=False,
+            rich_help_panel=READING_PANEL,
+        ),
+    ] = None
+    refusal_tokens: Annotated[
+        str | None,
+        typer.Option(
+            "--refusal-tokens",
+            help="First tokens of refusals, ids or texts with commas, instead of those that are found.",
+            show_default=False,
+            rich_help_panel=READING_PANEL,
+        ),
+    ] = None
+
+    def tokens(self) -> tuple[int | str, ...]:
+        """Ids and texts, as FindSettings and StudyConfig take them. Spaces are part of a text.
+
+        Raises:
+            StudyError: if one of them is empty.
+        """
+        if self.refusal_tokens is None:
+            return ()
+        given = self.refusal_tokens.split(",")
+        if not all(given):
+            raise StudyError(
+                f"--refusal-tokens {self.refusal_tokens!r}: got an empty token; give ids or texts with commas between them"
+            )
+        return tuple(int(one) if one.isascii() and one.isdecimal() else one for one in given)
 
 
 def shared(function: Callable[..., None]) -> Callable[..., None]:

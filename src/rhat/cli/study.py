@@ -19,6 +19,7 @@ from rhat.cli.options import (
     ModelOptions,
     OverwriteOption,
     PromptOptions,
+    ReadingOptions,
     SeedOption,
     shared,
 )
@@ -51,6 +52,7 @@ class Executor(StrEnum):
 def study(
     where: ModelOptions,
     prompts: PromptOptions,
+    reading: ReadingOptions,
     borderline: Annotated[
         str | None,
         typer.Option("--borderline", help="Harmless prompts with alarming words.", rich_help_panel=PROMPT_PANEL),
@@ -94,6 +96,7 @@ def study(
 
     The folder keeps every finished stage: after Ctrl-C or a full disk the same command goes on from there.
     A model that hardly refuses, or on which no direction passes the rules, is a result: the report says why.
+    Where answers open with a think block or a channel, all is measured after a response prefix that closes it.
 
     Examples:
 
@@ -120,6 +123,8 @@ def study(
         overwrite=overwrite,
         only=tuple(name for name in only.replace(" ", "").split(",") if name),
         executor=executor.value,
+        refusal_phrases=None if reading.refusal_phrases is None else str(reading.refusal_phrases),
+        refusal_tokens=reading.tokens(),
         **where.settings(),
     )
     with _at_work(config, ray_address, workers) as who, progress() as report:

@@ -190,6 +190,11 @@ class Direction:
         """The layer it was found at."""
         return self.site.layer
 
+    @property
+    def response_prefix(self) -> str:
+        """The text with which answers were made to begin where it was found; `position` counts from its end."""
+        return str(self.model.get("response_prefix", ""))
+
     def describe(self) -> dict[str, Any]:
         """Where it was found and how long it is, as JSON may hold it."""
         return {

@@ -53,5 +53,9 @@ class Actor:
         """One shard. What is common to the shards of a call is opened once."""
         assert self.worker is not None
         if self.common[0] != call:
-            self.common = (call, unpack(common))
+            prefix, value = unpack(common)
+            self.common = (call, value)
+            model = self.worker.model.with_response_prefix(prefix)  # which may have been chosen after it was loaded
+            if model is not self.worker.model:
+                self.worker = Worker(model)
         return pack(task(self.worker, self.common[1], unpack(shard)))

@@ -163,12 +163,18 @@ class RayExecutor:
         """
         if not self._seats:
             raise StudyError("executor ray: it was closed; make a new one")
-        if self._model is not model:
+        if self._model is None or self._model.hf is not model.hf:
             for seat in self._seats:
                 self._empty(seat)
-            self._model = model
+        self._model = model
         self._calls += 1
-        call = _Call(self, task, self._calls, self._ray.put(pack(common)), [pack(shard) for shard in shards])
+        call = _Call(
+            self,
+            task,
+            self._calls,
+            self._ray.put(pack((model.response_prefix, common))),
+            [pack(shard) for shard in shards],
+        )
         sizes = [1] * len(shards) if sizes is None else sizes
         done = 0
         for index in call.run():

@@ -10,7 +10,7 @@ from rhat.guard.calibration import (
     from_projections,
 )
 from rhat.guard.conditional import Conditional, by_gate, relax, strengthen
-from rhat.guard.reading import check_position, prompt_projections
+from rhat.guard.reading import check_position, check_prefix, prompt_projections
 
 __all__ = [
     "Calibration",
@@ -19,6 +19,7 @@ __all__ = [
     "by_gate",
     "calibrate",
     "check_position",
+    "check_prefix",
     "evaluate",
     "evaluate_projections",
     "fingerprint",

@@ -22,6 +22,7 @@ def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence
     Raises:
         DirectionError: if the direction does not fit the model or its chat template.
     """
+    check_prefix(model, direction)
     check_position(model, direction)
     found = np.empty(len(prompts))
     if not prompts:
@@ -43,5 +44,20 @@ def check_position(model: ChatModel, direction: Direction) -> Direction:
         raise DirectionError(
             f"direction at position {direction.position}: {model.name} has {model.template_length} template tokens "
             "after the instruction; use the chat template with which the direction was found"
+        )
+    return direction
+
+
+def check_prefix(model: ChatModel, direction: Direction) -> Direction:
+    """The direction, if prompts end with the response prefix with which it was found: positions count from its end.
+
+    Raises:
+        DirectionError: if they end with another, or none.
+    """
+    if direction.response_prefix != model.response_prefix:
+        raise DirectionError(
+            f"direction found with the response prefix {direction.response_prefix!r}: {model.name} has "
+            f"{model.response_prefix!r}, so its position means another token; load the model with that --response-prefix "
+            "(response_prefix= in Python)"
         )
     return direction

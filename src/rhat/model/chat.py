@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,18 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from rhat.errors import PromptError
+from rhat.errors import DirectionError, PromptError
 from rhat.model.forward import decoder_arguments
 from rhat.model.kv import MaskForm
 from rhat.model.layout import Layout, text_config
 from rhat.model.packing import positionwise
 from rhat.model.plans import Plan, plan
-from rhat.model.template import ChatPrompt, Template
+from rhat.model.template import ChatPrompt, Template, make_template
 from rhat.model.trial import FastPath, try_fast_path
 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from rhat.directions import Direction
     from rhat.generation import Completion, Sampling
 
 
@@ -177,6 +179,32 @@ class ChatModel:
             raise PromptError("expected a list of prompts, got one conversation; put it in a list")
         return [self.template.render(checked(prompt, number)) for number, prompt in enumerate(prompts, start=1)]
 
+    @property
+    def response_prefix(self) -> str:
+        """The text with which every answer is made to begin; empty if there is none."""
+        return self.template.response_prefix
+
+    def with_response_prefix(self, prefix: str) -> ChatModel:
+        """This model, same weights, with prompts that end with `prefix` after the template."""
+        if prefix == self.response_prefix:
+            return self
+        other = copy.copy(self)
+        other.template = make_template(self.tokenizer, self.name, None, self.template.system, prefix)
+        return other
+
+    def for_direction(self, direction: Direction) -> ChatModel:
+        """This model with the response prefix with which a direction was found: its position counts from the prefix's end.
+
+        Raises:
+            DirectionError: if the model was given another prefix.
+        """
+        if self.response_prefix and direction.response_prefix != self.response_prefix:
+            raise DirectionError(
+                f"direction found with the response prefix {direction.response_prefix!r}: got {self.response_prefix!r} with "
+                f"--response-prefix; leave that out"
+            )
+        return self.with_response_prefix(direction.response_prefix)
+
     @cached_property
     def room(self) -> dict[str, Any]:
         """How large one pass may be, as `plan` takes it: 2048 tokens in 64 rows, fewer where main memory is limited.
@@ -250,4 +278,4 @@ class ChatModel:
             "d_model": self.d_model,
             "dtype": str(self.dtype).removeprefix("torch."),
             "weight_format": self.weight_format,
-        }
+        } | ({"response_prefix": self.response_prefix} if self.response_prefix else {})

@@ -68,6 +68,7 @@ def load(
     max_memory: str | int | dict[int | str, Any] | None = None,
     offload_folder: str | Path | None = None,
     adapter: str | Path | None = None,
+    response_prefix: str = "",
     progress: Progress | None = None,
 ) -> ChatModel:
     """Load a chat model by catalogue name, hub id, folder, `.gguf` file, or from an already loaded (model, tokenizer).
@@ -76,7 +77,7 @@ def load(
     own default stands. `device="auto"` spreads the model over all devices; `device_map` and `offload_folder` are
     accelerate's. `max_memory`, bytes or a text such as "8GB", bounds main memory: what does not fit is read from disk
     each time that it is run (a mapping from device to memory is accelerate's, and is taken as it is). `adapter` is a
-    PEFT adapter (folder or hub id) put on top.
+    PEFT adapter (folder or hub id) put on top. `response_prefix` is put after the template: every answer begins with it.
 
     Raises:
         ModelError: if the model cannot be found, downloaded or understood.
@@ -86,7 +87,7 @@ def load(
         hf, tokenizer = name
         hf.eval()
         title = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
-        return _wrap(hf, tokenizer, title, "in memory", "as loaded", chat_template, system)
+        return _wrap(hf, tokenizer, title, "in memory", "as loaded", chat_template, system, prefix=response_prefix)
     name = str(name)
     torch_dtype = resolve_dtype(dtype)
     folder, identity, weight_format = _resolve(name, revision, offline, progress)
@@ -124,7 +125,7 @@ def load(
         identity = _commit(name, revision) or revision or "main"
     if adapter is not None:
         identity = hashlib.sha256(f"{identity} {_adapter_identity(adapter)}".encode()).hexdigest()
-    return _wrap(hf, tokenizer, name, identity, weight_format, chat_template, system, limit)
+    return _wrap(hf, tokenizer, name, identity, weight_format, chat_template, system, limit, response_prefix)
 
 
 def _wrap(
@@ -136,8 +137,9 @@ def _wrap(
     chat_template: str | Path | None,
     system: str | None,
     memory: int | None = None,
+    prefix: str = "",
 ) -> ChatModel:
-    template = make_template(tokenizer, name, chat_template, system)
+    template = make_template(tokenizer, name, chat_template, system, prefix)
     for parameter in hf.parameters():
         parameter.requires_grad_(False)
     if memory is None:

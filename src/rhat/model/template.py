@@ -21,13 +21,16 @@ _PROBES = ("Name a river in Peru", "why is 7 odd?", "(Sing, please.)", "X")
 class Template:
     """A tokenizer's chat template as rhat uses it.
 
-    length   number of template tokens after the instruction, found by comparing rendered prompts; positions −length … −1
-    system   a system prompt given by the user; None leaves the template's own default
+    length           number of template tokens after the instruction, found by comparing rendered prompts, those of the
+                     response prefix included; positions −length … −1
+    system           a system prompt given by the user; None leaves the template's own default
+    response_prefix  text put after the template, with which every answer is made to begin (such as an empty think block)
     """
 
     tokenizer: Any
     system: str | None
     length: int
+    response_prefix: str = ""
 
     def render(self, prompt: ChatPrompt) -> tuple[int, ...]:
         """Token ids of an instruction, or of a conversation, up to where the model begins to answer.
@@ -39,13 +42,16 @@ class Template:
         """
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
         own = bool(messages) and messages[0].get("role") in ("system", "developer")
-        return render(self.tokenizer, messages, None if own else self.system)
+        return render(self.tokenizer, messages, None if own else self.system, self.response_prefix)
 
 
-def render(tokenizer: Any, messages: Sequence[dict[str, str]], system: str | None = None) -> tuple[int, ...]:
-    """Token ids of a conversation up to where the model begins to answer.
+def render(
+    tokenizer: Any, messages: Sequence[dict[str, str]], system: str | None = None, response_prefix: str = ""
+) -> tuple[int, ...]:
+    """Token ids of a conversation up to where the model begins to answer, after `response_prefix` if there is one.
 
     Thinking is switched off where the template knows the switch: the answer then starts after an empty think block.
+    Template and prefix are tokenised as one text, so that a line break of each may become one token, as in training.
 
     Raises:
         TemplateError: if the template refuses these messages.
@@ -54,8 +60,14 @@ def render(tokenizer: Any, messages: Sequence[dict[str, str]], system: str | Non
         messages = [{"role": "system", "content": system}, *messages]
     try:
         ids = tokenizer.apply_chat_template(
-            list(messages), tokenize=True, add_generation_prompt=True, return_dict=False, enable_thinking=False
+            list(messages),
+            tokenize=not response_prefix,
+            add_generation_prompt=True,
+            return_dict=False,
+            enable_thinking=False,
         )
+        if response_prefix:
+            ids = tokenizer(ids + response_prefix, add_special_tokens=False)["input_ids"]
     except Exception as error:
         if system is not None:
             raise TemplateError(
@@ -68,9 +80,13 @@ def render(tokenizer: Any, messages: Sequence[dict[str, str]], system: str | Non
 
 
 def make_template(
-    tokenizer: Any, name: str, chat_template: str | Path | None = None, system: str | None = None
+    tokenizer: Any,
+    name: str,
+    chat_template: str | Path | None = None,
+    system: str | None = None,
+    response_prefix: str = "",
 ) -> Template:
-    """The template of a tokenizer, or the one in the file `chat_template`.
+    """The template of a tokenizer, or the one in the file `chat_template`; prompts end with `response_prefix`.
 
     Raises:
         TemplateError: if there is none, the file cannot be read, or no template token follows the instruction.
@@ -87,7 +103,7 @@ def make_template(
             f"{name}: this model has no chat template, so it is probably a base model, not a chat model; "
             "if you know its format, give a Jinja template with --chat-template FILE (chat_template= in Python)"
         )
-    rendered = [render(tokenizer, [{"role": "user", "content": probe}], system) for probe in _PROBES]
+    rendered = [render(tokenizer, [{"role": "user", "content": probe}], system, response_prefix) for probe in _PROBES]
     length = 0
     shortest = min(len(r) for r in rendered)
     while length < shortest and len({r[-1 - length] for r in rendered}) == 1:
@@ -101,4 +117,4 @@ def make_template(
         raise TemplateError(
             f"{name}: its chat template leaves the instruction out; give another with --chat-template FILE"
         )
-    return Template(tokenizer, system, length)
+    return Template(tokenizer, system, length, response_prefix)

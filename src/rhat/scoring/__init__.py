@@ -2,12 +2,13 @@
 
 from rhat.scoring.drift import Drift, cross_entropy, kl_divergence
 from rhat.scoring.logodds import last_token_scores, refusal_score
-from rhat.scoring.phrases import Verdict, is_degenerate, is_refusal, verdict
+from rhat.scoring.phrases import Phrases, Verdict, is_degenerate, is_refusal, settled, verdict
 from rhat.scoring.refusals import Refusals, refusals
 from rhat.scoring.tokens import RefusalToken, find_refusal_tokens
 
 __all__ = [
     "Drift",
+    "Phrases",
     "RefusalToken",
     "Refusals",
     "Verdict",
@@ -19,5 +20,6 @@ __all__ = [
     "last_token_scores",
     "refusal_score",
     "refusals",
+    "settled",
     "verdict",
 ]

@@ -12,7 +12,7 @@ from rhat.generation.engine import SLOTS, Completion, Row, generate_tokens, gree
 from rhat.model.chat import ChatModel
 from rhat.model.plans import TokenIds
 from rhat.model.tap import Edits
-from rhat.scoring.phrases import JUDGED_TOKENS, Verdict, is_refusal, verdict
+from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +38,16 @@ def refusals(
     edits: Edits | None = None,
     *,
     max_new_tokens: int = JUDGED_TOKENS,
-    judge: Callable[[str], Verdict] = verdict,
+    phrases: Phrases = BUILT_IN,
     stop_early: bool = True,
     n_slots: int = SLOTS,
     first_logits: Callable[[list[int], Tensor], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     own_edits: Sequence[Edits | None] | None = None,
 ) -> Refusals:
-    """Greedy completions of at most 24 tokens, judged; a row stops as soon as it reads as a refusal.
+    """Greedy completions of at most 24 tokens, judged; a row stops as soon as its verdict is settled.
 
-    Refusals are known early; the rest are run to the end, so that degenerate ones are seen. `first_logits(which prompts,
+    It is once a refusal is plain whatever follows; the rest are run to the end, so that degenerate ones are seen. `first_logits(which prompts,
     their next-token logits)` sees the logits after the prompts on the way, so that scores cost no second pass. `own_edits`
     holds one more mapping of edits for each prompt, for that prompt alone.
     """
@@ -63,10 +63,10 @@ def refusals(
         prompts,
         edits,
         max_new_tokens=max_new_tokens,
-        until=is_refusal if stop_early else None,
+        until=(lambda text: phrases.settled(text) is not None) if stop_early else None,
         n_slots=n_slots,
         progress=progress,
         choose=choose,
         own_edits=own_edits,
     )
-    return Refusals(tuple(completions), tuple(judge(c.text) for c in completions))
+    return Refusals(tuple(completions), tuple(phrases.verdict(c.text) for c in completions))

@@ -23,7 +23,7 @@ from rhat.model.tap import Edits, first_layer
 from rhat.model.together import chunks, last_logits_under
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score
-from rhat.scoring.phrases import JUDGED_TOKENS, Verdict
+from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases, Verdict
 from rhat.scoring.refusals import refusals
 from rhat.sites import Site
 
@@ -174,13 +174,15 @@ class Answering:
 
     tokens      refusal tokens, if the first token's scores are asked for
     kl_prompts  the first of all prompts, of which KL(base ‖ edited) of the next token is asked for
-    stop_early  whether a row stops once it reads as a refusal
+    stop_early  whether a row stops once its verdict is settled
+    phrases     what answers are read with
     """
 
     tokens: tuple[int, ...] = ()
     kl_prompts: Prompts = ()
     max_new_tokens: int = JUDGED_TOKENS
     stop_early: bool = True
+    phrases: Phrases = BUILT_IN
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +231,7 @@ def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
         first_logits=first,
         max_new_tokens=asked.max_new_tokens,
         stop_early=asked.stop_early,
+        phrases=asked.phrases,
         progress=lambda finished, _total: worker.tell(finished),
         own_edits=group.own,
     )

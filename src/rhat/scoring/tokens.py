@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from rhat.errors import StudyError
 from rhat.generation.engine import Completion
-from rhat.scoring.phrases import is_refusal
+from rhat.scoring.phrases import BUILT_IN, Phrases
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,22 @@ def find_refusal_tokens(
     *,
     coverage: float = 0.98,
     most: int = 8,
+    phrases: Phrases = BUILT_IN,
+    given: Sequence[int] = (),
 ) -> tuple[RefusalToken, ...]:
     """The first tokens that most refusals begin with and few answers to harmless prompts do.
 
     Completions of training prompts only. Tokens are taken by their share of the refusals until they cover `coverage` of
     them; one that begins more harmless answers than refusals, relatively, is left out. Empty if nothing was refused.
+    Token ids that were `given` are taken as they are; where nothing reads as a refusal, their shares are of all answers.
     """
-    refused = Counter(c.tokens[0] for c in harmful if c.tokens and is_refusal(c.text))
-    answered = Counter(c.tokens[0] for c in harmless if c.tokens and not is_refusal(c.text))
-    n_refused, n_answered = sum(refused.values()), max(sum(answered.values()), 1)
+    refused = Counter(c.tokens[0] for c in harmful if c.tokens and phrases.is_refusal(c.text))
+    answered = Counter(c.tokens[0] for c in harmless if c.tokens and not phrases.is_refusal(c.text))
+    if given and not refused:
+        refused = Counter(c.tokens[0] for c in harmful if c.tokens)
+    n_refused, n_answered = max(sum(refused.values()), 1), max(sum(answered.values()), 1)
+    if given:
+        return tuple(RefusalToken(t, decode([t]), refused[t] / n_refused, answered[t] / n_answered) for t in given)
     found: list[RefusalToken] = []
     covered = 0.0
     for token, count in sorted(refused.items(), key=lambda item: (-item[1], item[0])):
@@ -46,3 +55,27 @@ def find_refusal_tokens(
             found.append(RefusalToken(token, decode([token]), share, harmless_share))
         covered += share
     return tuple(found)
+
+
+def chosen_tokens(tokenizer: Any, asked: Sequence[int | str]) -> tuple[int, ...]:
+    """Ids of refusal tokens that the user names by id or by text.
+
+    Raises:
+        StudyError: if an id is out of range, or a text is not exactly one token.
+    """
+    found: list[int] = []
+    for one in asked:
+        if isinstance(one, str):
+            ids = tokenizer(one, add_special_tokens=False)["input_ids"]
+            if len(ids) != 1:
+                parts = ", ".join(repr(tokenizer.decode([i])) for i in ids)
+                raise StudyError(
+                    f"--refusal-tokens {one!r}: got {len(ids)} tokens ({parts}), expected a text that is one; give the first "
+                    "token of a refusal, or its id"
+                )
+            found += ids
+        elif 0 <= one < len(tokenizer):
+            found.append(one)
+        else:
+            raise StudyError(f"--refusal-tokens {one}: this model's token ids are 0 to {len(tokenizer) - 1}")
+    return tuple(dict.fromkeys(found))

@@ -22,7 +22,8 @@ def around(
 ) -> Finding:
     """What `find` would have left beside this direction: refusal tokens, the behaviour filter and the means.
 
-    Nothing is chosen: no candidate is scored, and `direction` is kept as it is. Training and validation prompts only.
+    Nothing is chosen: no candidate is scored, and `direction` is kept as it is. Training and validation prompts only, with
+    the response prefix with which it was found, and (unless `settings` say otherwise) the refusal phrases and tokens.
     The outcome is "no_refusal", without a direction, where the model hardly refuses or the filter leaves too few prompts.
 
     Raises:
@@ -31,12 +32,13 @@ def around(
         StudyError: if the contrast set has no prompts in a split that is needed.
     """
     direction.check_fits(model)
+    model = model.for_direction(direction)
     if direction.site.kind != "resid_pre" or not -model.template_length <= direction.position < 0:
         raise DirectionError(
             f"direction at {direction.site}, position {direction.position}: expected resid_pre and a position from "
             f"{-model.template_length} to -1, the template tokens of {model.name}; find r̂ again with `rhat find`"
         )
-    surveyed = survey(model, prompts, settings, progress=progress)
+    surveyed = survey(model, prompts, settings or FindSettings.read_as(direction), progress=progress)
     if surveyed.means is None:
         return surveyed
     where = {"position": direction.position, "layer": direction.layer, "status": "selected"}

@@ -16,11 +16,11 @@ from rhat.directions import Direction
 from rhat.directions.finders import finder_named
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
-from rhat.generation import Completion
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet, Label, Prompt, Split
-from rhat.scoring import RefusalToken, find_refusal_tokens, is_refusal, tasks
-from rhat.scoring.phrases import JUDGED_TOKENS
+from rhat.scoring import RefusalToken, tasks
+from rhat.scoring.phrases import BUILT_IN, Phrases
+from rhat.selection.answers import listen
 from rhat.selection.choice import Choice
 from rhat.selection.means import Means
 from rhat.selection.search import Scorer, planned, search
@@ -36,7 +36,13 @@ SIDES: tuple[Label, Label] = ("harmful", "harmless")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Finding:
-    """What `find` found: the direction (None when there is none), and everything that led to it."""
+    """What `find` found: the direction (None when there is none), and everything that led to it.
+
+    response_prefix  the text after which answers begin in all that was measured; given, or chosen to lead past markup
+    phrases          what answers were read with
+    markup           a sentence on the markup before answers; empty if there is none
+    openings         commonest openings of answers to harmful training prompts, a few words each, and how often each was said
+    """
 
     outcome: Outcome
     sentence: str
@@ -51,6 +57,10 @@ class Finding:
     baseline_induce: float | None = None
     timings: tuple[tuple[str, float], ...] = ()
     kept: dict[str, dict[str, tuple[Prompt, ...]]] = field(default_factory=dict)  # split → label → prompts
+    response_prefix: str = ""
+    phrases: Phrases = BUILT_IN
+    markup: str = ""
+    openings: tuple[tuple[str, int], ...] = ()
 
     def __repr__(self) -> str:
         return f"Finding({self.outcome}: {self.sentence})"
@@ -82,10 +92,11 @@ def survey(
 ) -> Finding:
     """What is needed before choosing: refusal tokens, the prompts on which the model behaves as labelled, their means.
 
-    The outcome is "no_refusal" where there is too little of it, else "no_candidate": none has been scored yet.
+    Where answers open with markup (a think block, a channel), everything is measured after a response prefix that leads past
+    it: `model.with_response_prefix(finding.response_prefix)` is the model that the finding is about. The outcome is "no_refusal" where there is too little of it, else "no_candidate": none has been scored yet.
 
     Raises:
-        StudyError: if the contrast set has no prompts in a split that is needed.
+        StudyError: if the contrast set has no prompts in a split that is needed, or given refusal tokens are none.
     """
     settings = settings or FindSettings()
     executor = executor or SerialExecutor()
@@ -99,15 +110,18 @@ def survey(
                 raise StudyError(
                     f"{prompts.name}: got no {label} {split} prompts; give at least 8 prompts of each label"
                 )
-    tokens, said = _refusal_tokens(model, given["train"], settings.token_prompts, progress, executor)
+    heard = listen(model, given["train"], settings, progress, executor)
     clock.lap("refusal tokens")
-    counts = _counts(given, {})
-    if not tokens or said["harmful"] < 2:
-        sentence = (
-            f"{model.name} hardly refuses: {said['harmful']} of {said['n_harmful']} harmful training prompts were refused, so "
-            "there is no refusal to study"
-        )
-        return Finding("no_refusal", sentence, None, (), tokens, counts, timings=tuple(clock.stages))
+    model, tokens, counts = heard.model, heard.tokens, _counts(given, {})
+    known: dict[str, Any] = {
+        "response_prefix": model.response_prefix,
+        "phrases": settings.phrases,
+        "markup": heard.markup,
+        "openings": heard.openings,
+    }
+    if not tokens or (heard.refused < 2 and not settings.refusal_tokens):
+        stages = tuple(clock.stages)
+        return Finding("no_refusal", heard.why_not(), None, (), tokens, counts, timings=stages, **known)
     ids = [token.id for token in tokens]
     moments, kept = _moments(model, given, ids, progress, executor)
     clock.lap("activations")
@@ -125,7 +139,8 @@ def survey(
             sentence = f"{model.name} hardly refuses ({numbers}), so there is no refusal to study"
         else:
             sentence = f"{model.name} refuses harmless prompts too ({numbers}), so r̂ would mean little"
-        return Finding("no_refusal", sentence, None, (), tokens, counts, timings=tuple(clock.stages), kept=kept)
+        sentence, stages = heard.with_markup(sentence), tuple(clock.stages)
+        return Finding("no_refusal", sentence, None, (), tokens, counts, timings=stages, kept=kept, **known)
     return Finding(
         "no_candidate",
         "no candidate has been scored",
@@ -136,6 +151,7 @@ def survey(
         moments,
         timings=tuple(clock.stages),
         kept=kept,
+        **known,
     )
 
 
@@ -165,6 +181,7 @@ def find(
     if surveyed.means is None:
         return surveyed
     means, clock = surveyed.means, _Clock()
+    model = model.with_response_prefix(surveyed.response_prefix)
     if settings.finder != "mean_difference":
         means = with_finder(model, means, surveyed.kept["train"], settings.finder, progress)
         clock.lap("candidates")
@@ -174,7 +191,7 @@ def find(
     finding = replace(
         surveyed,
         outcome=outcome,
-        sentence=sentence,
+        sentence=f"{sentence}. {surveyed.markup}" if surveyed.markup else sentence,
         candidates=choice.table,
         rule=choice.rule,
         removed=choice.removed,
@@ -185,6 +202,7 @@ def find(
         return finding
     layer, position = choice.candidate["layer"], choice.candidate["position"]
     direction = direction_at(model, means, layer, position, prompts.fingerprint, settings.finder)
+    direction = replace(direction, extra={**direction.extra, **settings.reading()})
     return replace(finding, means=means, direction=direction, split_half_cosine=split_half(means, layer, position))
 
 
@@ -217,47 +235,6 @@ def split_half(means: Means, layer: int, position: int) -> float:
     at = means.positions.index(position)
     a, b = (half[layer, at] for half in means.halves)
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
-
-
-def _refusal_tokens(
-    model: ChatModel,
-    train: Mapping[str, Sequence[Prompt]],
-    limit: int,
-    progress: Progress,
-    executor: Executor | None = None,
-) -> tuple[tuple[RefusalToken, ...], dict[str, int]]:
-    executor = executor or SerialExecutor()
-    total = len(train["harmful"][:limit]) + len(train["harmless"][:limit])
-
-    def answers(some: Sequence[Prompt], before: int, n_tokens: int) -> list[Completion]:
-        the_plan = planned(model, some)
-        groups = tasks.groups(the_plan, executor.split(len(the_plan.batches)), {})
-        asked = tasks.Answering(max_new_tokens=n_tokens)
-
-        def tell(done: int, _total: int) -> None:
-            progress("refusal tokens", before + done, total)
-
-        parts = executor.map(
-            tasks.answer,
-            model,
-            asked,
-            groups,
-            sizes=[len(g.rows) for g in groups],
-            progress=tell if before >= 0 else None,
-        )
-        found = {row: c for part in parts for row, c in zip(part.rows, part.completions, strict=True)}
-        return [found[row] for row in range(len(the_plan))]
-
-    harmful, harmless = train["harmful"][:limit], train["harmless"][:limit]
-    said = {"harmful": answers(harmful, 0, JUDGED_TOKENS), "harmless": answers(harmless, len(harmful), 1)}
-    # An answer to a harmless prompt matters only where it begins as refusals do: the others need no more than that token.
-    starts = {c.tokens[0] for c in said["harmful"] if c.tokens and is_refusal(c.text)}
-    alike = [i for i, c in enumerate(said["harmless"]) if c.tokens and c.tokens[0] in starts]
-    if alike:
-        for i, c in zip(alike, answers([harmless[i] for i in alike], -1, JUDGED_TOKENS), strict=True):
-            said["harmless"][i] = c
-    tokens = find_refusal_tokens(said["harmful"], said["harmless"], model.tokenizer.decode)
-    return tokens, {"harmful": sum(is_refusal(c.text) for c in said["harmful"]), "n_harmful": len(said["harmful"])}
 
 
 def _counts(given: Any, kept: Any) -> dict[str, dict[str, dict[str, int]]]:

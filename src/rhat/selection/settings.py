@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rhat.scoring.phrases import BUILT_IN, Phrases
+
+if TYPE_CHECKING:
+    from rhat.directions import Direction
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -25,6 +31,8 @@ class FindSettings:
                       plainly below the induce threshold is not finished (its 99.9 % interval does not reach it);
                       0: finish every candidate
     all_kl            measure every score of every candidate: no race, and KL not only until the choice is known
+    phrases           what answers are read with: the built-in phrases, and the user's own
+    refusal_tokens    token ids, or texts of one token each, taken instead of found ones
     """
 
     finder: str = "mean_difference"
@@ -37,3 +45,19 @@ class FindSettings:
     skip_last: float = 0.2
     race: int = 8
     all_kl: bool = False
+    phrases: Phrases = BUILT_IN
+    refusal_tokens: tuple[int | str, ...] = ()
+
+    def reading(self) -> dict[str, Any]:
+        """What a direction keeps of how answers were read, so that they are read so again; nothing if nothing was given."""
+        said = {"refusal_phrases": list(self.phrases.added), "refusal_tokens": list(self.refusal_tokens)}
+        return {name: value for name, value in said.items() if value}
+
+    @classmethod
+    def read_as(cls, direction: Direction) -> FindSettings:
+        """Settings that read answers as those were read with which a direction was found."""
+        extra = direction.extra
+        return cls(
+            phrases=Phrases(tuple(extra.get("refusal_phrases", ()))),
+            refusal_tokens=tuple(extra.get("refusal_tokens", ())),
+        )

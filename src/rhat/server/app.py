@@ -68,7 +68,7 @@ class Service:
 
         def work() -> tuple[int, ...]:
             with self.lock:
-                return render(self.tokenizer, messages, system)
+                return render(self.tokenizer, messages, system, self.model.response_prefix)
 
         try:
             return await asyncio.to_thread(work)

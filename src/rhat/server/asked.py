@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rhat.directions import Direction
 from rhat.errors import RhatError
-from rhat.guard import Calibration, Conditional, check_position
+from rhat.guard import Calibration, Conditional, check_position, check_prefix
 from rhat.interventions import Intervention, intervene
 from rhat.model import ChatModel
 from rhat.server.errors import Refused, ServerError
@@ -53,8 +53,11 @@ class Directions:
         self.known = dict(directions)
         self.calibrations = dict(calibrations or {})
         for name, direction in self.known.items():
-            check_position(model, direction)
+            direction.check_fits(model)
+            if direction.response_prefix == model.response_prefix:
+                check_position(model, direction)
             if name in self.calibrations:
+                check_prefix(model, direction)
                 self.calibrations[name].check_belongs(direction)
         unknown = sorted(set(self.calibrations) - set(self.known))
         if unknown:
@@ -87,8 +90,12 @@ class Directions:
         """The threshold of that direction's guard.
 
         Raises:
-            Refused: if it was not calibrated.
+            Refused: if it was not calibrated, or prompts do not end as they did where it was found.
         """
+        try:
+            check_prefix(self.model, self.known[name])
+        except RhatError as error:
+            raise Refused(400, str(error), param="direction") from error
         if given is not None:
             return given
         if name not in self.calibrations:

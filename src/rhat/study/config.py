@@ -7,9 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rhat.errors import StudyError
+
+if TYPE_CHECKING:
+    from rhat.scoring.phrases import Phrases
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,10 @@ PRESETS: dict[str, Preset] = {
 class StudyConfig:
     """One study: the model, the prompts, the preset, and where results go.
 
-    only   names of experiments to run, instead of the preset's
+    only             names of experiments to run, instead of the preset's
+    response_prefix  what every answer is made to begin with; empty: what leads past markup, where answers have it
+    refusal_phrases  a file of refusal phrases, one a line, read beside the built-in ones
+    refusal_tokens   token ids, or texts of one token each, instead of those that `find` finds
     """
 
     model: str = "qwen2.5-coder-0.5b"
@@ -85,6 +91,9 @@ class StudyConfig:
     offline: bool = False
     chat_template: str | None = None
     system: str | None = None
+    response_prefix: str = ""
+    refusal_phrases: str | None = None
+    refusal_tokens: tuple[int | str, ...] = ()
     trust_remote_code: bool = False
     device: str | None = None
     adapter: str | None = None
@@ -110,6 +119,17 @@ class StudyConfig:
         return PRESETS[self.preset]
 
     @property
+    def phrases(self) -> Phrases:
+        """What answers are read with.
+
+        Raises:
+            PromptError: if the file of refusal phrases cannot be used.
+        """
+        from rhat.scoring.phrases import Phrases
+
+        return Phrases.read(self.refusal_phrases) if self.refusal_phrases else Phrases()
+
+    @property
     def experiments(self) -> tuple[str, ...]:
         """What is run after finding r̂, in order."""
         return self.only or self.sizes.experiments
@@ -119,6 +139,11 @@ class StudyConfig:
         said = asdict(self)
         for name in ("out", "overwrite", "extra", "only", "executor", "max_memory"):
             del said[name]
+        if self.refusal_phrases:
+            said["refusal_phrases"] = {"file": self.refusal_phrases, **self.phrases.describe()}
+        for name in ("response_prefix", "refusal_tokens"):
+            if not said[name]:
+                del said[name]
         return {k: v for k, v in said.items() if v is not None}
 
     def fingerprint(self, model_identity: str, prompts_fingerprint: str) -> str:

@@ -68,7 +68,9 @@ def finders(lab: Lab) -> dict[str, Any]:
 
 def _answer_ids(lab: Lab, text: str, answers: Sequence[str]) -> list[TokenIds]:
     """The prompt `text` followed by each answer's tokens, as if the model had said them."""
-    prompt = render(lab.model.tokenizer, [{"role": "user", "content": text}], lab.model.template.system)
+    prompt = render(
+        lab.model.tokenizer, [{"role": "user", "content": text}], lab.model.template.system, lab.model.response_prefix
+    )
     return [(*prompt, *lab.model.tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
 
 

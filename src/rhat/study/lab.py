@@ -202,6 +202,7 @@ class Lab:
             plan.prompts[:KL_PROMPTS] if kl else (),
             max_new_tokens,
             stop_early=max_new_tokens == JUDGED_TOKENS,
+            phrases=self.finding.phrases,
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
         [result] = self._answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
@@ -227,7 +228,7 @@ class Lab:
         plan = self.plan(label, len(prompts))
         if missing:
             own = [self._own_edits(name, doing, (describe or {}).get(name, {})) for name, doing in missing.items()]
-            asked = tasks.Answering(self.tokens, plan.prompts[:KL_PROMPTS] if kl else ())
+            asked = tasks.Answering(self.tokens, plan.prompts[:KL_PROMPTS] if kl else (), phrases=self.finding.phrases)
             groups = [
                 replace(
                     group,

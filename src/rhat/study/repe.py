@@ -133,7 +133,7 @@ def _best(lab: Lab, vectors: Tensor, table: list[dict[str, Any]], n: int) -> dic
     few = sorted(table, key=lambda row: row["validation_score"], reverse=True)[:FINALISTS]
     for done, row in enumerate(few):
         edits = _edits(lab, vectors, (row["layers"][0], row["layers"][1]), row["coefficient"])
-        row["validation_rate"] = float(refusals(lab.model, tokens, edits).refused.mean())
+        row["validation_rate"] = float(refusals(lab.model, tokens, edits, phrases=lab.finding.phrases).refused.mean())
         lab.progress("repe finalists", done + 1, len(few))
     return max(few, key=lambda row: (row["validation_rate"], row["validation_score"]))
 

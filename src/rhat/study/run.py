@@ -85,8 +85,8 @@ def model_arguments(config: StudyConfig) -> dict[str, Any]:
         "trust_remote_code": config.trust_remote_code,
         "device": config.device,
     }
-    for name in ("max_memory", "adapter"):
-        if getattr(config, name) is not None:
+    for name in ("max_memory", "adapter", "response_prefix"):
+        if getattr(config, name):
             said[name] = getattr(config, name)
     return said
 
@@ -117,7 +117,7 @@ def open_lab(
     if finding.direction is None:
         raise StudyError(f"no direction to study: {finding.sentence}")
     return Lab(
-        model,
+        model.with_response_prefix(finding.response_prefix),
         prompts,
         finding,
         finding.direction,
@@ -148,7 +148,7 @@ def run(
     out = Path(config.out)
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"{out}: is a file; give a folder with --out")
-    prompts = open_prompts(config)
+    prompts, phrases = open_prompts(config), config.phrases
     started = time.perf_counter()
     model = open_model(config, progress)
     fingerprint = config.fingerprint(model.identity, prompts.fingerprint)
@@ -158,12 +158,19 @@ def run(
     finding = stages.load_finding(model, prompts)
     if finding is None:
         sizes = config.sizes
-        settings = FindSettings(train=sizes.train, validation=sizes.validation, all_kl=sizes.all_kl)
+        settings = FindSettings(
+            train=sizes.train,
+            validation=sizes.validation,
+            all_kl=sizes.all_kl,
+            phrases=phrases,
+            refusal_tokens=config.refusal_tokens,
+        )
         if sizes.train is not None:
             settings = replace(settings, token_prompts=min(settings.token_prompts, sizes.train // 4))
         finding = find(model, prompts, settings, progress=progress, executor=executor)
         stages.save_finding(finding)
         give_back_freed_memory()
+    model = model.with_response_prefix(finding.response_prefix)
     results = _head(config, model, prompts, finding)
     results["timings"] = [{"stage": "loading", "seconds": round(loading, 3)}] + [
         {"stage": stage, "seconds": seconds} for stage, seconds in finding.timings
@@ -265,6 +272,7 @@ def _plain_rates(lab: Lab, label: str, n: int) -> Any:
     done = refusals(
         lab.model,
         lab.model.tokenize([p.text for p in prompts]),
+        phrases=lab.finding.phrases,
         progress=lambda d, t: lab.progress(f"baseline, {label}", d, t),
     )
     lab.describe("baseline", None)
@@ -287,6 +295,8 @@ def _head(config: StudyConfig, model: Any, prompts: ContrastSet, finding: Findin
         "prompts": _prompt_rows(prompts, finding, config),
         "refusal_tokens": [{"id": t.id, "text": t.text, "share": t.share} for t in finding.refusal_tokens],
     }
+    if finding.openings and finding.outcome == "no_refusal":
+        head["openings"] = [{"text": text, "count": count} for text, count in finding.openings]
     if finding.candidates:
         head["candidates"] = [dict(c) for c in finding.candidates]
         head["selection"] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from rhat.directions import Direction
 from rhat.errors import ArtifactError
 from rhat.prompts import ContrastSet
-from rhat.scoring import RefusalToken
+from rhat.scoring import Phrases, RefusalToken
 from rhat.selection.finding import Finding
 from rhat.selection.means import Means
 from rhat.study.lab import Measurement
@@ -79,6 +79,11 @@ class Stages:
                     s: {la: [p.id for p in some] for la, some in sides.items()} for s, sides in finding.kept.items()
                 },
                 "at": None if direction is None else [direction.layer, direction.position, direction.method],
+                "extra": {} if direction is None else dict(direction.extra),
+                "response_prefix": finding.response_prefix,
+                "phrases": list(finding.phrases.added),
+                "markup": finding.markup,
+                "openings": list(finding.openings),
             },
         )
 
@@ -108,8 +113,10 @@ class Stages:
         kept = {s: {la: tuple(by_id[i] for i in ids) for la, ids in sides.items()} for s, sides in held["kept"].items()}
         direction: Direction | None = None
         if held["at"] is not None and means is not None:
+            model = model.with_response_prefix(held["response_prefix"])
             layer, position, finder = held["at"]
             direction = direction_at(model, means, layer, position, prompts.fingerprint, finder)
+            direction = replace(direction, extra=held["extra"])
         return Finding(
             held["outcome"],
             held["sentence"],
@@ -124,6 +131,10 @@ class Stages:
             held["baseline_induce"],
             tuple((s, t) for s, t in held["timings"]),
             kept,
+            held["response_prefix"],
+            Phrases(tuple(held["phrases"])),
+            held["markup"],
+            tuple((text, count) for text, count in held["openings"]),
         )
 
 

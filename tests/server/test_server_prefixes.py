@@ -1,0 +1,40 @@
+"""A direction that was found after a response prefix, on a server whose prompts have it, or have it not."""
+
+import pytest
+import torch
+
+from rhat.directions import Direction
+from rhat.errors import DirectionError
+from rhat.server.asked import Directions
+from rhat.server.errors import Refused
+from rhat.server.schemas import InterventionSpec
+from rhat.sites import Site
+from tiny import tiny_chat_model
+
+PREFIX = "<think>\n\n</think>\n"
+
+
+def directions(model, position=-2):
+    unit = torch.nn.functional.normalize(torch.ones(model.d_model), dim=0)
+    r = Direction(unit, Site("resid_pre", 1), position, 1.0, 1.0, 0.0, model={"response_prefix": PREFIX})
+    return Directions(model, {"r": r})
+
+
+def test_it_steers_without_the_prefix_but_gates_and_scores_nothing():
+    served = directions(tiny_chat_model("llama"), position=-9)  # a token of the prefix, which prompts here lack
+    assert served.part(InterventionSpec(op="ablate")).intervention.op == "ablate"
+    for asked in (
+        lambda: served.threshold("r", 0.0),
+        lambda: served.part(InterventionSpec(op="ablate", when="above", threshold=0.0)),
+    ):
+        with pytest.raises(
+            Refused, match="so its position means another token; load the model with that --response-prefix"
+        ):
+            asked()
+
+
+def test_with_the_prefix_it_gates():
+    model = tiny_chat_model("llama").with_response_prefix(PREFIX)
+    assert directions(model, position=-9).threshold("r", 0.5) == 0.5
+    with pytest.raises(DirectionError, match="template tokens"):
+        directions(model, position=-40)
