@@ -213,10 +213,10 @@ def test_ablation_has_no_target(opened):
 
 
 def test_what_the_model_writes_is_text_not_markup(opened, directions):
+    from rhat.server.events import AnswerToken
     from rhat.server.playground.drawing import answer
-    from rhat.server.runner import SaidToken
 
-    said = [SaidToken(1, "<img src=x onerror=alert(1)>", arriving=1.0)]
+    said = [AnswerToken(1, "<img src=x onerror=alert(1)>", arriving=1.0)]
     drawn = answer("<i>", "<b>", said, "<script>", "&", directions["r"])
     page = opened()
     page.evaluate("html => { document.body.innerHTML = html }", drawn)

@@ -430,11 +430,11 @@ def test_products_go_on_after_the_workers_of_the_first_thread_are_let_go():
     """In a process of its own: the first thread has multiplied, lets go of its workers, and another one multiplies."""
     code = """if True:
         import threading, torch
-        from rhat.server.runner import let_go_of_workers
+        from rhat.model.openmp import release_openmp_workers
         torch.set_num_threads(2)
         a = torch.randn(600, 600)
         before, after = a @ a, []
-        print(let_go_of_workers())
+        print(release_openmp_workers())
         thread = threading.Thread(target=lambda: after.append(a @ a))
         thread.start(); thread.join()
         print(torch.equal(before, after[0]), torch.equal(before, a @ a))

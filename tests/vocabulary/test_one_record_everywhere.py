@@ -95,4 +95,4 @@ def test_the_pages_tables_are_those_of_the_records():
 
 def test_the_playground_offers_it_and_its_link_names_its_number(operator):
     page = pytest.importorskip("rhat.server.playground.page")
-    assert page._slider_label(operator.name) == ("" if operator.parameter is None else operator.parameter.label)
+    assert page.slider_label(operator.name) == ("" if operator.parameter is None else operator.parameter.label)

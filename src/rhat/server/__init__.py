@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from rhat.server.errors import ServerError
@@ -9,14 +10,14 @@ from rhat.server.settings import Settings
 
 if TYPE_CHECKING:
     from rhat.server.app import create_app as create_app
-    from rhat.server.app import serve as serve
+    from rhat.server.listening import serve as serve
+
+_HOMES = {"create_app": "rhat.server.app", "serve": "rhat.server.listening"}
 
 __all__ = ["ServerError", "Settings", "create_app", "serve"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("create_app", "serve"):  # FastAPI is loaded with them
-        from rhat.server import app
-
-        return getattr(app, name)
+    if name in _HOMES:  # FastAPI is loaded with them
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(name)

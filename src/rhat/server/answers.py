@@ -14,9 +14,10 @@ import anyio
 from starlette.responses import Response
 
 from rhat.directions import Direction
-from rhat.server.asked import Asked
-from rhat.server.errors import Refused
-from rhat.server.runner import Done, Failed, Said, SaidToken, Started, Ticket
+from rhat.server.errors import RequestError
+from rhat.server.events import AnswerToken, Done, Event, Failed, Started, TokensEvent
+from rhat.server.jobs import Ticket
+from rhat.server.options import ResolvedOptions
 
 FINISH = {"stop": "stop", "length": "length", "until": "stop", "cancelled": "stop"}
 
@@ -26,31 +27,32 @@ class Choice:
     """One answer, as far as it is known."""
 
     text: list[str] = field(default_factory=list)
-    tokens: list[SaidToken] = field(default_factory=list)
+    tokens: list[AnswerToken] = field(default_factory=list)
     applied: tuple[bool, ...] = ()
     prompt: tuple[float, float] | None = None
+    started: bool = False
     finish_reason: str | None = None
     n_tokens: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Shape:
+class ResponseShape:
     """How one request is answered.
 
     chat           chat completion, or plain completion
     n_prompt       prompt tokens of all its answers' prompts
     asked          its interventions, and the direction it wants projections on
     direction      that direction
-    spell          token id → its text, special tokens shown
+    token_text     token id → its text, special tokens shown
     """
 
     chat: bool
     model: str
     n_prompt: int
     n_choices: int
-    asked: Asked
+    asked: ResolvedOptions
     direction: Direction | None
-    spell: Callable[[int], str]
+    token_text: Callable[[int], str]
     logprobs: bool
     seed: int | None
     include_usage: bool = False
@@ -94,7 +96,7 @@ class Shape:
             "prompt": finite(prompt[0]),
         }
 
-    def token(self, token: SaidToken) -> dict[str, Any]:
+    def token(self, token: AnswerToken) -> dict[str, Any]:
         """A token with its projection, and what the edits at that site made of it."""
         return {
             "token": token.text,
@@ -103,13 +105,13 @@ class Shape:
             "edited_projection": finite(token.leaving),
         }
 
-    def chat_logprobs(self, tokens: list[SaidToken]) -> dict[str, Any] | None:
+    def chat_logprobs(self, tokens: list[AnswerToken]) -> dict[str, Any] | None:
         """Chat completions' logprobs."""
         if not self.logprobs:
             return None
 
         def one(token: int, logprob: float | None) -> dict[str, Any]:
-            text = self.spell(token)
+            text = self.token_text(token)
             known = "\N{REPLACEMENT CHARACTER}" not in text
             return {"token": text, "logprob": low(logprob), "bytes": list(text.encode()) if known else None}
 
@@ -118,7 +120,7 @@ class Shape:
         ]
         return {"content": content, "refusal": None}
 
-    def text_logprobs(self, tokens: list[SaidToken], offset: int) -> dict[str, Any] | None:
+    def text_logprobs(self, tokens: list[AnswerToken], offset: int) -> dict[str, Any] | None:
         """Plain completions' logprobs; `offset` characters come before these tokens."""
         if not self.logprobs:
             return None
@@ -127,9 +129,9 @@ class Shape:
             offsets.append(offset)
             offset += len(token.text)
         return {
-            "tokens": [self.spell(t.token) for t in tokens],
+            "tokens": [self.token_text(t.token) for t in tokens],
             "token_logprobs": [low(t.logprob) for t in tokens],
-            "top_logprobs": [{self.spell(token): low(value) for token, value in t.top} for t in tokens],
+            "top_logprobs": [{self.token_text(token): low(value) for token, value in t.top} for t in tokens],
             "text_offset": offsets,
         }
 
@@ -144,20 +146,20 @@ def low(logprob: float | None) -> float:
     return logprob if logprob is not None and math.isfinite(logprob) else -9999.0
 
 
-async def events(ticket: Ticket, shape: Shape, deadline: float):
+async def events(ticket: Ticket, n_choices: int, deadline: float) -> AsyncIterator[Event]:
     """A ticket's events until all its answers are complete; leaving early calls the ticket off.
 
     Raises:
-        Refused: if the work failed, or was not done in time.
+        RequestError: if the work failed, or was not done in time.
     """
-    left = shape.n_choices
+    left = n_choices
     try:
         while left:
             try:
                 with anyio.fail_after(max(0.0, deadline - time.monotonic())):
                     event = await ticket.events.get()
             except TimeoutError as error:
-                raise Refused(
+                raise RequestError(
                     504,
                     "the answer took too long and was called off; ask for fewer tokens, or try again later",
                     code="timeout",
@@ -171,13 +173,13 @@ async def events(ticket: Ticket, shape: Shape, deadline: float):
             ticket.cancel()
 
 
-def take(choices: list[Choice], event: Any) -> Choice:
+def apply_event(choices: list[Choice], event: Any) -> Choice:
     """Add an event to what is known; returns the choice it belongs to."""
     choice = choices[event.index]
     match event:
         case Started(applied=applied, prompt=prompt):
-            choice.applied, choice.prompt = applied, prompt
-        case Said(tokens=tokens):
+            choice.started, choice.applied, choice.prompt = True, applied, prompt
+        case TokensEvent(tokens=tokens):
             choice.tokens += tokens
             choice.text += [token.text for token in tokens]
         case Done(reason=reason, n_tokens=n_tokens, rest=rest):
@@ -186,11 +188,13 @@ def take(choices: list[Choice], event: Any) -> Choice:
     return choice
 
 
-async def whole(ticket: Ticket, shape: Shape, deadline: float, note: Callable[[list[Choice]], None]) -> dict[str, Any]:
+async def full_response(
+    ticket: Ticket, shape: ResponseShape, deadline: float, note: Callable[[list[Choice]], None]
+) -> dict[str, Any]:
     """The complete answer."""
     choices = [Choice() for _ in range(shape.n_choices)]
-    async for event in events(ticket, shape, deadline):
-        take(choices, event)
+    async for event in events(ticket, shape.n_choices, deadline):
+        apply_event(choices, event)
     note(choices)
     said: list[dict[str, Any]] = []
     for index, choice in enumerate(choices):
@@ -211,14 +215,14 @@ async def whole(ticket: Ticket, shape: Shape, deadline: float, note: Callable[[l
     return {**shape.frame(False), "choices": said, "usage": shape.usage(choices)}
 
 
-async def chunks(
-    ticket: Ticket, shape: Shape, deadline: float, note: Callable[[list[Choice]], None]
+async def response_chunks(
+    ticket: Ticket, shape: ResponseShape, deadline: float, note: Callable[[list[Choice]], None]
 ) -> AsyncIterator[dict[str, Any]]:
     """The answer in chunks, as it is written. A failure is the last chunk."""
     choices = [Choice() for _ in range(shape.n_choices)]
     usage = {"usage": None} if shape.include_usage else {}
 
-    def chunk(index: int, text: str, tokens: list[SaidToken], **more: Any) -> dict[str, Any]:
+    def chunk(index: int, text: str, tokens: list[AnswerToken], **more: Any) -> dict[str, Any]:
         one: dict[str, Any] = {"index": index}
         if shape.chat:
             one["delta"] = {"content": text} if text or tokens else {}
@@ -230,8 +234,8 @@ async def chunks(
         return {**shape.frame(True), "choices": [{**one, "finish_reason": None, **more}], **usage}
 
     try:
-        async for event in events(ticket, shape, deadline):
-            choice = take(choices, event)
+        async for event in events(ticket, shape.n_choices, deadline):
+            choice = apply_event(choices, event)
             match event:
                 case Started(index=index):
                     made = chunk(index, "", [])
@@ -243,7 +247,7 @@ async def chunks(
                     if scale is not None:
                         one["rhat"]["projections"] = scale
                     yield made
-                case Said(index=index, tokens=tokens):
+                case TokensEvent(index=index, tokens=tokens):
                     made = chunk(index, "".join(t.text for t in tokens), list(tokens))
                     if shape.direction is not None:
                         made["choices"][0]["rhat"] = {"tokens": [shape.token(t) for t in tokens]}
@@ -254,7 +258,7 @@ async def chunks(
                     yield chunk(index, "", [], finish_reason=choice.finish_reason)
         if shape.include_usage:
             yield {**shape.frame(True), "choices": [], "usage": shape.usage(choices)}
-    except Refused as refused:
+    except RequestError as refused:
         yield refused.body()
     finally:
         note(choices)

@@ -13,7 +13,7 @@ class ServerError(RhatError):
     """A server that cannot be set up as asked."""
 
 
-class Refused(HTTPException):
+class RequestError(HTTPException):
     """A request that is answered with an error: status, one line, and OpenAI's code and parameter name."""
 
     def __init__(

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from rhat.server.errors import ClientGoneError, Refused, error_body
+from rhat.server.errors import ClientGoneError, RequestError, error_body
 from rhat.server.logs import log
 from rhat.server.metrics import Metrics
 from rhat.server.settings import LOOPBACK_NAMES, Settings
@@ -48,7 +48,7 @@ KNOWN_PATHS = (
 )
 
 
-class Door:
+class AccessMiddleware:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
@@ -85,7 +85,7 @@ class Door:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
             self._check(scope, headers)
             await self.app(scope, self._limited(headers, receive), answer)
-        except Refused as refused:
+        except RequestError as refused:
             if not status:
                 await _json(answer, refused.status_code, refused.body(), dict(refused.headers or {}))
         except (ClientGoneError, asyncio.CancelledError):
@@ -117,12 +117,12 @@ class Door:
     def _check(self, scope: Scope, headers: MutableMapping[str, str]) -> None:
         host = headers.get("host", "")
         if "*" not in self.hosts and _name(host) not in self.hosts:
-            raise Refused(
+            raise RequestError(
                 421, f"host {host[:80]!r}: not a name of this server; allow it with --allow-host", code="unknown_host"
             )
         origin = headers.get("origin")
         if origin is not None and not self._may(origin, host):
-            raise Refused(
+            raise RequestError(
                 403,
                 f"origin {origin[:80]!r}: pages from there may not call this server; allow it with --allow-origin",
                 code="unknown_origin",
@@ -132,7 +132,7 @@ class Door:
         if key is not None and scope["path"] not in OPEN_PATHS and not preflight:
             given = _credentials(headers.get("authorization", ""))
             if not hmac.compare_digest(given.encode("utf-8", "replace"), key.encode()):
-                raise _Unauthorised()
+                raise _UnauthorisedError()
 
     def _may(self, origin: str, host: str) -> bool:
         return origin in self.settings.allowed_origins or (origin != "null" and urlsplit(origin).netloc == host)
@@ -141,7 +141,7 @@ class Door:
         """`receive`, with the body's size and the time it may take limited."""
         limit = self.settings.max_body
         announced = headers.get("content-length", "0")
-        too_large = Refused(413, f"the body is too large: at most {limit} bytes are taken", code="body_too_large")
+        too_large = RequestError(413, f"the body is too large: at most {limit} bytes are taken", code="body_too_large")
         if announced.isdecimal() and int(announced) > limit:
             raise too_large
         deadline = time.monotonic() + self.settings.body_timeout
@@ -155,7 +155,7 @@ class Door:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     message = await receive()
             except TimeoutError as error:
-                raise Refused(
+                raise RequestError(
                     408, f"the body was not complete after {self.settings.body_timeout:g} s", code="timeout"
                 ) from error
             if message["type"] == "http.request":
@@ -168,7 +168,7 @@ class Door:
         return limited
 
 
-class _Unauthorised(Refused):
+class _UnauthorisedError(RequestError):
     def __init__(self) -> None:
         super().__init__(
             401, "wrong or missing API key: send it as `Authorization: Bearer KEY`", code="invalid_api_key"

@@ -3,132 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 
-from rhat.directions import Direction
-from rhat.generation import Engine, FinishReason, Request, Row
+from rhat.generation import Engine, Request, Row
 from rhat.guard import prompt_projections
-from rhat.interventions import combine
 from rhat.model import ChatModel
-from rhat.model.tap import Edits
-from rhat.server.asked import Part
-from rhat.server.errors import Refused
+from rhat.model.openmp import release_openmp_workers
+from rhat.server.errors import RequestError
+from rhat.server.events import AnswerToken, Done, Event, Failed, Projected, Started, TokensEvent
+from rhat.server.gating import Interventions
+from rhat.server.jobs import GenerationJob, ProjectionJob, Ticket
 from rhat.server.logs import log
 from rhat.server.metrics import Metrics
 
 PREFILL_TOKENS = 1024  # most prompt tokens that join between two decoding steps, so that running answers go on
-KEPT_EDITS = 64
-
-
-@dataclass(frozen=True)
-class SaidToken:
-    """A token of an answer: its text, and what was asked to be noted of it."""
-
-    token: int
-    text: str
-    logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()
-    arriving: float | None = None  # projection as it arrives at the direction's site
-    leaving: float | None = None  # and after the edits there
-
-
-@dataclass(frozen=True)
-class Started:
-    """Answer `index` has a slot. `applied` says which interventions are on; `prompt` holds the prompt's projections."""
-
-    index: int
-    applied: tuple[bool, ...]
-    prompt: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Said:
-    """Answer `index` goes on."""
-
-    index: int
-    tokens: tuple[SaidToken, ...]
-
-
-@dataclass(frozen=True)
-class Done:
-    """Answer `index` is complete; `rest` is text that had been held back."""
-
-    index: int
-    reason: FinishReason
-    n_tokens: int
-    rest: str = ""
-
-
-@dataclass(frozen=True)
-class Read:
-    """Projections of prompts."""
-
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The work could not be done."""
-
-    error: Refused
-
-
-Event = Started | Said | Done | Read | Failed
-
-
-@dataclass(frozen=True, eq=False)
-class Ask:
-    """One answer to write. `position` is the prompt position whose projection is reported, if the request has a probe."""
-
-    request: Request
-    parts: tuple[Part, ...] = ()
-    position: int = -1
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """Prompts to project on a direction."""
-
-    direction: Direction
-    prompts: tuple[tuple[int, ...], ...]
-
-
-@dataclass(eq=False)
-class Ticket:
-    """Work that was taken on: its events, and a way to call it off."""
-
-    runner: Runner
-    work: tuple[Ask, ...] | Reading
-    loop: asyncio.AbstractEventLoop
-    events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
-    cancelled: bool = False
-    arrived: float = field(default_factory=time.monotonic)
-
-    @property
-    def size(self) -> int:
-        """Slots that it needs."""
-        return 1 if isinstance(self.work, Reading) else len(self.work)
-
-    @property
-    def n_prompt_tokens(self) -> int:
-        """Tokens to prefill."""
-        if isinstance(self.work, Reading):
-            return sum(len(p) for p in self.work.prompts)
-        return sum(len(ask.request.tokens) for ask in self.work)
-
-    def cancel(self) -> None:
-        """Nobody wants it any more: its slots are free before the next step."""
-        self.runner.cancel(self)
 
 
 @dataclass(eq=False)
@@ -143,11 +38,11 @@ class _Live:
 
 
 @dataclass(frozen=True, eq=False)
-class _Entry:
+class PendingJob:
     """A ticket that is about to join: what it asks for, which interventions are on, and the engine's requests."""
 
     ticket: Ticket
-    asks: tuple[Ask, ...]
+    asks: tuple[GenerationJob, ...]
     applied: list[tuple[bool, ...]]
     requests: list[Request]
 
@@ -167,7 +62,7 @@ class Runner:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="rhat-engine", daemon=True)
         self._live: dict[Row, _Live] = {}
-        self._edits: OrderedDict[tuple[Any, ...], Edits] = OrderedDict()
+        self._interventions = Interventions(model)
         self._seconds = 1.0  # of a typical answer, for Retry-After
         self._outbox: list[tuple[Ticket, Event]] = []
         metrics.watch(lambda: self.active, lambda: self.waiting)
@@ -192,7 +87,7 @@ class Runner:
 
     def start(self) -> None:
         """Begin."""
-        let_go_of_workers()
+        release_openmp_workers()
         self._thread.start()
 
     def stop(self, seconds: float = 10.0) -> None:
@@ -203,21 +98,21 @@ class Runner:
         if self._thread.is_alive():
             self._thread.join(seconds)
 
-    def submit(self, work: tuple[Ask, ...] | Reading) -> Ticket:
+    def submit(self, work: tuple[GenerationJob, ...] | ProjectionJob) -> Ticket:
         """Take work on; its events arrive on the calling event loop.
 
         Raises:
-            Refused: 429 if too much is waiting, 503 if the server is stopping.
+            RequestError: 429 if too much is waiting, 503 if the server is stopping.
         """
-        ticket = Ticket(self, work, asyncio.get_running_loop())
+        ticket = Ticket(self.cancel, work, asyncio.get_running_loop())
         with self._wake:
             if self._stopping or not self._thread.is_alive():
-                raise Refused(503, "the server is stopping; try again later", code="stopping", retry_after=5)
+                raise RequestError(503, "the server is stopping; try again later", code="stopping", retry_after=5)
             waiting = sum(t.size for t in self._waiting)
             free = self.slots - len(self._live)
             if waiting + ticket.size > self.max_queue + max(free, 0):
                 after = max(1, min(60, math.ceil(self._seconds * (waiting + 1) / self.slots)))
-                raise Refused(
+                raise RequestError(
                     429,
                     f"the queue is full: {waiting} answers are waiting; try again in {after} s",
                     code="rate_limit_exceeded",
@@ -255,7 +150,7 @@ class Runner:
                 self._fail_all(error)
                 engine = self._new_engine()
             self._deliver()
-        stopping = Refused(503, "the server is stopping; try again later", code="stopping", retry_after=5)
+        stopping = RequestError(503, "the server is stopping; try again later", code="stopping", retry_after=5)
         with self._wake:
             left = {live.ticket for live in self._live.values()} | set(self._waiting)
             self._waiting.clear()
@@ -282,31 +177,31 @@ class Runner:
         tokens = 0
         while self._waiting:
             ticket = self._waiting[0]
-            fits = isinstance(ticket.work, Reading) or ticket.size <= free
+            fits = isinstance(ticket.work, ProjectionJob) or ticket.size <= free
             if not fits or (taken and tokens + ticket.n_prompt_tokens > PREFILL_TOKENS):
                 break
             self._waiting.popleft()
             taken.append(ticket)
             tokens += ticket.n_prompt_tokens
-            if not isinstance(ticket.work, Reading):
+            if not isinstance(ticket.work, ProjectionJob):
                 free -= ticket.size
         return taken
 
     def _join(self, engine: Engine, tickets: Sequence[Ticket]) -> None:
         """Read prompts, and let answers begin: all prompts in one pass. One request's failure is that request's alone."""
-        entries: list[_Entry] = []
+        entries: list[PendingJob] = []
         for ticket in tickets:
             try:
-                if isinstance(ticket.work, Reading):
+                if isinstance(ticket.work, ProjectionJob):
                     self._read(ticket, ticket.work)
                 else:
-                    entries.append(self._entry(ticket, ticket.work))
+                    entries.append(self._pending_job(ticket, ticket.work))
             except Exception as error:
                 self._fail(ticket, error)
         if entries:
             self._add(engine, entries)
 
-    def _add(self, engine: Engine, entries: Sequence[_Entry]) -> None:
+    def _add(self, engine: Engine, entries: Sequence[PendingJob]) -> None:
         try:
             rows = engine.add([request for entry in entries for request in entry.requests])
         except Exception as error:
@@ -324,20 +219,22 @@ class Runner:
         log("request failed", 40, exc_info=True)
         self._outbox.append((ticket, Failed(_unexpected(error))))
 
-    def _read(self, ticket: Ticket, work: Reading) -> None:
+    def _read(self, ticket: Ticket, work: ProjectionJob) -> None:
         values = prompt_projections(self.model, work.direction, work.prompts)
         self.metrics.tokens.labels("prompt").inc(ticket.n_prompt_tokens)
-        self._outbox.append((ticket, Read(tuple(values.tolist()))))
+        self._outbox.append((ticket, Projected(tuple(values.tolist()))))
 
-    def _entry(self, ticket: Ticket, asks: tuple[Ask, ...]) -> _Entry:
-        applied = self._gates(asks)
+    def _pending_job(self, ticket: Ticket, asks: tuple[GenerationJob, ...]) -> PendingJob:
+        applied = self._interventions.applied(asks)
         requests = [
-            replace(ask.request, edits=self._edits_of([p for p, on in zip(ask.parts, ons, strict=True) if on]))
+            replace(
+                ask.request, edits=self._interventions.edits([p for p, on in zip(ask.parts, ons, strict=True) if on])
+            )
             for ask, ons in zip(asks, applied, strict=True)
         ]
-        return _Entry(ticket, asks, applied, requests)
+        return PendingJob(ticket, asks, applied, requests)
 
-    def _begin(self, entry: _Entry, rows: Sequence[Row]) -> None:
+    def _begin(self, entry: PendingJob, rows: Sequence[Row]) -> None:
         ticket = entry.ticket
         self.metrics.tokens.labels("prompt").inc(ticket.n_prompt_tokens)
         self.metrics.first_token.observe(time.monotonic() - ticket.arrived)
@@ -352,35 +249,6 @@ class Runner:
             self._outbox.append((ticket, Started(index, ons, prompt)))
             self._live[row] = _Live(ticket, index, ask.position)
             self._pass_on(row)
-
-    def _gates(self, asks: Sequence[Ask]) -> list[tuple[bool, ...]]:
-        """For each answer, which of its interventions are on: prompts with a gate are read first, unedited."""
-        read: dict[tuple[int, tuple[int, ...]], float] = {}
-        for ask in asks:
-            for part in ask.parts:
-                if part.gate is not None:
-                    key = (id(part.gate.direction), ask.request.tokens)
-                    if key not in read:
-                        read[key] = float(prompt_projections(self.model, part.gate.direction, [ask.request.tokens])[0])
-
-        def on(ask: Ask, part: Part) -> bool:
-            if part.gate is None:
-                return True
-            return bool(part.gate.opens_at([read[id(part.gate.direction), ask.request.tokens]])[0])
-
-        return [tuple(on(ask, part) for part in ask.parts) for ask in asks]
-
-    def _edits_of(self, parts: Sequence[Part]) -> Edits | None:
-        """The edits of these interventions; the same mapping for the same ones, so that their rows are edited together."""
-        if not parts:
-            return None
-        key = tuple(part.key for part in parts)
-        if key not in self._edits:
-            self._edits[key] = combine([part.intervention for part in parts]).edits(self.model)
-            if len(self._edits) > KEPT_EDITS:
-                self._edits.popitem(last=False)
-        self._edits.move_to_end(key)
-        return self._edits[key]
 
     def _step(self, engine: Engine) -> None:
         self._deliver()  # first tokens need not wait for the step
@@ -406,7 +274,7 @@ class Runner:
             tokens = tuple(self._said(row, i) for i in range(live.sent, known))
             live.sent = known
             live.characters += sum(len(token.text) for token in tokens)
-            self._outbox.append((live.ticket, Said(live.index, tokens)))
+            self._outbox.append((live.ticket, TokensEvent(live.index, tokens)))
         if row.finish_reason is not None:
             rest = str(row.text)[live.characters :]
             self._outbox.append((live.ticket, Done(live.index, row.finish_reason, len(row.said), rest)))
@@ -415,11 +283,11 @@ class Runner:
             self._seconds += 0.2 * (time.monotonic() - live.ticket.arrived - self._seconds)
             del self._live[row]
 
-    def _said(self, row: Row, index: int) -> SaidToken:
+    def _said(self, row: Row, index: int) -> AnswerToken:
         assert row.text is not None
         noted = row.logprobs[index] if row.logprobs else None
         position = len(row.request.tokens) + index
-        return SaidToken(
+        return AnswerToken(
             row.said[index],
             row.text.pieces[index],
             None if noted is None else noted.logprob,
@@ -451,22 +319,7 @@ def _put(events: list[tuple[Ticket, Event]]) -> None:
         ticket.events.put_nowait(event)
 
 
-def let_go_of_workers() -> bool:
-    """End the OpenMP workers of the calling thread, which has loaded the model and multiplies no more; whether any could be.
-
-    GNU OpenMP lets workers sleep between products where more threads are kept than there are cores, and the engine thread
-    has workers of its own: without those of the first thread a product of one row takes a tenth less.
-    """
-    try:
-        maps = Path("/proc/self/maps").read_text()
-        paths = {line.split()[-1] for line in maps.splitlines() if "libgomp" in line}  # other packages bring their own
-        done = [ctypes.CDLL(path).omp_pause_resource_all(1) == 0 for path in paths]  # 1: softly, so that settings stay
-        return all(done)
-    except (OSError, AttributeError):
-        return False
-
-
-def _unexpected(error: Exception) -> Refused:
+def _unexpected(error: Exception) -> RequestError:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return Refused(503, "not enough memory for this request; shorten it, or try again later", retry_after=5)
-    return Refused(500, f"unexpected {type(error).__name__}; the server's log says more")
+        return RequestError(503, "not enough memory for this request; shorten it, or try again later", retry_after=5)
+    return RequestError(500, f"unexpected {type(error).__name__}; the server's log says more")

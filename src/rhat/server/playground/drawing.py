@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from rhat.directions import Direction
-from rhat.server.runner import SaidToken
+from rhat.server.events import AnswerToken
 
 HARMLESS, HARMFUL = (33, 102, 172), (214, 96, 18)  # blue and orange: told apart by colour-blind eyes as well
 STRONGEST = 0.6  # opacity at the ends of the scale: text stays readable on light and dark pages
@@ -58,7 +58,7 @@ def colour(value: float | None, direction: Direction) -> str:
 
 
 def answer(
-    title: str, note: str, tokens: Sequence[SaidToken], rest: str, state: str, direction: Direction | None
+    title: str, note: str, tokens: Sequence[AnswerToken], rest: str, state: str, direction: Direction | None
 ) -> str:
     """One answer: its tokens coloured, and the same numbers as a list for those who cannot use colours."""
     spans: list[str] = []

@@ -13,7 +13,7 @@ from rhat.errors import RhatError
 from rhat.guard import Calibration, Conditional, check_position, check_prefix
 from rhat.interventions import Intervention, intervene
 from rhat.model import ChatModel
-from rhat.server.errors import Refused, ServerError
+from rhat.server.errors import RequestError, ServerError
 from rhat.server.schemas import InterventionSpec, RhatOptions
 
 
@@ -33,7 +33,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class ResolvedOptions:
     """Interventions of a request, and the direction on which its tokens are projected, if any."""
 
     parts: tuple[Part, ...] = ()
@@ -72,16 +72,16 @@ class Directions:
         """The direction of that name; without one the first.
 
         Raises:
-            Refused: if there is none.
+            RequestError: if there is none.
         """
         if name is None:
             if not self.known:
-                raise Refused(
+                raise RequestError(
                     400, f"this server has no directions; start it with --direction FILE (known: {self})", param=param
                 )
             name = next(iter(self.known))
         if name not in self.known:
-            raise Refused(
+            raise RequestError(
                 400, f"direction {name[:60]!r}: unknown; this server has {self}", param=param, code="unknown_direction"
             )
         return name, self.known[name]
@@ -90,16 +90,16 @@ class Directions:
         """The threshold of that direction's guard.
 
         Raises:
-            Refused: if it was not calibrated, or prompts do not end as they did where it was found.
+            RequestError: if it was not calibrated, or prompts do not end as they did where it was found.
         """
         try:
             check_prefix(self.model, self.known[name])
         except RhatError as error:
-            raise Refused(400, str(error), param="direction") from error
+            raise RequestError(400, str(error), param="direction") from error
         if given is not None:
             return given
         if name not in self.calibrations:
-            raise Refused(
+            raise RequestError(
                 400,
                 f"direction {name}: not calibrated, so there is no threshold; run `rhat calibrate --direction FILE` "
                 "and start the server again",
@@ -112,7 +112,7 @@ class Directions:
         """What one intervention of a request means.
 
         Raises:
-            Refused: for an unknown direction, a layer out of range, or a scope that is none.
+            RequestError: for an unknown direction, a layer out of range, or a scope that is none.
         """
         name, direction = self.named(spec.direction)
         value = spec.value
@@ -125,27 +125,27 @@ class Directions:
             if spec.when is not None:
                 gate = Conditional(made, direction, self.threshold(name, spec.threshold), spec.when)
         except RhatError as error:
-            raise Refused(400, str(error), param="rhat") from error
+            raise RequestError(400, str(error), param="rhat") from error
         if made.layer >= self.model.n_layers:
-            raise Refused(
+            raise RequestError(
                 400, f"layer {made.layer}: this model has layers 0 to {self.model.n_layers - 1}", param="rhat"
             )
         return Part((name, made.op, made.layer, made.value, made.where, str(made.scope)), name, made, gate)
 
-    def asked(self, options: RhatOptions | None, default: Sequence[Part]) -> Asked:
+    def resolve(self, options: RhatOptions | None, default: Sequence[Part]) -> ResolvedOptions:
         """What a request asks for; the server's default where it names no interventions.
 
         Raises:
-            Refused: see `part` and `named`.
+            RequestError: see `part` and `named`.
         """
         if options is None:
-            return Asked(tuple(default))
+            return ResolvedOptions(tuple(default))
         parts = tuple(default) if options.interventions is None else tuple(self.part(s) for s in options.interventions)
         projected = None
         if options.return_projections:
             first = parts[0].direction if parts else None
             projected = self.named(options.projection_direction or first, "projection_direction")[0]
-        return Asked(parts, projected)
+        return ResolvedOptions(parts, projected)
 
     def defaults(self, specs: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
         """The server's default interventions.
@@ -158,7 +158,7 @@ class Directions:
             return tuple(self.part(spec) for spec in parsed)
         except ValidationError as error:
             raise ServerError(f"default intervention: {first_problem(error.errors())}") from error
-        except Refused as error:
+        except RequestError as error:
             raise ServerError(f"default intervention: {error.detail}") from error
 
 

@@ -1,0 +1,54 @@
+"""`GET /v1/models`: the model that is served, and the directions that requests may name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from rhat.server.openapi import ERRORS
+from rhat.server.service import Service, service_of
+
+router = APIRouter()
+
+
+def _model(service: Service) -> dict[str, Any]:
+    described = service.model.describe()
+    return {
+        "id": service.model.name,
+        "object": "model",
+        "created": service.created,
+        "owned_by": "rhat",
+        "rhat": {
+            "n_layers": described["n_layers"],
+            "dtype": described["dtype"],
+            "identity": service.model.identity,
+            "directions": [
+                {
+                    "name": name,
+                    **r.describe(),
+                    **(
+                        {"threshold": service.directions.calibrations[name].threshold}
+                        if name in service.directions.calibrations
+                        else {}
+                    ),
+                }
+                for name, r in service.directions.known.items()
+            ],
+            "default": [part.describe() for part in service.default],
+        },
+    }
+
+
+@router.get("/v1/models", responses=ERRORS)
+async def models(request: Request) -> dict[str, Any]:
+    """The model that is served, with the directions that requests may name."""
+    return {"object": "list", "data": [_model(service_of(request))]}
+
+
+@router.get("/v1/models/{name:path}", responses=ERRORS)
+async def model(request: Request, name: str) -> dict[str, Any]:
+    """One model."""
+    service = service_of(request)
+    service.check_model(name)
+    return _model(service)
