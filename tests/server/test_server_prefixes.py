@@ -5,8 +5,8 @@ import torch
 
 from rhat.directions import Direction
 from rhat.errors import DirectionError
-from rhat.server.asked import Directions
-from rhat.server.errors import Refused
+from rhat.server.errors import RequestError
+from rhat.server.options import Directions
 from rhat.server.schemas import InterventionSpec
 from rhat.sites import Site
 from tiny import tiny_chat_model
@@ -28,7 +28,7 @@ def test_it_steers_without_the_prefix_but_gates_and_scores_nothing():
         lambda: served.part(InterventionSpec(op="ablate", when="above", threshold=0.0)),
     ):
         with pytest.raises(
-            Refused, match="so its position means another token; load the model with that --response-prefix"
+            RequestError, match="so its position means another token; load the model with that --response-prefix"
         ):
             asked()
 
