@@ -230,7 +230,7 @@ def test_duplicates_are_dropped_and_counted(tmp_path, harmless, caplog):
 def test_nothing_is_said_when_there_is_nothing_to_say(tmp_path, harmless, caplog):
     with caplog.at_level(logging.WARNING):
         read(write(tmp_path / "harmful.txt", texts("loud")), harmless)
-    assert caplog.text == ""
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_too_few_prompts_counts_after_duplicates(tmp_path, harmless):

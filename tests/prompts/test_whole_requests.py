@@ -78,7 +78,7 @@ def test_a_part_of_the_request_without_a_convention_is_counted(tmp_path, beside,
         count_texts(path)
     joined = texts_of(path, f"prompt+{beside}")
     assert joined[:2] == ["Request 0\n\nwhat it is about", "Request 1"]
-    assert not caplog.records
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert texts_of(path, "prompt") == [row["prompt"] for row in rows]
     assert f"{n} rows have a {beside!r} that is not read" in caplog.text
 
@@ -87,7 +87,7 @@ def test_a_part_of_the_request_without_a_convention_is_counted(tmp_path, beside,
 def test_an_empty_column_is_no_part_of_the_request(tmp_path, beside, caplog):
     path = lines(tmp_path / "p.jsonl", [{"prompt": "Request", beside: ""}, {"prompt": "Another", beside: None}])
     assert texts_of(path) == ["Request", "Another"]
-    assert not caplog.records
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
 SYSTEM, USER, MODEL = ("system", "Be brief."), ("user", "What is rain?"), ("assistant", "Water.")
@@ -259,7 +259,7 @@ def test_a_flag_beside_an_answer_may_be_of_the_answer(tmp_path, pair, caplog):
 
 def test_a_set_of_the_other_kind_is_said(pair, odd, caplog):
     read(f"{odd[0]}#aim", pair[0])
-    assert "AdvBench holds harmful prompts, and they are taken as harmless" in caplog.text
+    assert "looks like AdvBench, whose prompts are harmful, and they are taken as harmless" in caplog.text
 
 
 def test_what_was_chosen_is_said_and_harmful_prompts_only_begin(pair, caplog):

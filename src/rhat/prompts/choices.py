@@ -52,12 +52,17 @@ class Reading:
             parts.append(f" from column {self.column}")
         if self.rows:
             parts.append(f"; first '{self.start(self.rows[0])}', last '{self.start(self.rows[-1])}'")
-        parts += [f"; {part}" for part in (*self.said, *self.reader.layout.said)]
-        if self.reader.joined:
-            parts.append(f"; {self.reader.joined} rows are joined of {' and '.join(self.reader.layout.columns)}")
-        if self.reader.answered:
-            parts.append(f"; {self.reader.answered} rows hold an answer too, which is not read")
+        parts += [f"; {note}" for note in self.notes()]
         return "".join(parts)
+
+    def notes(self) -> list[str]:
+        """What else was made of the source: its format, columns not read for another, joins, answers beside the prompts."""
+        made = [*self.said, *self.reader.layout.said]
+        if self.reader.joined:
+            made.append(f"{self.reader.joined} rows are joined of {' and '.join(self.reader.layout.columns)}")
+        if self.reader.answered:
+            made.append(f"{self.reader.answered} rows hold an answer too, which is not read")
+        return made
 
     def warnings(self) -> list[str]:
         """What the user must know, a line each: rows left out and why, parts that are not read."""

@@ -15,6 +15,7 @@ from rhat.prompts.shapes import Items
 
 DELIMITERS = (",", ";", "\t", "|")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+LONGEST_HEADER = 2000  # characters of a first line that may be one
 LOOKED_AT = 20  # records that tell the delimiter
 
 
@@ -80,6 +81,8 @@ def delimiter_of(text: str) -> str:
 def looks_delimited(text: str) -> bool:
     """Whether a text without a telling name is CSV: its first line is a header with a column of prompts."""
     head = text.lstrip().split("\n", 1)[0].strip()
+    if len(head) > LONGEST_HEADER or "\r" in head:
+        return False
     if re.fullmatch(r"sep=.", head):
         return True
     for delimiter in DELIMITERS:

@@ -58,11 +58,16 @@ def reject_foreign(data: bytes, name: str) -> None:
 
 
 def decode(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
-    """(text, what to say of it): UTF-8, UTF-16 or 32, or plainly Windows-1252.
+    """(text, what to say of it): UTF-8, UTF-16 or 32, or plainly Windows-1252; lines end as they do or with "\\n".
 
     Raises:
         PromptError: for anything else, with the line.
     """
+    text, said = _text(data, name)
+    return (text if "\n" in text else text.replace("\r", "\n")), said  # as Macs wrote once, and Excel there still may
+
+
+def _text(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
     for bom, encoding in BOMS.items():
         if data.startswith(bom):
             return _decoded(data, encoding, name), (f"is {encoding.upper()}",)

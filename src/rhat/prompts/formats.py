@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 from rhat.errors import PromptError
+from rhat.prompts.columns import is_prompt_column
 from rhat.prompts.delimited import looks_delimited, parse_delimited
 from rhat.prompts.encodings import decode, reject_foreign, unpacked
-from rhat.prompts.faults import one_line
+from rhat.prompts.faults import Broken, one_line
 from rhat.prompts.shapes import Items, lines, parse_json, parse_jsonl
 from rhat.prompts.sources import PACKED, SUFFIXES, ending, format_of
 
@@ -80,6 +81,9 @@ def parse_text(text: str, name: str) -> tuple[Items, Said]:
         return parse_jsonl(text, name), ("holds JSON lines",)
     if found == ".csv":
         items, said = parse_delimited(text, name)
+        header, *rest = lines(text, name)
+        if is_prompt_column(header[1]) and any(isinstance(item, Broken) for _, item in items):
+            return [(where, {header[1]: line}) for where, line in rest], ("has a name in its first line",)
         return items, ("holds a table with a header", *said)
     return list(lines(text, name)), ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rhat.prompts.columns import Profile
@@ -67,7 +68,7 @@ class KnownSet:
     def is_that_of(self, profile: Profile, name: str) -> bool:
         """Whether a source of that name with these columns and values is this set."""
         if self.file:
-            return not profile.objects and self.file in re.sub(r"[\W_]", "", name.casefold())
+            return not profile.objects and self.file in re.sub(r"[\W_]", "", _last_part(name))
         columns = {str(column).casefold(): column for column in profile.columns}
         if not set(self.has) <= set(columns) or set(self.hasnt) & set(columns):
             return False
@@ -77,11 +78,25 @@ class KnownSet:
         seen = profile.values.get(columns.get(column, ""))
         return bool(seen) and all(value.casefold() in some for value in seen or ())
 
+    @property
+    def shown_label(self) -> str:
+        """What its prompts are, in the words of the documentation."""
+        if self.label is not None:
+            return self.label
+        if self.harmful is not None:
+            return "both, by row"
+        return ", ".join(f"{label} ({part})" for part, label in self.named)
+
     def label_by(self, name: str) -> Label | None:
         """What the prompts of a source of that name are, if all are alike."""
         if self.label is not None:
             return self.label
-        return next((label for part, label in self.named if part in name.casefold()), None)
+        return next((label for part, label in self.named if part in _last_part(name)), None)
+
+
+def _last_part(name: str) -> str:
+    """A file's name without its folders, or a data set's id, in lower case."""
+    return (Path(name).name if Path(name).exists() else name).casefold()
 
 
 _XSTEST_SAFE = (
@@ -129,7 +144,14 @@ KNOWN_SETS = (
         details={"id": ("index",), "category": ("category",), "topic": ("behavior",)},
         note="the harmful and the benign file have the same topics, a pair in each",
     ),
-    KnownSet("AdvBench", has=("goal", "target"), hasnt=("behavior",), prompt=("goal",), label="harmful"),
+    KnownSet(
+        "AdvBench",
+        has=("goal", "target"),
+        hasnt=("behavior",),
+        prompt=("goal",),
+        label="harmful",
+        note="the `target` is the answer, and is not read",
+    ),
     KnownSet(
         "SORRY-Bench",
         has=("question_id", "category", "turns", "prompt_style"),
@@ -164,6 +186,7 @@ KNOWN_SETS = (
         prompt=("forbidden_prompt",),
         label="harmful",
         details={"category": ("category",)},
+        note="as it is",
     ),
     KnownSet(
         "OR-Bench",
@@ -190,7 +213,14 @@ KNOWN_SETS = (
         details={"category": ("category",)},
         note="rows with a context are joined with it",
     ),
-    KnownSet("MaliciousInstruct", has=(), file="maliciousinstruct", prompt=(), label="harmful", note="a prompt a line"),
+    KnownSet(
+        "MaliciousInstruct",
+        has=(),
+        file="maliciousinstruct",
+        prompt=(),
+        label="harmful",
+        note="a prompt a line; known by its file's name",
+    ),
 )
 
 

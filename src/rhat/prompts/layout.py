@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ class Layout:
     cut       what is taken off the beginning of those
     unwanted  why a row is left out
     known     the known set that the source is
+    labels    how many rows have which label by their own column, if one says so
     said      what the user is told of all this, and `warned` what they must know
     """
 
@@ -55,6 +57,7 @@ class Layout:
     cut: tuple[str, ...] = ()
     unwanted: tuple[Unwanted, ...] = ()
     known: KnownSet | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)
     said: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
 
@@ -77,9 +80,13 @@ def layout_of(profile: Profile, source: Source, label: Label | None = None) -> L
         if source.rows or source.column:
             raise PromptError(f"{source.title}: plain texts, without columns; leave the choice of column and rows out")
         return Layout(known=known, warned=warned)
+    by, made = _labels(profile, known)
+    labels: Counter[str] = Counter()
+    for value, n in ((profile.values[by] or {}) if by is not None else {}).items():
+        labels[made[value]] += n
     columns, joint, first, said = _prompt(profile, source, known)
     details, left = _details(profile, columns, known)
-    unwanted = [*_chosen(profile, source), *_never(profile, known), *_of_label(profile, source, known, label)]
+    unwanted = [*_chosen(profile, source), *_never(profile, source, known), *_of_label(profile, source, known, label)]
     taken = {*columns, *(c for column, _ in source.rows if (c := matching(column, profile.columns)))}
     if label is not None:
         for column in two_valued(profile):
@@ -96,7 +103,8 @@ def layout_of(profile: Profile, source: Source, label: Label | None = None) -> L
     known_main = matching(known.prompt[known.main], columns) if known and known.prompt else None
     return Layout(
         columns, known_main or columns[0], joint, first, source.column is not None, belongs, details, known.cut if known else (),
-        tuple(unwanted), known, said, (*warned, *left),
+        tuple(unwanted), known,
+        labels, said, (*warned, *left),
     )  # fmt: skip
 
 
@@ -194,17 +202,18 @@ def _chosen(profile: Profile, source: Source) -> list[Unwanted]:
             odd := [v for v in values if v and v.casefold() not in {t.casefold() for t in there}]
         ):
             raise PromptError(f"{source.title}: no row has {odd[0]!r} in column {column!r}; it holds {counted(there)}")
-        why = f"{column} is not {' or '.join(map(repr, values))}"
+        why = f"with another {column} than {' or '.join(map(repr, values))}"
         made.append(_unless(column, Rows(column, tuple(folded)), True, why))
     return made
 
 
-def _never(profile: Profile, known: KnownSet | None) -> list[Unwanted]:
-    """Rows that a known set has for another purpose."""
+def _never(profile: Profile, source: Source, known: KnownSet | None) -> list[Unwanted]:
+    """Rows that a known set has for another purpose, unless the user chose among them."""
     made: list[Unwanted] = []
+    chosen = {matching(wanted, profile.columns) for wanted, _ in source.rows}
     for rows, wanted in ((known and known.only, True), (known and known.left_out, False)):
         column = rows and matching(rows.column, profile.columns)
-        if rows and column:
+        if rows and column and column not in chosen:
             made.append(_unless(column, rows, wanted, rows.why))
     return made
 
@@ -218,17 +227,10 @@ def _of_label(profile: Profile, source: Source, known: KnownSet | None, label: L
     """Rows that have another label than the one that is wanted; none are, if the user chose by that column."""
     if label is None:
         return []
-    labels: dict[str, Label] = {}
-    column = label_column(profile)
+    column, labels = _labels(profile, known)
     of_set = matching(known.harmful.column, profile.columns) if known and known.harmful else None
-    if column is not None:
-        values = list(profile.values[column] or ())
-        labels = {value: made for value in values if (made := label_of(column, value, profile.columns))}
-    elif known and known.harmful and of_set is not None:
-        column = of_set
-        labels = {v: "harmful" if known.harmful.hold(v) else "harmless" for v in profile.values[of_set] or ()}
     chosen = {matching(wanted, profile.columns) for wanted, _ in source.rows}
-    if column is None or not labels or {column, of_set} & chosen:
+    if column is None or {column, of_set} & chosen:
         return []
     # Harmless prompts may serve as borderline ones, where a set does not tell the two apart.
     wanted = "harmless" if label == "borderline" and "borderline" not in labels.values() else label
@@ -239,6 +241,17 @@ def _of_label(profile: Profile, source: Source, known: KnownSet | None, label: L
             f"give other prompts, or choose rows with {source.name}?{column}=VALUE"
         )
     return [lambda row: _label_reason(column, plain(row.get(column)), labels, wanted)]
+
+
+def _labels(profile: Profile, known: KnownSet | None) -> tuple[str | None, dict[str, Label]]:
+    """(column, the label that each of its values gives a row), or (None, {})."""
+    column = label_column(profile)
+    if column is not None:
+        values = list(profile.values[column] or ())
+        return column, {v: made for v in values if (made := label_of(column, v, profile.columns))}
+    if known and known.harmful and (column := matching(known.harmful.column, profile.columns)):
+        return column, {v: "harmful" if known.harmful.hold(v) else "harmless" for v in profile.values[column] or ()}
+    return None, {}
 
 
 def _label_reason(column: str, value: str, labels: Mapping[str, Label], wanted: str) -> str | None:
@@ -252,4 +265,4 @@ def _other_label(known: KnownSet | None, source: Source, label: Label | None) ->
     own = known.label_by(source.name) if known and label else None
     if known is None or own is None or own == label:
         return ()
-    return (f"{known.title} holds {own} prompts, and they are taken as {label}",)
+    return (f"looks like {known.title}, whose prompts are {own}, and they are taken as {label}",)

@@ -94,7 +94,7 @@ def _by_line(source: Source) -> bool:
     if "\ufffd" in text:
         return False
     if path.suffix.lower() == ".txt":
-        return text_format(text) == ".txt"
+        return not text.lstrip().startswith(("[", "{")) and "\n" in text and text_format(text) == ".txt"
     first = next((line for line in text.split("\n") if line.strip()), "")
     return isinstance(parse_line(first.strip()), dict | str)
 
@@ -122,9 +122,10 @@ def _read_stdin(source: Source, chunk: int) -> Iterator[list[Row]]:
     found = ".txt" if "\ufffd" in text or any(map(start.startswith, MAGIC)) else text_format(text)
     reject_foreign(start, source.title)
     whole = found in (".json", ".csv") or any(map(start.startswith, MAGIC)) or "\x00" in text
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    jsonl = found == ".jsonl"
-    if whole or (jsonl and isinstance(parse_line(first.strip()), list)):
+    first = next((line.strip() for line in text.split("\n") if line.strip()), "")
+    jsonl = found == ".jsonl" and isinstance(parse_line(first), dict)
+    whole = whole or ("\r" in text and "\n" not in text) or (first.startswith(("[", "{")) and not jsonl)
+    if whole:
         items, _ = parse(b"".join([start, *lines]), source.title, ".txt")
         reader = Reader(source, layout_of(_profile(items), source))
         yield from _chunks(iter(items), reader, chunk)
