@@ -18,6 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rhat.errors import PromptError
 from rhat.prompts import read_texts
@@ -343,3 +345,43 @@ def test_a_limit_of_the_csv_module_is_left_as_it_was(tmp_path):
 def test_an_optional_column_that_cannot_be_used_is_left_out_with_a_word(tmp_path, rows, words, caplog):
     assert [t for _, t in read_texts(write(tmp_path, "p.json", as_json(rows)))] == [row["prompt"] for row in rows]
     assert words in caplog.text
+
+
+def test_an_odd_byte_far_into_a_file_is_found_before_it_is_streamed(tmp_path):
+    wanted = [*(f"Tell me of number {i}." for i in range(9000)), "Où est-ce ?"]
+    path = write(tmp_path, "p.txt", "\n".join(wanted).encode("cp1252"))
+    assert [text for chunk in stream_texts(path) for _, text in chunk] == wanted == [t for _, t in read_texts(path)]
+
+
+TEXTS = st.lists(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip), min_size=1, max_size=6
+)
+
+
+@given(texts=TEXTS, sep=st.sampled_from([",", ";", "\t", "|"]), column=st.sampled_from(["prompt", "Goal", "question"]))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_text_survives_any_table(tmp_path, texts, sep, column):
+    path = write(tmp_path, "p.csv", as_csv(texts, column, sep=sep))
+    assert [text for _, text in read_texts(path)] == [text.strip() for text in texts]
+
+
+@given(texts=TEXTS, encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]), pack=st.booleans())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_text_survives_any_encoding(tmp_path, texts, encoding, pack):
+    data = as_jsonl(texts).decode().encode(encoding)
+    path = write(tmp_path, "p.jsonl", gzip.compress(data) if pack else data)
+    wanted = [text.strip() for text in texts]
+    assert [text for _, text in read_texts(path)] == wanted
+    assert [text for chunk in stream_texts(path, chunk=2) for _, text in chunk] == wanted
+
+
+def test_of_several_columns_the_choice_is_said(tmp_path, caplog):
+    rows = [{"text": "A text.", "question": "A question?", "prompt": "A prompt.", "goal": None, "turns": 3}]
+    with caplog.at_level(logging.INFO):
+        assert read_texts(write(tmp_path, "p.json", as_json(rows)))[0][1] == "A prompt."
+    assert "column 'prompt' is read, not text, question" in caplog.text
+
+
+def test_a_column_that_holds_no_texts_is_passed_over(tmp_path):
+    rows = [{"prompt": None, "text": " ", "question": "A question?", "turns": 3}]
+    assert read_texts(write(tmp_path, "p.json", as_json(rows)))[0][1] == "A question?"

@@ -384,6 +384,8 @@ def hub(monkeypatch):
     [
         ("owner/name", ("owner/name", None, None)),
         ("owner/name:train", ("owner/name", None, "train")),
+        ("owner/name?split=train", ("owner/name", None, "train")),
+        ("owner/name:train?id=iloud one 0#prompt", ("owner/name", None, "train")),
         ("owner/name/config:train", ("owner/name", "config", "train")),
     ],
 )

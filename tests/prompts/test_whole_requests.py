@@ -280,3 +280,59 @@ def test_standard_input_is_held_to_the_same(monkeypatch):
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(json.dumps(talk(SYSTEM, USER)).encode())))
     with pytest.raises(PromptError, match="stdin:1: 'messages' holds a system message"):
         list(stream_texts("-"))
+
+
+def test_the_first_turn_alone_says_what_it_leaves_out(tmp_path, caplog):
+    path = lines(tmp_path / "p.jsonl", [talk(SYSTEM, USER), talk(USER), talk(MODEL, USER, MODEL, USER)])
+    assert texts_of(path, "messages[0]") == [USER[1]] * 3
+    assert "p.jsonl: 2 rows have messages before the first user turn" in caplog.text
+    assert "p.jsonl: 1 rows have later turns" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("\n\nHuman: What is rain?\n\nAssistant: Water.", True),
+        ("### Instruction:\nName a lake.\n\n### Response:\nComo.", True),
+        ("<|im_start|>user\nName a lake.<|im_end|>", True),
+        ("[INST] Name a lake. [/INST]", True),
+        ("Name an assistant: who helps you?", False),
+        ("What is the best response to rain?", False),
+    ],
+)
+def test_transcripts_are_said(tmp_path, text, is_one, caplog):
+    path = lines(tmp_path / "p.jsonl", [{"text": text}, {"text": "Name a river."}])
+    assert texts_of(path) == [text.strip(), "Name a river."]
+    assert ("p.jsonl: 1 prompts look like transcripts" in caplog.text) == is_one
+
+
+@pytest.mark.parametrize("answers", ["response", "model_output", "GPT4_response", "completion"])
+def test_a_label_beside_an_answer_may_be_of_the_answer(tmp_path, answers, pair, caplog):
+    words = ["safe", "unsafe"] * 6
+    rows = [{"prompt": t, answers: "r", "label": w} for t, w in zip(numbered("bad"), words, strict=True)]
+    assert len(read(lines(tmp_path / "a.jsonl", rows), pair[1]).select("harmful")) == 12
+    assert "column 'label' has two values (safe 6, unsafe 6), and rows of both are read" in caplog.text
+    rows = [
+        {"prompt": t, answers: "r", "prompt_label": w}
+        for t, w in zip(numbered("bad", 16), words + ["unsafe"] * 4, strict=True)
+    ]
+    assert len(read(lines(tmp_path / "b.jsonl", rows), pair[1]).select("harmful")) == 10
+
+
+def test_a_column_for_all_is_not_looked_for_in_plain_texts(tmp_path, odd, caplog):
+    plain = tmp_path / "good.txt"
+    plain.write_text("\n".join(numbered("fine")))
+    contrast = PromptOptions(odd[0], str(plain), column="aim").read(0, False)
+    assert {p.text for p in contrast.select("harmless")} == set(numbered("fine"))
+    assert "good.txt: holds plain texts, so the column 'aim' was not looked for" in caplog.text
+    with pytest.raises(PromptError, match="plain texts, without columns to choose rows by"):
+        read_texts(f"{plain}?label=safe")
+
+
+def test_standard_input_says_what_it_left_out(monkeypatch, caplog):
+    rows = [{"turns": ["One.", "Two."]}, None, {"turns": ["Three."]}]
+    text = "\n".join(json.dumps(row) for row in rows)
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    assert [t for chunk in stream_texts("-", chunk=1) for _, t in chunk] == ["One.", "Three."]
+    assert "stdin: 1 rows have later turns, which are not read" in caplog.text
+    assert "stdin: 1 of 3 rows are left out (1 empty)" in caplog.text

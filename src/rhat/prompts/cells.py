@@ -26,12 +26,14 @@ class Request:
     messages  (role, content) of the whole conversation, if the cell holds one
     answered  whether an answer follows, which is not read
     later     user turns after the first, which are not read
+    before    messages before the first user turn, which are not read either
     """
 
     text: str
     messages: tuple[tuple[str, str], ...] = ()
     answered: bool = False
     later: int = 0
+    before: int = 0
 
 
 def read_cell(value: Any, column: str, first: bool = False) -> Request:
@@ -64,7 +66,7 @@ def read_cell(value: Any, column: str, first: bool = False) -> Request:
     text = next(content for role, content in talk if role == "user")
     if not first:
         _one_turn(roles, column)
-    return Request(text, talk, answered="assistant" in roles, later=roles.count("user") - 1)
+    return Request(text, talk, answered="assistant" in roles, later=roles.count("user") - 1, before=roles.index("user"))
 
 
 def _one_turn(roles: list[str], column: str) -> None:

@@ -80,4 +80,14 @@ class Reading:
         ]
         if self.reader.later:
             made.append(f"{name}: {self.reader.later} rows have later turns, which are not read")
+        if self.reader.before:
+            made.append(
+                f"{name}: {self.reader.before} rows have messages before the first user turn (such as a system message), "
+                "which are not read"
+            )
+        if self.reader.transcripts:
+            made.append(
+                f"{name}: {self.reader.transcripts} prompts look like transcripts, with an answer or a chat template in them; "
+                "they are taken as they are"
+            )
         return made

@@ -26,7 +26,7 @@ BELONGS = (  # what else may be part of the request, under these names; never le
     *("input", "inputs", "context", "contexts", "contextstring", "passage", "document", "documents", "system"),
     *("system_prompt", "system_message", "history", "image", "images", "audio", "video", "tools", "choices"),
 )
-ANSWERS = ("output", "outputs", "response", "responses", "answer", "answers", "completion", "chosen", "rejected")
+ANSWERS = re.compile(r"(?i)output|response|answer|completion|chosen|rejected|generation")  # columns of answers
 
 LABEL_COLUMNS = ("label", "labels", "prompt_label", "prompt_harm_label", "harm_label", "safety", "safety_label")
 LABEL_WORDS: Mapping[str, Label] = {
@@ -38,6 +38,9 @@ FLAG_COLUMNS: Mapping[str, Label] = {  # columns of true and false, and what tru
     **dict.fromkeys(("harmful", "is_harmful", "unsafe", "is_unsafe", "malicious", "is_malicious"), "harmful"),
     **dict.fromkeys(("harmless", "is_harmless", "safe", "is_safe", "benign", "is_benign"), "harmless"),
 }
+TRANSCRIPT = re.compile(  # marks of a text that holds its answer, or a chat template
+    r"(^|\n)\s*(###? *)?(assistant|response|ai|bot) *:|<\|(im_start|assistant|start_header_id)|\[/INST\]", re.IGNORECASE
+)
 TRUE, FALSE = ("true", "1", "yes", "1.0"), ("false", "0", "no", "0.0")
 
 FEW_VALUES = 40  # a column with more different values than this is no choice among kinds of rows
@@ -118,11 +121,13 @@ def prompt_columns(profile: Profile) -> list[str]:
 
 
 def label_of(column: str, value: str, columns: Sequence[str]) -> Label | None:
-    """The label that a cell gives its row, or None. Where answers are in the row too, a flag may be of them."""
-    name = column.casefold()
+    """The label that a cell gives its row, or None: where answers are in the row too, it may be the label of them."""
+    name = str(column).casefold()
+    if not name.startswith("prompt") and any(ANSWERS.search(str(c)) for c in columns):
+        return None
     if name in LABEL_COLUMNS:
         return LABEL_WORDS.get(value.casefold())
-    if name not in FLAG_COLUMNS or any(str(c).casefold() in ANSWERS for c in columns):
+    if name not in FLAG_COLUMNS:
         return None
     means = FLAG_COLUMNS[name]
     if value.casefold() in TRUE:

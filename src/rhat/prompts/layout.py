@@ -77,8 +77,10 @@ def layout_of(profile: Profile, source: Source, label: Label | None = None) -> L
     known = known_set(profile, source.name)
     warned = _other_label(known, source, label)
     if not profile.objects:
-        if source.rows or source.column:
-            raise PromptError(f"{source.title}: plain texts, without columns; leave the choice of column and rows out")
+        if source.rows:
+            raise PromptError(f"{source.title}: plain texts, without columns to choose rows by; leave the choice out")
+        if source.column is not None:
+            warned = (*warned, f"holds plain texts, so the column {source.column!r} was not looked for")
         return Layout(known=known, warned=warned)
     by, made = _labels(profile, known)
     labels: Counter[str] = Counter()
@@ -165,7 +167,9 @@ def named_columns(column: str, found: Sequence[str], title: str) -> tuple[tuple[
         name = matching(part.strip(), found)
         if name is None:
             listed = one_line(", ".join(map(str, found))) or "none"
-            raise PromptError(f"{title}: no column {part!r}; found {listed}; name one of them with --column")
+            raise PromptError(
+                f"{title}: no column {part!r}; found {listed}; name one of them with --column, or for one file as FILE#COLUMN"
+            )
         names.append(name)
     return tuple(names), bare != column
 

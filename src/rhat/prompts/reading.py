@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rhat.errors import PromptError
@@ -82,6 +83,11 @@ def read_texts(
     """
     reading = read_source(parse_source(source, column), revision=revision, offline=offline)
     report(reading)
+    return texts_of(reading)
+
+
+def texts_of(reading: Reading) -> tuple[tuple[str, str], ...]:
+    """(id, text) of the prompts of one source that was read; see `read_texts`."""
     numbered = [(f"prompt-{number:04d}", row) for number, row in enumerate(reading.rows, start=1)]
     named = with_own_ids(numbered, reading.reader.source.title)
     return tuple((row.id or number, row.text) for number, row in named)
@@ -101,6 +107,7 @@ def read_source(
     if source.name == "-":
         items, said = parse(sys.stdin.buffer.read() or b"\n", source.title, ".txt")
     elif source.is_hub_id:
+        source = _with_split(source)
         items = load_from_hub(source.name, revision, offline)
     else:
         items, said = read_file(source.name)
@@ -113,8 +120,22 @@ def read_source(
     return Reading(tuple(rows), reader, label, said)
 
 
+def _with_split(source: Source) -> Source:
+    """A data set whose split is chosen as "owner/name?split=test", written as "owner/name:test"."""
+    splits = [values for column, values in source.rows if column == "split"]
+    if ":" in source.name or len(splits) != 1 or len(splits[0]) != 1:
+        return source
+    rows = tuple(choice for choice in source.rows if choice[0] != "split")
+    return replace(source, name=f"{source.name}:{splits[0][0]}", rows=rows)
+
+
 def report(reading: Reading) -> None:
     """Log what was chosen, and warn of what was left out."""
     choices.info("%s", reading.summary())
+    warn(reading)
+
+
+def warn(reading: Reading) -> None:
+    """Warn of what was left out."""
     for warning in reading.warnings():
         logger.warning("%s", warning)

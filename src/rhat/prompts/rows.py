@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rhat.errors import PromptError
 from rhat.prompts.cells import Request, read_cell
-from rhat.prompts.columns import Profile, blank, plain
+from rhat.prompts.columns import TRANSCRIPT, Profile, blank, plain
 from rhat.prompts.faults import Broken, Fault, Faults
 from rhat.prompts.layout import Layout, layout_of
 from rhat.prompts.shapes import Items, kind
@@ -39,9 +39,13 @@ class Row:
 class Reader:
     """Reads rows by a layout and counts what it leaves out.
 
-    given      rows that were looked at
-    left_out   reason → rows that were left out for it
-    unread     column or part → rows of which it is not read, though it may belong to the request
+    given        rows that were looked at
+    joined       rows whose prompt is of several columns
+    answered     rows with an answer beside the prompt, which is not read
+    later        rows with later user turns, and `before`: with messages before the first, which are not read
+    transcripts  prompts that look as if they hold an answer, or a chat template
+    left_out     reason → rows that were left out for it
+    unread       column → rows of which it is not read, though it may belong to the request
     """
 
     source: Source
@@ -50,6 +54,8 @@ class Reader:
     joined: int = 0
     answered: int = 0
     later: int = 0
+    before: int = 0
+    transcripts: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
 
@@ -103,11 +109,13 @@ class Reader:
             self.unread[column] += not blank(item.get(column))
         text = layout.joint.join(cell.text.strip() for cell in filled)
         details = {name: self._detail(item, parts) for name, parts in layout.details.items()}
-        return self._from(Request(text, main.messages, main.answered, main.later), details, where)
+        return self._from(replace(main, text=text), details, where)
 
     def _from(self, cell: Request, details: Mapping[str, str], where: str) -> Row:
         self.answered += cell.answered
         self.later += cell.later > 0
+        self.before += cell.before > 0
+        self.transcripts += TRANSCRIPT.search(cell.text) is not None
         return Row(_clean(cell.text), where, messages=cell.messages, **details)
 
     def _detail(self, item: Mapping[str, Any], parts: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from rhat.prompts.encodings import MAGIC, reject_foreign
 from rhat.prompts.faults import Broken
 from rhat.prompts.formats import parse, text_format
 from rhat.prompts.layout import layout_of
-from rhat.prompts.reading import read_texts, report
+from rhat.prompts.reading import read_source, read_texts, report, texts_of, warn
 from rhat.prompts.rows import Reader, Row
 from rhat.prompts.shapes import parse_line
 from rhat.prompts.sources import Source, parse_source
@@ -69,7 +70,10 @@ def stream_texts(
     elif _by_line(wanted):
         chunks = _read_by_line(wanted, _reader(wanted), chunk)
     else:
-        texts = read_texts(wanted, offline=offline)
+        reading = read_source(wanted, offline=offline)
+        if wanted.is_hub_id:  # nothing was counted before, so nothing has been said
+            report(reading)
+        texts = texts_of(reading)
         for begin in range(0, len(texts), chunk):
             yield texts[begin : begin + chunk]
         return
@@ -89,14 +93,26 @@ def _by_line(source: Source) -> bool:
     if any(map(head.startswith, MAGIC)) or b"\x00" in head or not head.strip():
         return False
     reject_foreign(head, source.title)
+    if not _is_utf8(source.name):
+        return False
     lines = head.split(b"\n")
     text = b"\n".join(lines[:-1] or lines).decode("utf-8-sig", errors="replace")
-    if "\ufffd" in text:
-        return False
     if path.suffix.lower() == ".txt":
         return not text.lstrip().startswith(("[", "{")) and "\n" in text and text_format(text) == ".txt"
     first = next((line for line in text.split("\n") if line.strip()), "")
     return isinstance(parse_line(first.strip()), dict | str)
+
+
+def _is_utf8(name: str) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with _opened(name) as file:
+        try:
+            while some := file.read(HEAD):
+                decoder.decode(some)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _reader(source: Source) -> Reader:
@@ -129,10 +145,12 @@ def _read_stdin(source: Source, chunk: int) -> Iterator[list[Row]]:
         items, _ = parse(b"".join([start, *lines]), source.title, ".txt")
         reader = Reader(source, layout_of(_profile(items), source))
         yield from _chunks(iter(items), reader, chunk)
+        warn(Reading((), reader))
         return
     profile = _profile(_items(iter(head), source.title, jsonl))
     reader = Reader(source, layout_of(profile, source))
     yield from _chunks(_items(chain(head, lines), source.title, jsonl), reader, chunk)
+    warn(Reading((), reader))
 
 
 def _profile(items: Any) -> Profile:
