@@ -158,6 +158,8 @@ READ = {
     "arrays-with-header.jsonl": (b"".join(as_json(r) + b"\n" for r in HEADER), ASCII),
     "arrays-of-one.jsonl": (b"".join(as_json([t]) + b"\n" for t in ASCII), ASCII),
     "arrays-with-header.json": (as_json(HEADER), ASCII),
+    "objects-one-after-another.json": (b"\n".join(as_json({"prompt": t}, indent=1) for t in ASCII), ASCII),
+    "objects-one-after-another.jsonl": (b"\n".join(as_json({"prompt": t}, indent=1) for t in ASCII), ASCII),
     "strings.jsonl": (b"".join(as_json(t) + b"\n" for t in ASCII), ASCII),
     "escaped.jsonl": (b'{"prompt": "caf\\u00e9"}\n', ["café"]),
     # conversations

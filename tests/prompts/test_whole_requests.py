@@ -83,6 +83,15 @@ def test_a_part_of_the_request_without_a_convention_is_counted(tmp_path, beside,
     assert f"{n} rows have a {beside!r} that is not read" in caplog.text
 
 
+def test_all_parts_are_told_at_once_in_an_order_that_makes_sense(tmp_path):
+    rows = [{"prompt": "Request", "context": "about", "system": "Be brief."}, {"prompt": "Another", "context": "x"}]
+    path = lines(tmp_path / "p.jsonl", rows)
+    said = problem(path)
+    assert "2 of 2 rows have a 'context' and 1 of 2 rows have a 'system' that may belong" in said
+    assert "--column 'system+prompt+context'" in said
+    assert texts_of(path, "system+prompt+context")[0] == "Be brief.\n\nRequest\n\nabout"
+
+
 @pytest.mark.parametrize("beside", ["input", "context", "system"])
 def test_an_empty_column_is_no_part_of_the_request(tmp_path, beside, caplog):
     path = lines(tmp_path / "p.jsonl", [{"prompt": "Request", beside: ""}, {"prompt": "Another", beside: None}])

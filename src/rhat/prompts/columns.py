@@ -26,6 +26,7 @@ BELONGS = (  # what else may be part of the request, under these names; never le
     *("input", "inputs", "context", "contexts", "contextstring", "passage", "document", "documents", "system"),
     *("system_prompt", "system_message", "history", "image", "images", "audio", "video", "tools", "choices"),
 )
+GOES_BEFORE = re.compile(r"(?i)system|history")  # of these, what stands before the request
 ANSWERS = re.compile(r"(?i)output|response|answer|completion|chosen|rejected|generation")  # columns of answers
 
 LABEL_COLUMNS = ("label", "labels", "prompt_label", "prompt_harm_label", "harm_label", "safety", "safety_label")
@@ -97,11 +98,13 @@ class Profile:
         """Take a row into account."""
         if not isinstance(item, dict):
             return
-        self.objects += not all(blank(value) for value in item.values())
+        empty = True
         for name, value in item.items():
-            self.values.setdefault(name, Counter())
+            if name not in self.values:
+                self.values[name] = Counter()
             if blank(value):
                 continue
+            empty = False
             self.filled[name] += 1
             self.texts[name] += isinstance(value, str | list)
             if not isinstance(value, str | int | float):
@@ -112,6 +115,7 @@ class Profile:
                 seen[plain(value)] += 1
                 if len(seen) > FEW_VALUES:
                     self.values[name] = None
+        self.objects += not empty
 
 
 def prompt_columns(profile: Profile) -> list[str]:

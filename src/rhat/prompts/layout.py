@@ -13,6 +13,7 @@ from rhat.prompts.columns import (
     DETAILS,
     JOINS,
     Profile,
+    is_prompt_column,
     label_column,
     label_of,
     plain,
@@ -102,9 +103,10 @@ def layout_of(profile: Profile, source: Source, label: Label | None = None) -> L
     split = details.get("split", ("",))[0]
     if split in taken:
         details.pop("split")
-    known_main = matching(known.prompt[known.main], columns) if known and known.prompt else None
+    of_set = matching(known.prompt[known.main], columns) if known and known.prompt else None
+    requests = [c for c in columns if is_prompt_column(c)] or [c for c in columns if c.casefold() not in BELONGS]
     return Layout(
-        columns, known_main or columns[0], joint, first, source.column is not None, belongs, details, known.cut if known else (),
+        columns, of_set or (requests or columns)[0], joint, first, source.column is not None, belongs, details, known.cut if known else (),
         tuple(unwanted), known,
         labels, said, (*warned, *left),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rhat.errors import PromptError
 from rhat.prompts.cells import Request, read_cell
-from rhat.prompts.columns import TRANSCRIPT, Profile, blank, plain
+from rhat.prompts.columns import GOES_BEFORE, TRANSCRIPT, Profile, blank, plain
 from rhat.prompts.faults import Broken, Fault, Faults
 from rhat.prompts.layout import Layout, layout_of
 from rhat.prompts.shapes import Items, kind
@@ -107,9 +107,10 @@ class Reader:
         self.joined += len(filled) > 1
         for column in layout.belongs:
             self.unread[column] += not blank(item.get(column))
-        text = layout.joint.join(cell.text.strip() for cell in filled)
+        if len(filled) > 1:
+            main = replace(main, text=layout.joint.join(cell.text.strip() for cell in filled))
         details = {name: self._detail(item, parts) for name, parts in layout.details.items()}
-        return self._from(replace(main, text=text), details, where)
+        return self._from(main, details, where)
 
     def _from(self, cell: Request, details: Mapping[str, str], where: str) -> Row:
         self.answered += cell.answered
@@ -126,16 +127,17 @@ class Reader:
 
     def _check_belongings(self, n: int) -> None:
         """A request without its object is another request: raise, unless the user named the column."""
-        if self.layout.explicit:
+        unread = {column: rows for column, rows in self.unread.items() if rows}
+        if self.layout.explicit or not unread:
             return
-        for column, rows in self.unread.items():
-            if rows:
-                own, name = self.layout.column, self.source.name
-                raise PromptError(
-                    f"{self.source.title}: {rows} of {n} rows have a {column!r} that may belong to the request; "
-                    f"join the two with --column '{own}+{column}', or leave it out with --column {own} "
-                    f"(for one file {name}#{own})"
-                )
+        own, name = self.layout.column, self.source.name
+        told = " and ".join(f"{rows} of {n} rows have a {column!r}" for column, rows in unread.items())
+        first = [column for column in unread if GOES_BEFORE.match(column)]
+        joined = "+".join([*first, own, *(column for column in unread if column not in first)])
+        raise PromptError(
+            f"{self.source.title}: {told} that may belong to the request; join them with --column '{joined}', or leave "
+            f"that out with --column '{own}' (for one file {name}#{own})"
+        )
 
 
 def rows_from(items: Items, source: Source, label: Label | None = None) -> tuple[list[Row], Reader]:

@@ -1,6 +1,7 @@
 """JSON as it is found: rows of a list, of lines, of pandas' shapes, and of lists under names."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from rhat.errors import PromptError
 from rhat.prompts.columns import is_prompt_column
 from rhat.prompts.faults import Broken, one_line
 
+_SPACE = re.compile(r"\s*")
 Items = list[tuple[str, Any]]  # (where, value) of each row
 
 
@@ -35,14 +37,28 @@ def parse_jsonl(text: str, name: str) -> Items:
     parsed = [(where, parse_line(line)) for where, line in lines(text, name)]
     if parsed and isinstance(parsed[0][1], Broken):
         try:
-            return rows_of(json.loads(text), name)
+            values = list(_one_after_another(text))
         except (ValueError, RecursionError):
-            pass
+            return parsed
+        if len(values) == 1:
+            return rows_of(values[0], name)
+        return [(f"{name}: item {number}", value) for number, value in enumerate(values, start=1)]
     if len(parsed) == 1 and not isinstance(parsed[0][1], str | Broken):
         value = parsed[0][1]
         if isinstance(value, list) and not is_conversation(value) and not _are_columns(value):
             return rows_of(value, name)
     return with_header(parsed)
+
+
+def _one_after_another(text: str) -> Iterable[Any]:
+    """JSON values of any number of lines each, with white space between them."""
+    decoder, at = json.JSONDecoder(), 0
+    while at < len(text):
+        space = _SPACE.match(text, at)
+        at = space.end() if space else at
+        if at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            yield value
 
 
 def parse_json(text: str, name: str) -> Items:
