@@ -6,6 +6,7 @@ import logging
 import sys
 import types
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -146,6 +147,14 @@ def test_a_conversation_in_columns_of_a_table_is_read_as_in_lists(tmp_path):
     frame.to_parquet(tmp_path / "p.parquet")
     pd.read_parquet(tmp_path / "p.parquet").to_csv(tmp_path / "numpy.csv", index=False)
     assert "holds a list in writing that cannot be read" in problem(tmp_path / "numpy.csv")
+
+
+def test_lists_that_numpy_wrote_are_not_run_together(tmp_path):
+    """NumPy prints ['One.' 'Two.'], which Python would read as one string."""
+    pd.DataFrame({"turns": [np.array(["One.", "Two."])]}).to_csv(tmp_path / "p.csv", index=False)
+    assert "holds a list in writing that cannot be read" in problem(tmp_path / "p.csv")
+    pd.DataFrame({"turns": [["One.", "Two."]]}).to_csv(tmp_path / "q.csv", index=False)
+    assert texts_of(tmp_path / "q.csv") == ["One."]
 
 
 def test_a_picture_in_a_message_is_rejected(tmp_path):
