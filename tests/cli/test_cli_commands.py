@@ -251,6 +251,16 @@ class TestMeasure:
         assert line.split()[1].replace("−", "-") == f"{self.expected(model, direction)[2]:.2f}"
         assert "resid_pre.1, position −1" in done.out
 
+    def test_prompts_longer_than_the_context_are_rejected(self, cli, folder, direction, file, tmp_path, model):
+        limit = model.text_config.max_position_embeddings
+        rows = [{"id": f"p{i}", "prompt": " ".join(["word"] * (2 * limit if i % 2 else 2))} for i in range(4)]
+        (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        done = cli("measure", "-m", folder, "-d", direction, tmp_path / "long.jsonl")
+        lengths = [len(tokens) for tokens in model.tokenize([row["prompt"] for row in rows])]
+        assert done.code == 2
+        assert f"2 prompts are longer than the {limit} tokens" in done.err.replace("\n", " ")
+        assert f"p1 ({lengths[1]}), p3 ({lengths[3]})" in done.err
+
 
 class TestStreamedPrompts:
     def test_stdin_is_read_no_further_than_needed(self, monkeypatch):

@@ -48,6 +48,7 @@ COMMANDS = {
     for command in (
         Command("study", MAIN, "Find r̂, induce and remove refusal with it, and write a report with intervals."),
         Command("find", MAIN, "Find the refusal direction r̂ of a model, and save it."),
+        Command("prompts", MAIN, "Show what would be read of files of prompts, before anything runs."),
         Command("steer", ONE, "Answer prompts with and without an intervention, side by side."),
         Command("measure", ONE, "Project prompts onto a direction."),
         Command("heads", ONE, "Which attention heads write r̂, and how few of them induce refusal."),

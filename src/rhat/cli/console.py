@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 QUIET = ("transformers", "datasets", "huggingface_hub", "torch", "matplotlib", "httpx", "urllib3", "filelock")
 
+CHOICES = "rhat.prompts.choices"  # what was chosen of the user's files is always shown, before work begins
+
 
 def out() -> Console:
     """A console on the stdout of now."""
@@ -37,6 +39,7 @@ def set_up_logging(*, debug: bool = False, verbose: bool = False) -> None:
     logger.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
     logger.propagate = False
     logger.handlers = [_Handler()]
+    logging.getLogger(CHOICES).setLevel(logging.INFO)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.INFO if debug else logging.ERROR)
 
@@ -49,6 +52,9 @@ class _Handler(logging.Handler):
         self._rich: logging.Handler | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == CHOICES:
+            err().print(record.getMessage(), markup=False, soft_wrap=True)
+            return
         if self._rich is None:
             from rich.logging import RichHandler
 

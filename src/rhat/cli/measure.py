@@ -10,7 +10,7 @@ import typer
 from rhat.cli import tables
 from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, shared
 from rhat.cli.progress import progress
-from rhat.errors import DirectionError
+from rhat.errors import DirectionError, PromptError
 
 if TYPE_CHECKING:
     from rhat.directions import Direction
@@ -81,14 +81,36 @@ def check_position(direction: Direction, model: ChatModel) -> None:
 
 
 def projections(model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """Id, projection and scaled projection of each (id, text), in order."""
+    """Id, projection and scaled projection of each (id, text), in order.
+
+    Raises:
+        PromptError: if prompts are longer than the model's context.
+    """
     import torch
 
     from rhat.capture import captured
 
+    plan = model.plan([text for _, text in prompts])
+    check_lengths(model, [(id, len(tokens)) for (id, _), tokens in zip(prompts, plan.prompts, strict=True)])
     found = torch.empty(len(prompts), dtype=torch.float64)
-    for rows, at in captured(model, model.plan([text for _, text in prompts]), [r.site], [r.position]):
+    for rows, at in captured(model, plan, [r.site], [r.position]):
         found[rows.cpu()] = r.project(at[r.site][:, 0]).cpu()
     gap = r.mean_harmful - r.mean_harmless
     for (id, _), value in zip(prompts, found.tolist(), strict=True):
         yield {"id": id, "projection": value} | ({"scaled": (value - r.mean_harmless) / gap} if gap else {})
+
+
+def check_lengths(model: ChatModel, lengths: Sequence[tuple[str, int]]) -> None:
+    """Raise if a prompt, of which (id, number of tokens) is given, does not fit into the model's context.
+
+    Raises:
+        PromptError: naming all that do not.
+    """
+    limit = getattr(model.text_config, "max_position_embeddings", None)
+    long = [(id, n) for id, n in lengths if isinstance(limit, int) and n > limit]
+    if long:
+        named = ", ".join(f"{id} ({n})" for id, n in long[:8]) + (", …" if len(long) > 8 else "")
+        raise PromptError(
+            f"{len(long)} prompts are longer than the {limit} tokens that {model.name} takes, chat template included: "
+            f"{named}; shorten or remove them"
+        )

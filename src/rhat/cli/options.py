@@ -162,10 +162,68 @@ class PromptOptions:
         str | None,
         typer.Option("--harmless", help="Harmless prompts, likewise.", rich_help_panel=PROMPT_PANEL),
     ] = None
+    both: Annotated[
+        str | None,
+        typer.Option(
+            "--prompts",
+            help="One source of both, if a column of it says which are which.",
+            show_default=False,
+            rich_help_panel=PROMPT_PANEL,
+        ),
+    ] = None
     column: Annotated[
         str | None,
-        typer.Option("--column", help="Where prompts are in each row, if not obvious.", rich_help_panel=PROMPT_PANEL),
+        typer.Option(
+            "--column",
+            help="Where prompts are in each row, if not obvious; a+b joins two.",
+            show_default=False,
+            rich_help_panel=PROMPT_PANEL,
+        ),
     ] = None
+    harmful_column: Annotated[
+        str | None,
+        typer.Option(
+            "--harmful-column",
+            help="Likewise, of the harmful prompts alone.",
+            show_default=False,
+            rich_help_panel=PROMPT_PANEL,
+        ),
+    ] = None
+    harmless_column: Annotated[
+        str | None,
+        typer.Option(
+            "--harmless-column",
+            help="Likewise, of the harmless prompts alone.",
+            show_default=False,
+            rich_help_panel=PROMPT_PANEL,
+        ),
+    ] = None
+
+    def sources(self) -> tuple[str, str] | None:
+        """Where harmful and harmless prompts are, each with its column; None for the built-in set.
+
+        Raises:
+            PromptError: if only one of them was given, or one twice, or a column of none.
+        """
+        from rhat.prompts.sources import with_column
+
+        harmful, harmless = self.harmful, self.harmless
+        if self.both is not None:
+            if harmful is not None or harmless is not None:
+                raise PromptError("got --prompts and --harmful or --harmless; give either one source of both, or each")
+            harmful = harmless = self.both
+        if (harmful is None) != (harmless is None):
+            raise PromptError("got one of --harmful and --harmless; give both, or neither for the built-in prompts")
+        if harmful is None or harmless is None:
+            for option in ("column", "harmful_column", "harmless_column"):
+                if getattr(self, option) is not None:
+                    name = option.replace("_", "-")
+                    raise PromptError(f"got --{name} without prompts; give --harmful and --harmless, or --prompts")
+            return None
+        return (
+            with_column(harmful, self.harmful_column, "--harmful-column"),
+            with_column(harmless, self.harmless_column, "--harmless-column"),
+        )
 
     def read(self, seed: int, offline: bool) -> ContrastSet:
         """The contrast set.
@@ -175,11 +233,10 @@ class PromptOptions:
         """
         from rhat.prompts import builtin, read
 
-        if self.harmful is None and self.harmless is None:
+        sources = self.sources()
+        if sources is None:
             return builtin(seed)
-        if self.harmful is None or self.harmless is None:
-            raise PromptError("got one of --harmful and --harmless; give both, or neither for the built-in prompts")
-        return read(self.harmful, self.harmless, seed=seed, column=self.column, offline=offline)
+        return read(*sources, seed=seed, column=self.column, offline=offline)
 
 
 @dataclass(frozen=True)

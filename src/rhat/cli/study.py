@@ -57,6 +57,15 @@ def study(
         str | None,
         typer.Option("--borderline", help="Harmless prompts with alarming words.", rich_help_panel=PROMPT_PANEL),
     ] = None,
+    borderline_column: Annotated[
+        str | None,
+        typer.Option(
+            "--borderline-column",
+            help="Where these are in each row.",
+            show_default=False,
+            rich_help_panel=PROMPT_PANEL,
+        ),
+    ] = None,
     preset: Annotated[
         Preset,
         typer.Option(
@@ -107,15 +116,19 @@ def study(
     [bold]rhat study --harmful bad.jsonl --harmless good.csv --only setting,scopes --out runs/own[/bold]
     """
     check_folder(destination, needs=NEEDS)
+    from rhat.prompts.sources import with_column
     from rhat.report import draw
     from rhat.study import StudyConfig, run
 
+    harmful, harmless = prompts.sources() or (None, None)
+    if borderline is not None:
+        borderline = with_column(borderline, borderline_column, "--borderline-column")
     config = StudyConfig(
         model=where.model,
         preset=preset.value,
         out=destination,
-        harmful=prompts.harmful,
-        harmless=prompts.harmless,
+        harmful=harmful,
+        harmless=harmless,
         borderline=borderline,
         column=prompts.column,
         seed=seed,

@@ -1,18 +1,21 @@
 """A contrast set from the user's own prompts, one source per label."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from rhat.errors import PromptError
-from rhat.prompts.contrast import SPLITS, ContrastSet, Label, Prompt, Split
-from rhat.prompts.duplicates import folded, near_duplicate_groups
-from rhat.prompts.rows import Row, is_hub_id, one_line, read_rows
-from rhat.prompts.splitting import FEWEST, MINIMUM, split_by_topic
+from rhat.prompts.assembling import assemble, with_own_ids
+from rhat.prompts.choices import Reading
+from rhat.prompts.contrast import ContrastSet, Label
+from rhat.prompts.formats import parse, read_file
+from rhat.prompts.hub import load_from_hub
+from rhat.prompts.rows import rows_from
+from rhat.prompts.sources import Source, parse_source
 
 logger = logging.getLogger(__name__)
+choices = logging.getLogger("rhat.prompts.choices")  # a logger of its own: the command line always shows it
 
 
 def read(
@@ -27,172 +30,112 @@ def read(
 ) -> ContrastSet:
     """Read one source per label and split each label's prompts by topic.
 
-    A source is a file (.jsonl, .json, .csv, .parquet, or .txt with a prompt a line) or a Hugging Face data
-    set id ("owner/name", "owner/name:split", "owner/name/config:split"). Prompts are in `column`, or else in
-    the first of instruction, prompt, text and messages (the first user message). Rows may also have an id,
-    category, topic and split. Rows without a topic that are near-duplicates (see `near_duplicate_groups`) are
-    made one topic.
+    A source is a file (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, or .txt with a prompt a line; packed or not) or a
+    Hugging Face data set id ("owner/name", "owner/name:split", "owner/name/config:split"). "SOURCE?label=safe" takes
+    some rows, "SOURCE#COLUMN" names the column of the prompts; else they are in `column`, or else in the first of the
+    columns of `rhat.prompts.columns.COLUMNS`. Known data sets are read as they are meant, see docs/prompts.md. Where a
+    column tells the label of each row, the rows of the label are taken. Rows may also have an id, category, topic and
+    split. Rows without a topic that are near-duplicates (see `near_duplicate_groups`) are made one topic.
+
+    What was chosen is logged, and what was left out is a warning.
 
     Splits are drawn by `split_by_topic`, unless every harmful and harmless row names its own. Borderline
     prompts are all for testing. Exact duplicates, up to case and white space, are dropped with a warning. Ids
     that two labels share get their label in front.
 
     Raises:
-        PromptError: if a source cannot be read, a prompt has two labels, a label has fewer than 8 different
-            prompts, ids repeat, or the splits cannot be made.
+        PromptError: if a source cannot be read, rows have parts of the request that are not (such as a system message),
+            a prompt has two labels, a label has fewer than 8 different prompts, or the splits cannot be made.
     """
-    sources: dict[Label, str | Path] = {"harmful": harmful, "harmless": harmless}
+    given: dict[Label, str | Path] = {"harmful": harmful, "harmless": harmless}
     if borderline is not None:
-        sources["borderline"] = borderline
-    if revision is not None and not any(is_hub_id(source) for source in sources.values()):
+        given["borderline"] = borderline
+    sources = {label: parse_source(source, column) for label, source in given.items()}
+    if revision is not None and not any(source.is_hub_id for source in sources.values()):
         raise PromptError(f"revision {revision!r} was given, but every source is a file; leave the revision out")
-    rows = {label: read_rows(source, column, revision, offline) for label, source in sources.items()}
-    names = {label: str(source) for label, source in sources.items()}
-    return assemble(rows, " / ".join(names.values()), seed, names)
+    readings = {
+        label: read_source(source, label, revision=revision, offline=offline) for label, source in sources.items()
+    }
+    both = [r for r in readings.values() if r.label != "borderline"]
+    if both[0].reader.source == both[1].reader.source and [r.text for r in both[0].rows] == [
+        r.text for r in both[1].rows
+    ]:
+        raise PromptError(
+            f"{harmful}: given for harmful and harmless prompts, but no column says which are which; "
+            f"choose rows with {harmful}?COLUMN=VALUE"
+        )
+    for reading in readings.values():
+        report(reading)
+    names = {label: str(source) for label, source in given.items()}
+    return assemble({label: r.rows for label, r in readings.items()}, " / ".join(names.values()), seed, names)
 
 
 def read_texts(
-    source: str | Path, column: str | None = None, *, revision: str | None = None, offline: bool = False
+    source: str | Path | Source, column: str | None = None, *, revision: str | None = None, offline: bool = False
 ) -> tuple[tuple[str, str], ...]:
     """(id, text) of each prompt of one source, in its order, duplicates and all.
 
-    A source is as in `read`, or "-": standard input, JSONL if its first line is a JSON object and else a
-    prompt a line. Ids are the source's own, or "prompt-0001" and so on.
+    A source is as in `read`, or "-": standard input, JSONL or CSV if it plainly is and else a prompt a line. Ids are
+    the source's own, if no two are alike, or "prompt-0001" and so on.
 
     Raises:
-        PromptError: if the source cannot be read, holds no prompts, or ids repeat.
+        PromptError: if the source cannot be read, or holds no prompts.
     """
-    rows = read_rows(source, column, revision, offline)
-    ids = [row.id or f"prompt-{number:04d}" for number, row in enumerate(rows, start=1)]
-    _unique(ids, rows)
-    return tuple((id, row.text) for id, row in zip(ids, rows, strict=True))
+    reading = read_source(parse_source(source, column), revision=revision, offline=offline)
+    report(reading)
+    return texts_of(reading)
 
 
-def assemble(rows: Mapping[Label, Sequence[Row]], name: str, seed: int, names: Mapping[Label, str]) -> ContrastSet:
-    """Rows by label → ContrastSet; what `read` does once the sources are read, with `names` for messages."""
-    drafts: dict[Label, list[Prompt]] = {}
-    kept: dict[Label, list[Row]] = {}
-    for label, given in rows.items():
-        numbered = _distinct([(f"{label}-{n:04d}", row) for n, row in enumerate(given, start=1)], names[label])
-        if len(numbered) < FEWEST:
-            raise PromptError(
-                f"{names[label]}: got {len(numbered)} different {label} prompts, "
-                f"expected at least {FEWEST}; add prompts"
-            )
-        kept[label] = [row for _, row in numbered]
-        ids = [row.id or number for number, row in numbered]
-        _unique(ids, kept[label])
-        drafts[label] = [
-            Prompt(row.text, label, "test", id, row.category, row.topic)
-            for id, row in zip(ids, kept[label], strict=True)
-        ]
-    _one_label_each(kept)
-    drafts = _with_distinct_ids(drafts, kept)
-    if _splits_given(kept):
-        halves = [_with_given_splits(drafts[label], kept[label], names[label]) for label in _SPLIT_LABELS]
+def texts_of(reading: Reading) -> tuple[tuple[str, str], ...]:
+    """(id, text) of the prompts of one source that was read; see `read_texts`."""
+    numbered = [(f"prompt-{number:04d}", row) for number, row in enumerate(reading.rows, start=1)]
+    named = with_own_ids(numbered, reading.reader.source.title)
+    return tuple((row.id or number, row.text) for number, row in named)
+
+
+def read_source(
+    source: Source, label: Label | None = None, *, revision: str | None = None, offline: bool = False
+) -> Reading:
+    """The rows of a source, for prompts of this label, with what was chosen and left out.
+
+    `revision` and `offline` matter for data set ids only.
+
+    Raises:
+        PromptError: if there is nothing to read, or any row of it cannot be read.
+    """
+    said: tuple[str, ...] = ()
+    if source.name == "-":
+        items, said = parse(sys.stdin.buffer.read() or b"\n", source.title, ".txt")
+    elif source.is_hub_id:
+        source = _with_split(source)
+        items = load_from_hub(source.name, revision, offline)
     else:
-        halves = [split_by_topic(_with_topics(drafts[label]), seed, names[label]) for label in _SPLIT_LABELS]
-    borderline = _with_topics(drafts.get("borderline", []))
-    return ContrastSet(name, (*halves[0], *halves[1], *borderline), seed)
-
-
-_SPLIT_LABELS: tuple[Label, ...] = ("harmful", "harmless")
-
-
-def _distinct(numbered: list[tuple[str, Row]], source: str) -> list[tuple[str, Row]]:
-    first: dict[str, tuple[str, Row]] = {}
-    for id, row in numbered:
-        first.setdefault(folded(row.text), (id, row))
-    if dropped := len(numbered) - len(first):
-        logger.warning(
-            "%s: dropped %d duplicates (same text up to case and spaces), %d prompts are left",
-            source,
-            dropped,
-            len(first),
+        items, said = read_file(source.name)
+    rows, reader = rows_from(items, source, label)
+    if not rows:
+        left = ", ".join(f"{n} {why}" for why, n in reader.left_out.items())
+        raise PromptError(
+            f"{source.title}: empty, no prompts in it{f' ({left})' if left else ''}; expected one prompt a line or row"
         )
-    return list(first.values())
+    return Reading(tuple(rows), reader, label, said)
 
 
-def _unique(ids: Sequence[str], rows: Sequence[Row]) -> None:
-    seen: dict[str, Row] = {}
-    for id, row in zip(ids, rows, strict=True):
-        if id in seen:
-            raise PromptError(f"{row.where}: the id {id!r} is also that of {seen[id].where}; make ids unique")
-        seen[id] = row
+def _with_split(source: Source) -> Source:
+    """A data set whose split is chosen as "owner/name?split=test", written as "owner/name:test"."""
+    splits = [values for column, values in source.rows if column == "split"]
+    if ":" in source.name or len(splits) != 1 or len(splits[0]) != 1:
+        return source
+    rows = tuple(choice for choice in source.rows if choice[0] != "split")
+    return replace(source, name=f"{source.name}:{splits[0][0]}", rows=rows)
 
 
-def _one_label_each(rows: Mapping[Label, Sequence[Row]]) -> None:
-    seen: dict[str, tuple[Label, Row]] = {}
-    for label, given in rows.items():
-        for row in given:
-            other, twin = seen.setdefault(folded(row.text), (label, row))
-            if other != label:
-                raise PromptError(
-                    f"{one_line(row.text, 60)!r} is both {other} ({twin.where}) and {label} ({row.where}); "
-                    "a prompt has one label: remove it from one of them"
-                )
+def report(reading: Reading) -> None:
+    """Log what was chosen, and warn of what was left out."""
+    choices.info("%s", reading.summary())
+    warn(reading)
 
 
-def _with_distinct_ids(
-    drafts: Mapping[Label, list[Prompt]], rows: Mapping[Label, Sequence[Row]]
-) -> dict[Label, list[Prompt]]:
-    """Put the label before every id that a source gave, if any id is in two labels."""
-    ids = [prompt.id for prompts in drafts.values() for prompt in prompts]
-    if len(set(ids)) == len(ids):
-        return dict(drafts)
-    return {
-        label: [
-            replace(prompt, id=f"{label}-{prompt.id}") if row.id else prompt
-            for prompt, row in zip(prompts, rows[label], strict=True)
-        ]
-        for label, prompts in drafts.items()
-    }
-
-
-def _with_topics(prompts: list[Prompt]) -> list[Prompt]:
-    """Make near-duplicates among prompts without a topic one topic, named "near <smallest id>"."""
-    alone = [prompt for prompt in prompts if not prompt.topic]
-    leaders = near_duplicate_groups([prompt.text for prompt in alone])
-    groups: dict[int, list[str]] = {}
-    for prompt, leader in zip(alone, leaders, strict=True):
-        groups.setdefault(leader, []).append(prompt.id)
-    topic_of = {id: f"near {min(ids)}" for ids in groups.values() if len(ids) > 1 for id in ids}
-    return [replace(p, topic=topic_of[p.id]) if p.id in topic_of else p for p in prompts]
-
-
-def _splits_given(rows: Mapping[Label, Sequence[Row]]) -> bool:
-    given = [bool(row.split) for label in _SPLIT_LABELS for row in rows[label]]
-    if any(given) and not all(given):
-        logger.warning(
-            "%d of %d rows name a split, so none of these is used; give every row one, or none",
-            sum(given),
-            len(given),
-        )
-    return all(given)
-
-
-def _with_given_splits(prompts: list[Prompt], rows: Sequence[Row], source: str) -> tuple[Prompt, ...]:
-    for row in rows:
-        if row.split not in SPLITS:
-            raise PromptError(
-                f"{row.where}: unknown split {row.split!r}; expected one of {', '.join(SPLITS)}, or no split column"
-            )
-    for split, minimum in MINIMUM.items():
-        n = sum(row.split == split for row in rows)
-        if n < minimum:
-            raise PromptError(
-                f"{source}: {n} prompts in split {split}, expected at least {minimum}; "
-                "add some, or leave the split column out"
-            )
-    placed = [replace(prompt, split=cast(Split, row.split)) for prompt, row in zip(prompts, rows, strict=True)]
-    splits_of: dict[str, set[str]] = {}
-    for prompt in _with_topics(placed):
-        splits_of.setdefault(prompt.topic, set()).add(prompt.split)
-    straddling = sum(topic.startswith("near ") and len(splits) > 1 for topic, splits in splits_of.items())
-    if straddling:
-        logger.warning(
-            "%s: %d groups of near-duplicates are in more than one of the splits that the file names",
-            source,
-            straddling,
-        )
-    return tuple(placed)
+def warn(reading: Reading) -> None:
+    """Warn of what was left out."""
+    for warning in reading.warnings():
+        logger.warning("%s", warning)

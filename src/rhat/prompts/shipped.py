@@ -5,9 +5,11 @@ from importlib import resources
 from typing import Any
 
 from rhat.errors import PromptError
+from rhat.prompts.assembling import assemble
 from rhat.prompts.contrast import ContrastSet, Label
-from rhat.prompts.reading import assemble
-from rhat.prompts.rows import parse_jsonl, rows_from
+from rhat.prompts.rows import rows_from
+from rhat.prompts.shapes import parse_jsonl
+from rhat.prompts.sources import Source
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def builtin(seed: int = 0) -> ContrastSet:
         "harmless": "harmless.jsonl",
         "borderline": "borderline.jsonl",
     }
-    rows = {label: rows_from(_items(name), name, "text") for label, name in names.items()}
+    rows = {label: rows_from(_items(name), Source(name, column="text"))[0] for label, name in names.items()}
     return assemble(rows, "builtin", seed, names)
 
 
