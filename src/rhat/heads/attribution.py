@@ -94,10 +94,11 @@ def attribute(
             progress(index + 1, 2)
     gap = sides[0] - sides[1]
     unit = direction.unit.double()
-    scale = model.layout.residual_scale
+    scales = [model.layout.parts[layer].scale("attn_out") for layer in range(len(sites))]
     contributions = torch.stack(
         [
-            (gap[layer] * (unit @ output_weight(model, layer).double().cpu()).reshape(n_heads, -1)).sum(-1) * scale
+            (gap[layer] * (unit @ output_weight(model, layer).double().cpu()).reshape(n_heads, -1)).sum(-1)
+            * scales[layer]
             for layer in range(len(sites))
         ]
     )
