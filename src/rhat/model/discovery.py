@@ -16,7 +16,7 @@ from rhat.model.layout import Layout, first_tensor, text_config
 from rhat.model.parts import Call, has_heads, prove_block, residual_scale
 
 _ROUTED = re.compile(r"expert", re.IGNORECASE)
-TOKENS = 4  # of the run
+TOKENS = 4  # of each of the two rows of the run, which differ in the last token
 
 
 def find_blocks(hf: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -71,14 +71,15 @@ def _recording(blocks: nn.ModuleList) -> Iterator[tuple[list[list[Call]], list[o
 
 
 def _probed(hf: Any, blocks: nn.ModuleList, config: Any) -> tuple[list[list[Call]], list[object]]:
-    """What every block's modules did in a run of four tokens.
+    """What every block's modules did in a run of two rows of four tokens that differ in the last.
 
     Raises:
         ModelError: if the model does not run on token ids alone.
     """
     device = next(hf.parameters()).device
     device = torch.device("cpu") if device.type == "meta" else device
-    probe = torch.arange(TOKENS, device=device)[None] + min(20, config.vocab_size - TOKENS - 1)
+    row = torch.arange(TOKENS, device=device) + max(min(20, config.vocab_size - TOKENS - 2), 0)
+    probe = torch.stack([row, row + (row == row[-1]).long()])
     training = hf.training
     hf.eval()
     try:
@@ -98,15 +99,30 @@ def _check_stream(hf: Any, records: list[list[Call]], d_model: int) -> None:
     Raises:
         ModelError: if one does not: several streams beside one another, or tokens before rows.
     """
-    expected = (1, TOKENS, d_model)
+    expected = (2, TOKENS, d_model)
     for index, record in enumerate(records):
         for name, given, out in record:
             for x, what in ((given, "takes"), (out, "gives")) if name == "" else ():
                 if tuple(x.shape) != expected:
                     raise ModelError(
-                        f"{type(hf).__name__} block {index}: {what} hidden states of shape {tuple(x.shape)} for 1 prompt of "
+                        f"{type(hf).__name__} block {index}: {what} hidden states of shape {tuple(x.shape)} for 2 prompts of "
                         f"{TOKENS} tokens, expected {expected}; rhat needs a decoder with one residual stream"
                     )
+
+
+def _check_causal(hf: Any, record: list[Call]) -> None:
+    """Whether a token changes nothing in what a block gives for those before it.
+
+    Raises:
+        ModelError: if it does: answers cannot be decoded token by token then.
+    """
+    out = next(out for name, _, out in record if name == "")[:, :-1].double()
+    moved = float((out[0] - out[1]).norm() / out[0].norm().clamp_min(1e-12))
+    if moved > (1e-3 if record[0][2].dtype in (torch.float32, torch.float64) else 0.03):
+        raise ModelError(
+            f"{type(hf).__name__}: a token changes what is computed for those before it (by {moved:.1e}); "
+            "rhat needs a causal decoder"
+        )
 
 
 def _numbers(block: nn.Module, config: Any) -> list[float]:
@@ -122,10 +138,11 @@ def _numbers(block: nn.Module, config: Any) -> list[float]:
 
 
 def discover(hf: nn.Module) -> Layout:
-    """Find the layout of a Hugging Face decoder and prove it with one run of four tokens.
+    """Find the layout of a Hugging Face decoder and prove it with one run of two rows of four tokens.
 
     Raises:
-        ModelError: if there is no list of blocks, or a block is not called once with one stream of hidden states.
+        ModelError: if there is no list of blocks, a block is not called once with one stream of hidden states, or a token
+            changes those before it.
     """
     config = text_config(hf)
     if not isinstance(getattr(config, "num_attention_heads", None), int):
@@ -138,6 +155,7 @@ def discover(hf: nn.Module) -> Layout:
     d_model = config.hidden_size
     records, outputs = _probed(hf, blocks, config)
     _check_stream(hf, records, d_model)
+    _check_causal(hf, records[-1])
     scale = residual_scale(blocks[0], config)
     proved = [
         prove_block(block, record, d_model, scale, f"{type(hf).__name__} block {i}", _numbers(block, config))

@@ -254,6 +254,8 @@ def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> An
         result = apply(first_tensor(output))
         if result is None:
             return None
+        if isinstance(output, list):
+            return [result, *output[1:]]
         return (result, *output[1:]) if isinstance(output, tuple) else result
 
     return module.register_forward_hook(after)
