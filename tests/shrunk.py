@@ -86,7 +86,9 @@ def small_settings(config: PreTrainedConfig, fill: bool = False) -> dict[str, An
 def two_of(kinds: list[Any]) -> list[Any]:
     """As many of these kinds of block as there are blocks: the first, and one with softmax attention."""
     attends = [k for k in kinds if re.fullmatch(r"full_attention|attention|hybrid", str(k))]
-    return [*(k for k in kinds if k not in attends[:1]), *attends[:1]][:: -1][:LAYERS][::-1] * (LAYERS if len(kinds) == 1 else 1)
+    return [*(k for k in kinds if k not in attends[:1]), *attends[:1]][::-1][:LAYERS][::-1] * (
+        LAYERS if len(kinds) == 1 else 1
+    )
 
 
 def shrunk_config(kind: str, fill: bool = False, more: Mapping[str, Any] | None = None) -> PreTrainedConfig:

@@ -10,6 +10,7 @@ from unittest.mock import patch
 import torch
 
 import rhat
+from rhat.capture import captured
 from rhat.directions import Direction
 from rhat.errors import RhatError
 from rhat.generation import generate_tokens
@@ -66,6 +67,7 @@ def tried(kind: str) -> Row:
         return Row(kind, "rejected", name, str(error).removeprefix(f"{name}: ").removeprefix(f"{name} "))
     assert [list(p) for p in model.tokenize(TEXTS)] == ids
     agree(model, *truth)
+    reads_and_adds(model)
     leaves_nothing(model)
     path = "fast" if model.fast else "plain" if model.pads else "plain, one prompt at a time"
     return Row(kind, "works", name, "", "yes", reach(model.layout), _heads(model), path)
@@ -111,6 +113,35 @@ def direction_of(model: ChatModel) -> Direction:
     vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(1))
     site = Site("resid_pre", model.n_layers - 1)
     return Direction(vector / vector.norm(), site, -1, 1.0, 1.0, 0.0, model=model.describe())
+
+
+def reads_and_adds(model: ChatModel) -> None:
+    """What `find` needs: the last block's input at each prompt's last token, and what adding r̂ there does, are those of
+    hooks on plain transformers."""
+    r, seen, moved = direction_of(model), [], []
+    block = model.layout.parts[-1].block
+    add = rhat.add(r, 5.0)
+
+    def before(_module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        x = args[0] if args else kwargs["hidden_states"]
+        seen.append(x[0, -1].clone())
+        x = x + 5.0 * r.unit
+        return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x})
+
+    hook = block.register_forward_pre_hook(before, with_kwargs=True)
+    with torch.no_grad():
+        for p in model.tokenize(TEXTS):
+            moved.append(model.hf(input_ids=torch.tensor([p]), use_cache=False).logits[:, -1])
+    hook.remove()
+    read, scored = torch.zeros(len(TEXTS), model.d_model), torch.zeros_like(torch.cat(moved))
+    plan = model.plan(TEXTS)
+    for rows, found in captured(model, plan, [r.site], [-1]):
+        read[rows] = found[r.site][:, 0].float()
+    for rows, logits in last_logits(model, plan, add.edits(model)):
+        scored[rows] = logits
+    for what, error in (("reading", _error(read, torch.stack(seen))), ("adding", _error(scored, torch.cat(moved)))):
+        if not error < TOLERANCE:
+            raise Fault(f"{what} at {r.site} differs by {error:.1e}")
 
 
 def leaves_nothing(model: ChatModel) -> None:

@@ -310,6 +310,12 @@ FAMILIES: dict[str, Family] = {
         mask=None,
         third=True,
     ),
+    "doge": Family(
+        "DogeConfig",
+        {**_GROUPED, "keep_window_size": 512},
+        sum="unaccounted",
+        lacks={"attn_out": (0, 1, 2), "mlp_out": (0, 1, 2), "other_out": (0, 1, 2)},
+    ),
     "jamba": Family(
         "JambaConfig",
         {**_GROUPED, **_HYBRID, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1},

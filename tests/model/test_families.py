@@ -166,6 +166,8 @@ class TestSites:
 
     def test_the_parts_add_up_to_the_residual_stream(self, model, family):
         assert {parts.sum for parts in model.layout.parts} == {FAMILIES[family].sum}
+        if FAMILIES[family].sum == "unaccounted":
+            return
         held = activations(model, [s for s in there(family) if s.kind not in ("head_out", "attn_proj")])
         for i in range(N_LAYERS):
             x, attn, mlp, y = (held[Site(k, i)] for k in ("resid_pre", "attn_out", "mlp_out", "resid_post"))

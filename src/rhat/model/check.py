@@ -137,7 +137,10 @@ class _Prover:
 
     def module_of(self, kind: Kind, layer: int) -> str | None:
         """The name inside its block of the module that a site hangs on; None if the block has no such part."""
-        proj, attn, mlp, other = self.layout.parts[layer].names
+        parts = self.layout.parts[layer]
+        if parts.module(kind) is None:
+            return None
+        proj, attn, mlp, other = parts.names
         named = {"attn_proj": proj, "head_out": proj, "attn_out": attn, "mlp_out": mlp, "other_out": other}
         return named.get(kind, "the block") or None
 
@@ -265,7 +268,7 @@ class _Prover:
         scales = dict.fromkeys(c for i in sums["pre-norm"] for c in self._scales(i) if c != 1.0)
         scale = f", scale {', '.join(f'{c:g}' for c in scales)}" if scales else ""
         if sums["unaccounted"]:
-            return span(sums["unaccounted"]), "absent", "ablation acts on input and output of the block there"
+            return span(sums["unaccounted"]), "absent", "ablation acts at the block's input and output there"
         forms = " and ".join(law for law, layers in sums.items() if layers)
         return span(range(n)), "ok", f"{forms}{scale}; relative error {worst:.1e}"
 
@@ -283,7 +286,7 @@ class _Prover:
             edits |= {Site(kind, layer): remove for kind in parts.writes if kind != "resid_pre"}
         self.run(merge(edits, {Site("resid_post", layer): look(layer) for layer in range(self.layout.n_layers)}))
         worst = max(left.values())
-        measured = f"{worst:.1e} of the stream's size left; acts on {self.layout.ablation}"
+        measured = f"{worst:.1e} of the stream's size left; acts at {self.layout.ablation}"
         return span(range(self.layout.n_layers)), "ok" if worst <= self.tolerance else "failed", measured
 
     def _scales(self, layer: int) -> list[float]:

@@ -86,10 +86,26 @@ class Layout:
         said = ["all layers"]
         blind = [i for i, parts in enumerate(self.parts) if parts.sum == "unaccounted"]
         if blind:
-            said.append(f"input and output of the block only in {span(blind)}, r̂ may be written again inside it")
+            said.append(
+                f"in {span(blind)} only at the block's input and output, so that r̂ may be written again inside it"
+            )
         normed = [i for i, parts in enumerate(self.parts) if parts.sum == "post-norm"]
         if normed:
-            said.append(f"norms between the parts may write r̂ again inside the block in {span(normed)}")
+            said.append(f"in {span(normed)} norms after the additions may bring r̂ back inside the block")
+        return "; ".join(said)
+
+    @property
+    def with_heads(self) -> tuple[int, ...]:
+        """The layers whose attention heads can be read and edited."""
+        return tuple(i for i, parts in enumerate(self.parts) if parts.attn_proj is not None)
+
+    @property
+    def limits(self) -> str:
+        """What cannot be done on this model, in one line; empty where everything can."""
+        said = [] if self.ablation == "all layers" else [f"ablation acts at {self.ablation}"]
+        without = [i for i in range(self.n_layers) if i not in self.with_heads]
+        if without:
+            said.append(f"no attention heads can be read in {span(without)}")
         return "; ".join(said)
 
 

@@ -145,8 +145,8 @@ def _wrap(
     if memory is None:
         keep_freed_memory()
     layout = discover(hf)
-    if any(parts.sum == "unaccounted" for parts in layout.parts):
-        log.warning("%s: ablation acts on %s; `rhat check` says why", name, layout.ablation)
+    if layout.limits:
+        log.warning("%s: %s; `rhat check` says why", name, layout.limits)
     return ChatModel(hf, tokenizer, name, identity, weight_format, layout, template, memory)
 
 
