@@ -13,7 +13,7 @@ from torch import Tensor
 from rhat.model.chat import ChatModel
 from rhat.model.forward import plain_forward
 from rhat.model.layout import ADDED, span
-from rhat.model.positions import TokenContext
+from rhat.model.nudges import Nudge, Remove
 from rhat.model.tap import Edit, Read, merge, tap
 from rhat.sites import KINDS, Kind, Site
 
@@ -67,44 +67,6 @@ class CheckReport:
             }
             for c in self.checks
         ]
-
-
-@dataclass(frozen=True, eq=False)
-class _Nudge:
-    """Adds noise of the activation's own size to one row of a batch."""
-
-    row: int
-    noise: Tensor
-
-    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor:
-        changed = activation.clone()
-        mine = changed[self.row]
-        noise = self.noise[: mine.shape[-1]].to(mine)
-        changed[self.row] = mine + noise * mine.double().pow(2).mean().sqrt().clamp_min(1e-3).to(mine)
-        return changed
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """Every token."""
-        return 0
-
-
-@dataclass(frozen=True, eq=False)
-class _Remove:
-    """Removes a direction, [d_model] of length 1, from every token."""
-
-    unit: Tensor
-
-    def along(self, activation: Tensor) -> Tensor:
-        """What of an activation lies along the direction."""
-        unit = self.unit.to(activation.device)
-        return (activation.double() @ unit)[..., None] * unit
-
-    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor:
-        return (activation.double() - self.along(activation)).to(activation.dtype)
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """Every token."""
-        return 0
 
 
 def check(model: ChatModel) -> CheckReport:
@@ -187,7 +149,7 @@ class _Prover:
         least = float("inf")
         for begin in range(0, len(layers), ROWS):
             some = layers[begin : begin + ROWS]
-            edits: dict[Site, Edit] = {Site(kind, layer): _Nudge(i, self.noise) for i, layer in enumerate(some)}
+            edits: dict[Site, Edit] = {Site(kind, layer): Nudge(i, self.noise) for i, layer in enumerate(some)}
             *moved, untouched = self.run(edits, len(some) + 1)
             if _error(untouched, plain[0]) > self.tolerance:
                 faults.append("an edit of one row changes another row")
@@ -275,7 +237,7 @@ class _Prover:
     def _ablation(self) -> tuple[str, Outcome, str]:
         """Remove a direction from the first block's input and from what blocks add: what they give holds none of it."""
         unit = self.noise[: self.layout.d_model].double()
-        remove = _Remove(unit / unit.norm())
+        remove = Remove(unit / unit.norm())
         left: dict[int, float] = {}
 
         def look(layer: int) -> Read:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from rhat.errors import ModelError
-from rhat.model.layout import Layout, first_tensor, text_config
-from rhat.model.parts import Call, has_heads, prove_block, residual_scale
+from rhat.model.layout import BlockParts, Layout, first_tensor, text_config
+from rhat.model.parts import MIXERS, Call, prove_block, residual_scale
 
 _ROUTED = re.compile(r"expert", re.IGNORECASE)
 TOKENS = 4  # of each of the two rows of the run, which differ in the last token
@@ -124,6 +124,14 @@ def _check_causal(hf: Any, record: list[Call]) -> None:
         )
 
 
+def _has_heads(parts: BlockParts) -> bool:
+    """Whether the block's output projection takes the outputs of attention heads."""
+    if parts.attn_proj is None or parts.attention is None:
+        return False
+    mixer = next(name for name, module in parts.block.named_children() if module is parts.attention)
+    return re.search(f"({MIXERS[0]})$", mixer) is not None
+
+
 def _numbers(block: nn.Module, config: Any) -> list[float]:
     """Numbers that a block or its configuration holds: what a part may be multiplied by."""
     found: set[float] = set()
@@ -161,9 +169,9 @@ def discover(hf: nn.Module) -> Layout:
         for i, (block, record) in enumerate(zip(blocks, records, strict=True))
     ]
     n_heads = config.num_attention_heads
-    width = max((w for parts, w in proved if has_heads(parts)), default=0)
+    width = max((w for parts, w in proved if _has_heads(parts)), default=0)
     parts = tuple(
-        p if w == width and has_heads(p) else replace(p, attn_proj=None, names=("", *p.names[1:])) for p, w in proved
+        p if w == width and _has_heads(p) else replace(p, attn_proj=None, names=("", *p.names[1:])) for p, w in proved
     )
     return Layout(
         base=hf.get_submodule(base_name),

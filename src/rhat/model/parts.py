@@ -59,14 +59,6 @@ def residual_scale(block: nn.Module, config: Any) -> float:
     return next((float(getattr(o, n)) for n in RESIDUAL_SCALES for o in (block, config) if hasattr(o, n)), 1.0)
 
 
-def has_heads(parts: BlockParts) -> bool:
-    """Whether the block's output projection takes the outputs of attention heads."""
-    if parts.attn_proj is None or parts.attention is None:
-        return False
-    mixer = next(name for name, module in parts.block.named_children() if module is parts.attention)
-    return re.search(f"({MIXERS[0]})$", mixer) is not None
-
-
 def sum_error(resid_pre: Tensor, resid_post: Tensor, parts: Tensor, precision: float) -> float:
     """How far resid_pre + parts is from resid_post, relative to what was added, beyond what rounding explains; ∞ for NaN."""
     rounding = 2 * precision * (resid_pre.abs() + resid_post.abs() + parts.abs())
