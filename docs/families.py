@@ -2,7 +2,8 @@
 
     .venv/bin/python docs/families.py
 
-What is said of a family is read off its tiny model: tests/model/test_families.py proves it there.
+What is said of a family is read off its tiny model: tests/model/test_families.py proves it there. The second table is made
+by running tests/sweep.py on every causal language model of transformers.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from rhat.model import ChatModel, Read, tap  # noqa: E402
 from rhat.sites import Site  # noqa: E402
+from shrunk import KINDS  # noqa: E402
+from sweep import Row, tried  # noqa: E402
 from tiny import FAMILIES, Family, tiny_chat_model  # noqa: E402
 
 PAGE, README = ROOT / "docs" / "families.md", ROOT / "README.md"
@@ -59,9 +62,11 @@ def peculiarities(family: Family, model: ChatModel) -> str:
     windows = {"sliding_attention", "chunked_attention"} & set(getattr(config, "layer_types", None) or ())
     found = {
         "attention and MLP in parallel": parallel(model),
+        "a third part": family.third,
+        "gated residuals": model.layout.parts[0].sum == "unaccounted",
         "norms after the additions": model.layout.parts[0].sum == "post-norm",
         "norms before the additions": any("norm" in name for part in parts for name in part.names[1:]),
-        "scaled additions": model.layout.residual_scale != 1.0,
+        "scaled additions": any(c != 1.0 for part in parts for c in (*part.scales, part.carry)),
         "fused query, key and value": any(n in names for n in ("qkv", "query_key_value", "c_attn")),
         "latent attention": "kv_lora_rank" in family.settings,
         "experts": "expert" in names or any("experts" in name for name in family.settings),
@@ -80,7 +85,8 @@ def lacking(family: Family) -> str:
         return "all"
     blocks = set(family.lacks.values())
     where = "" if blocks == {tuple(range(N_LAYERS))} else " in blocks without attention"
-    return "all but " + " and ".join(f"`{kind}`" for kind in family.lacks) + where
+    names = [f"`{kind}`" for kind in family.lacks]
+    return "all but " + " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) + where
 
 
 def row(name: str, family: Family) -> str:
@@ -90,30 +96,72 @@ def row(name: str, family: Family) -> str:
     return f"| {name} | `{architecture(family)}` | {lacking(family)} | {way} | {peculiarities(family, model)} |"
 
 
-def page() -> str:
-    """docs/families.md."""
+def conformance() -> str:
+    """The page's first part: the families that the conformance suite runs on."""
     supported = {name: family for name, family in FAMILIES.items() if not family.refused}
-    refused = {name: family for name, family in FAMILIES.items() if family.refused}
     return "\n".join(
         [
             "# Families",
             "",
-            "<!-- Written by docs/families.py from tests/tiny.py. Do not edit by hand. -->",
+            "<!-- Written by docs/families.py from tests/tiny.py and tests/sweep.py. Do not edit by hand. -->",
             "",
-            f"{len(supported)} architectures are proved to work, each as a tiny random model built from its configuration: every site reads its",
+            "## Proved in full",
+            "",
+            f"{len(supported)} architectures are proved site by site, each as a tiny random model built from its configuration: every site reads its",
             "shape, an edit there moves the logits and leaving it restores them to the bit, the parts of a block add up to the residual stream and",
             "the heads to the attention output, every operator in every scope gives the same by the fast and the plain path, and greedy answers",
-            "are those of `transformers`. `pytest tests/model/test_families.py` runs it. Other decoders are tried by structure when they are loaded;",
-            "`rhat check MODEL` proves one, or says what it lacks.",
+            "are those of `transformers`. `pytest tests/model/test_families.py` runs it.",
             "",
             "| family | architecture | sites | path | special about it |",
             "| --- | --- | --- | --- | --- |",
             *(row(name, family) for name, family in supported.items()),
             "",
             "The fast path shares the prompts' common prefix and starts at the edited layer; the plain one runs whole prompts. Results are the same.",
-            "A site that a family lacks is refused by name. Architectures without attention are refused in one line when they are loaded:",
+            "A site that a family lacks is rejected by name.",
             "",
-            *(f"- {name} (`{architecture(family)}`): {family.refused}" for name, family in refused.items()),
+        ]
+    )
+
+
+def line(found: Row) -> str:
+    """What the page says of one kind of model in the sweep."""
+    if found.outcome == "works":
+        cells = (f"`{found.kind}`", f"`{found.architecture}`", found.find, found.ablate, found.heads, found.path)
+        return "| " + " | ".join(cells) + " |"
+    name = f"`{found.kind}`" + (f" (`{found.architecture}`)" if found.architecture else "")
+    return f"- {name}: {found.said}"
+
+
+def swept(rows: list[Row]) -> str:
+    """The page's second part: every causal language model of transformers."""
+    of = {outcome: [line(r) for r in rows if r.outcome == outcome] for outcome in ("works", "rejected", "not built")}
+    return "\n".join(
+        [
+            "## Every causal language model of transformers",
+            "",
+            f"All {len(rows)} kinds of causal language model in transformers {transformers.__version__}. Each is built with two blocks, from its default",
+            "configuration shrunk by the names of its settings, and run: `pytest tests/model/test_every_architecture.py`. Nothing there is",
+            f"written for one family. {len(of['works'])} agree with plain `transformers`: logits after prompts of unequal length, alone and together, greedy",
+            "answers, what is read and added at a block's input, and after ablation nothing is left along r̂ in what any block is given or gives.",
+            "",
+            '- `find` is "yes" where reading and steering the residual stream give what hooks on `transformers` give.',
+            '- `ablate` says what ablation at all layers acts on. "all parts": each block\'s input and all that it adds, so that nothing writes r̂',
+            '  again. "parts and output": the same, and the block\'s output, for norms after the additions may bring r̂ back inside the block.',
+            '  "input and output": the parts of these blocks could not be told apart, so r̂ may be written again inside a block, and is removed',
+            "  where it ends. `results.json` and `rhat check` say which.",
+            '- `heads` is "yes" where every block has attention heads that can be read, attributed and patched.',
+            "",
+            "| kind | architecture | `find` | `ablate` | `heads` | path |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *of["works"],
+            "",
+            "### Rejected when loaded",
+            "",
+            *of["rejected"],
+            "",
+            "### Not tried: the shrunk configuration makes no model that transformers runs",
+            "",
+            *of["not built"],
             "",
         ]
     )
@@ -124,7 +172,7 @@ def block() -> str:
     groups = {
         "every site, fast path": lambda f: not f.refused and f.mask and not f.lacks,
         "plain path, or some sites lacking": lambda f: not f.refused and not (f.mask and not f.lacks),
-        "refused in one line: no attention": lambda f: bool(f.refused),
+        "rejected in one line: no attention": lambda f: bool(f.refused),
     }
     lines = ["| | architectures |", "| --- | --- |"]
     for title, belongs in groups.items():
@@ -144,7 +192,8 @@ def put(text: str, new: str) -> str:
 
 
 def main() -> None:
-    PAGE.write_text(page(), "utf-8")
+    rows = [tried(kind) for kind in KINDS]
+    PAGE.write_text(f"{conformance()}\n{swept(rows)}", "utf-8")
     README.write_text(put(README.read_text("utf-8"), block()), "utf-8")
 
 

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import transformers
 
 from tiny import FAMILIES
 
@@ -18,8 +19,17 @@ def families():
     return module
 
 
-def test_the_page_is_the_one_that_the_table_makes(families):
-    assert families.PAGE.read_text("utf-8") == families.page(), "run python docs/families.py"
+def test_the_page_begins_as_the_table_says(families):
+    """Its second table is held row by row by tests/model/test_every_architecture.py."""
+    assert families.PAGE.read_text("utf-8").startswith(families.conformance()), "run python docs/families.py"
+
+
+def test_a_few_rows_of_the_second_table_are_what_running_gives(families):
+    page = families.PAGE.read_text("utf-8").splitlines()
+    if not any(f"transformers {transformers.__version__}." in line for line in page):
+        pytest.skip("the page was made with another version of transformers")
+    for kind in ("llama", "falcon_h1", "doge", "nemotron_h", "rwkv", "deepseek_v4"):
+        assert families.line(families.tried(kind)) in page, "run python docs/families.py"
 
 
 def test_the_readmes_block_is_the_one_that_the_table_makes(families):

@@ -102,6 +102,7 @@ class Family:
     pads       whether it takes padding on the left
     sum        how the parts make up a block
     lacks      kind of site → blocks of three that have no such part
+    third      whether its blocks add a third part to the stream
     float32    what the model computes in float32 whatever its dtype, so that 1e-9 is out of reach
     refused    what the error says, for an architecture that rhat refuses
     seed       of the weights: one with which the model's greedy answers vary
@@ -117,6 +118,7 @@ class Family:
     pads: bool = True
     sum: str = "pre-norm"
     lacks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    third: bool = False
     float32: str = ""
     refused: str = ""
     seed: int = 0
@@ -306,8 +308,13 @@ FAMILIES: dict[str, Family] = {
         "FalconH1Config",
         {**_GROUPED, **_HYBRID, "mamba_n_heads": 4, "mamba_d_ssm": 64, "mamba_d_head": 16},
         mask=None,
+        third=True,
+    ),
+    "doge": Family(
+        "DogeConfig",
+        {**_GROUPED, "keep_window_size": 512},
         sum="unaccounted",
-        lacks={"attn_out": (0, 1, 2), "mlp_out": (0, 1, 2)},
+        lacks={"attn_out": (0, 1, 2), "mlp_out": (0, 1, 2), "other_out": (0, 1, 2)},
     ),
     "jamba": Family(
         "JambaConfig",

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from rhat.errors import SiteError
 
-Kind = Literal["resid_pre", "resid_post", "attn_out", "attn_proj", "mlp_out", "head_out"]
+Kind = Literal["resid_pre", "resid_post", "attn_out", "attn_proj", "mlp_out", "head_out", "other_out"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -18,9 +18,12 @@ class Site:
         resid_post  its output (the next block's resid_pre)
         attn_out    what its attention adds to the residual stream
         mlp_out     what its MLP adds to the residual stream
+        other_out   what a third part adds to it, where a block has one: a state-space mixer beside attention, a per-layer
+                    input, a shared MLP beside experts
         head_out    the per-head values at the input of the attention output projection, [batch, seq, heads · head_dim]
         attn_proj   the output of that projection; differs from attn_out where the block normalises or scales it first
-    `layer` counts from 0.
+    `layer` counts from 0. Which of them a block has is found when a model is loaded; `rhat check` lists them. A block whose
+    parts cannot be told apart has resid_pre and resid_post, and its heads, but no attn_out, mlp_out or other_out.
     """
 
     kind: Kind

@@ -7,6 +7,7 @@ from rhat.errors import InterventionError, SiteError
 from rhat.interventions import OPERATORS, Dispatch, Intervention
 from rhat.interventions.intervention import DirectionEdit
 from rhat.model import Scope, TokenContext
+from tiny import tiny_chat_model
 
 
 def unit_of(d, seed=0):
@@ -92,8 +93,9 @@ def test_dispatch_gives_each_row_its_own():
 
 
 def test_ablation_is_everywhere_and_setting_at_its_own_layer():
+    layout = tiny_chat_model(n_layers=2).layout
     ablation = Intervention("ablate", unit_of(8).float(), 1, where="all layers")
-    assert [str(s) for s in ablation.sites(2)] == [
+    assert [str(s) for s in ablation.sites(layout)] == [
         "resid_pre.0",
         "attn_out.0",
         "mlp_out.0",
@@ -101,7 +103,7 @@ def test_ablation_is_everywhere_and_setting_at_its_own_layer():
         "attn_out.1",
         "mlp_out.1",
     ]
-    assert [str(s) for s in Intervention("set_projection", unit_of(8).float(), 1, 2.0).sites(2)] == ["resid_pre.1"]
+    assert [str(s) for s in Intervention("set_projection", unit_of(8).float(), 1, 2.0).sites(layout)] == ["resid_pre.1"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,11 @@ def test_ablation_is_everywhere_and_setting_at_its_own_layer():
     [
         (lambda u: Intervention("sett", u, 1), InterventionError, "expected one of set_projection, add"),
         (lambda u: Intervention("add", u, 1, float("nan")), InterventionError, "finite number"),
-        (lambda u: Intervention("add", u, 7, 1.0).sites(4), SiteError, "layers 0 to 3; the last is resid_pre.3"),
+        (
+            lambda u: Intervention("add", u, 7, 1.0).sites(tiny_chat_model(n_layers=4).layout),
+            SiteError,
+            "layers 0 to 3; the last is resid_pre.3",
+        ),
         (lambda u: Intervention("add", u, -1, 1.0), InterventionError, "layers count from 0"),
     ],
 )

@@ -30,7 +30,7 @@ def test_what_a_family_lacks_is_named_with_the_reason(family):
     assert set(report.absent) == lacks
     for kind, layers in FAMILIES[family].lacks.items():
         [row] = [r for r in report.rows() if r["check"] == kind and r["outcome"] == "absent"]
-        assert row["measured"].startswith(("no output projection of attention heads", "no two parts add up"))
+        assert row["measured"].startswith(("no output projection of attention heads", "no parts add up"))
         assert all(str(layer) in row["where"] or "–" in row["where"] for layer in layers)
     assert {row["check"] for row in report.rows()} >= set(LAWS)
     assert report.fast == (FAMILIES[family].mask is not None)
@@ -53,7 +53,7 @@ def test_a_part_before_its_norm_does_not_add_up():
 
 def test_a_wrong_scale_does_not_add_up():
     model = tiny_chat_model("granite")
-    broken = replace(model, layout=replace(model.layout, residual_scale=1.0))
+    broken = wrong(model, scales=(1.0, 1.0, 1.0))
     assert ("block parts add up to the residual stream", "failed") in outcomes(check(broken))
 
 

@@ -60,7 +60,8 @@ def unit(model):
 def there(family):
     """Every site that the family has."""
     lacks = FAMILIES[family].lacks
-    return [Site(k, i) for k in KINDS for i in range(N_LAYERS) if i not in lacks.get(k, ())]
+    kinds = [k for k in KINDS if k != "other_out" or FAMILIES[family].third]
+    return [Site(k, i) for k in kinds for i in range(N_LAYERS) if i not in lacks.get(k, ())]
 
 
 def logits(model, ids=None):
@@ -171,7 +172,7 @@ class TestSites:
         for i in range(N_LAYERS):
             x, attn, mlp, y = (held[Site(k, i)] for k in ("resid_pre", "attn_out", "mlp_out", "resid_post"))
             if FAMILIES[family].sum == "pre-norm":
-                total = x + attn + mlp
+                total = x + attn + mlp + held.get(Site("other_out", i), 0)
             else:
                 block = model.layout.parts[i].block
                 total = block.final_layer_norm(block.self_attn_layer_norm(x + attn) + mlp)
@@ -229,11 +230,10 @@ def conditions(model, unit):
     found = {
         (op, scope): Intervention(op, unit, 1, 5.0, scope=Scope.parse(scope)) for op in OPERATORS for scope in SCOPES
     }
-    if all(parts.mlp_out is not None for parts in model.layout.parts):
-        for scope in SCOPES:
-            found["ablate everywhere", scope] = Intervention(
-                "ablate", unit, 1, where="all layers", scope=Scope.parse(scope)
-            )
+    for scope in SCOPES:
+        found["ablate everywhere", scope] = Intervention(
+            "ablate", unit, 1, where="all layers", scope=Scope.parse(scope)
+        )
     return found
 
 

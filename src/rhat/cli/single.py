@@ -66,7 +66,10 @@ def run(
         for record in experiment.records(results):
             tables.line(record)
     elif not results:
-        reason = "layer 0 sees no instruction yet" if finding.direction is not None else finding.sentence
+        reason = finding.sentence
+        if finding.direction is not None:
+            low = finding.direction.layer == 0
+            reason = "layer 0 sees no instruction yet" if low else "no attention heads can be read below r̂'s layer"
         out().print(f"nothing to measure: {reason}", markup=False, soft_wrap=True)
     else:
         show(results, experiment.question)

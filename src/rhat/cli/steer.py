@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from rhat.interventions import Intervention
-    from rhat.model import ChatModel
+    from rhat.model import ChatModel, Layout
 
 SLOTS = 16  # prompts that are answered at the same time
 SIDES = ("without", "with_")
@@ -124,13 +124,13 @@ def steer(
     with progress() as report:
         model = where.load(report)
     r.check_fits(model)
-    doing.sites(model.n_layers)
+    doing.sites(model.layout)
     answers = answered(model, texts, doing, max_new_tokens)
     if form is Format.jsonl:
         for answer in in_order(answers, len(texts)):
-            tables.line(_record(answer, doing))
+            tables.line(_record(answer, doing, model.layout))
     elif form is Format.json:
-        tables.document([_record(answer, doing) for answer in in_order(answers, len(texts))])
+        tables.document([_record(answer, doing, model.layout) for answer in in_order(answers, len(texts))])
     elif out().is_terminal:
         _live(answers, len(texts), str(doing.op))
     else:
@@ -192,7 +192,7 @@ def in_order(answers: Iterator[tuple[int, Answer]], n: int) -> Iterator[Answer]:
     assert following == n
 
 
-def _record(answer: Answer, doing: Intervention) -> dict[str, Any]:
+def _record(answer: Answer, doing: Intervention, layout: Layout) -> dict[str, Any]:
     from rhat.scoring import is_refusal
 
     return {
@@ -202,7 +202,7 @@ def _record(answer: Answer, doing: Intervention) -> dict[str, Any]:
         "without_refused": is_refusal(answer.without),
         "with_refused": is_refusal(answer.with_),
         "finish": {"without": answer.reasons["without"], "with": answer.reasons["with_"]},
-        "intervention": doing.describe(),
+        "intervention": doing.describe(layout),
     }
 
 

@@ -23,19 +23,23 @@ class Attribution:
     """Heads' mean outputs at the last prompt token, and what they write along r̂.
 
     contributions  [layer, head], residual-stream units: (mean harmful − mean harmless) head output, through its part of the
-                   output projection, along r̂. Layers at or above r̂'s cannot write to it and are not in it.
+                   output projection, along r̂. Layers at or above r̂'s cannot write to it and are not in it; a layer
+                   without attention heads is 0
     harmful        mean head outputs over harmful prompts, [layer, head, head_dim], float64: what is patched in
+    layers         those of them that have attention heads
     """
 
     contributions: Float[Tensor, "layer head"]
     harmful: Float[Tensor, "layer head head_dim"]
     position: int
+    layers: tuple[int, ...]
 
     def ranking(self) -> list[tuple[Head, float]]:
         """Heads by contribution, largest first."""
         order = self.contributions.flatten().argsort(descending=True)
         n_heads = self.contributions.shape[1]
-        return [((int(i) // n_heads, int(i) % n_heads), float(self.contributions.flatten()[i])) for i in order]
+        ranked = [((int(i) // n_heads, int(i) % n_heads), float(self.contributions.flatten()[i])) for i in order]
+        return [(head, value) for head, value in ranked if head[0] in self.layers]
 
 
 def output_weight(model: ChatModel, layer: int) -> Float[Tensor, "d_model width"]:
@@ -74,12 +78,17 @@ def attribute(
     what heads write before that.
 
     Raises:
-        SiteError: if the direction is at layer 0, below which there is no head.
+        SiteError: if there is no head below the direction's layer.
     """
     if direction.layer == 0:
         raise SiteError("heads: the direction is at resid_pre.0, below which no head writes; take a later layer")
-    sites = [Site("head_out", layer) for layer in range(direction.layer)]
-    n_heads = model.layout.n_heads
+    layers = tuple(layer for layer in model.layout.with_heads if layer < direction.layer)
+    if not layers:
+        raise SiteError(
+            f"heads: no block below {direction.site} has attention heads that can be read; `rhat check MODEL` shows which have"
+        )
+    sites = [Site("head_out", layer) for layer in layers]
+    n_heads, head_dim = model.layout.n_heads, model.layout.head_dim
     sides = []
     for index, prompts in enumerate((harmful, harmless)):
         parts = [
@@ -92,13 +101,11 @@ def attribute(
         sides.append(total.mean.reshape(len(sites), n_heads, -1))
         if progress:
             progress(index + 1, 2)
-    gap = sides[0] - sides[1]
     unit = direction.unit.double()
-    scale = model.layout.residual_scale
-    contributions = torch.stack(
-        [
-            (gap[layer] * (unit @ output_weight(model, layer).double().cpu()).reshape(n_heads, -1)).sum(-1) * scale
-            for layer in range(len(sites))
-        ]
-    )
-    return Attribution(contributions, sides[0], position)
+    contributions = torch.zeros(direction.layer, n_heads, dtype=torch.float64)
+    outputs = torch.zeros(direction.layer, n_heads, head_dim, dtype=torch.float64)
+    for layer, gap, mean in zip(layers, sides[0] - sides[1], sides[0], strict=True):
+        written = unit @ output_weight(model, layer).double().cpu() * model.layout.parts[layer].scale("attn_out")
+        contributions[layer] = (gap * written.reshape(n_heads, -1)).sum(-1)
+        outputs[layer] = mean
+    return Attribution(contributions, outputs, position, layers)

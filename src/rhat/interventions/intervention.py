@@ -15,17 +15,13 @@ from torch import Tensor
 from rhat.directions.direction import Direction
 from rhat.errors import InterventionError
 from rhat.model.chat import ChatModel
+from rhat.model.layout import Layout
 from rhat.model.positions import NEVER, Scope, TokenContext
 from rhat.model.tap import Edit, Edits, merge, tap
 from rhat.sites import Site
 from rhat.vocabulary import OPERATORS, Operator
 
 Where = Literal["own layer", "all layers"]
-WRITES: tuple[str, ...] = (
-    "resid_pre",
-    "attn_out",
-    "mlp_out",
-)  # the embedding (block 0's input) and all that blocks add
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +93,8 @@ class Intervention:
     layer  the layer of "own layer"; the edit is at resid_pre there
     value  the operator's parameter, in its unit: target t of set_projection, coefficient c of add and subtract; 0 where the
            operator takes none
-    where  "own layer", or "all layers": block inputs, attention outputs and MLP outputs (for ablation, so that nothing
-           writes r̂ again), block inputs only for the other operators
+    where  "own layer", or "all layers": for ablation block inputs and all that blocks add, so that nothing writes r̂
+           again (input and output of blocks whose parts cannot be told apart); block inputs only for the other operators
     """
 
     op: str
@@ -122,16 +118,17 @@ class Intervention:
         if self.layer < 0:
             raise InterventionError(f"{self.op}: got layer {self.layer}; layers count from 0")
 
-    def sites(self, n_layers: int) -> list[Site]:
-        """Where it acts in a model of `n_layers` layers.
+    def sites(self, layout: Layout) -> list[Site]:
+        """Where it acts in a model of that layout.
 
         Raises:
             SiteError: if its layer is out of range.
         """
         if self.where == "own layer":
-            return [Site("resid_pre", self.layer).within(n_layers)]
-        kinds = WRITES if OPERATORS[self.op].writers else ("resid_pre",)
-        return [Site(kind, layer) for layer in range(n_layers) for kind in kinds]  # type: ignore[arg-type]
+            return [Site("resid_pre", self.layer).within(layout.n_layers)]
+        if not OPERATORS[self.op].writers:
+            return [Site("resid_pre", layer) for layer in range(layout.n_layers)]
+        return [Site(kind, layer) for layer, parts in enumerate(layout.parts) for kind in parts.writes]
 
     def edits(self, model: ChatModel) -> dict[Site, Edit]:
         """The edits that `tap` applies.
@@ -145,7 +142,7 @@ class Intervention:
                 "find r̂ on this model with `rhat find`"
             )
         edit = DirectionEdit(OPERATORS[self.op], self.unit.to(model.device), self.value, self.scope)
-        return dict.fromkeys(self.sites(model.n_layers), edit)
+        return dict.fromkeys(self.sites(model.layout), edit)
 
     @contextmanager
     def on(self, model: ChatModel) -> Iterator[ChatModel]:
@@ -156,11 +153,12 @@ class Intervention:
     def __repr__(self) -> str:
         return "Intervention(" + ", ".join(f"{key} {value}" for key, value in self.describe().items()) + ")"
 
-    def describe(self) -> dict[str, Any]:
-        """What results.json says of a condition."""
+    def describe(self, layout: Layout | None = None) -> dict[str, Any]:
+        """What results.json says of a condition; given a model's layout, also where ablation does not reach in it."""
+        everywhere = layout.ablation if layout is not None and OPERATORS[self.op].writers else "all layers"
         said: dict[str, Any] = {
             "op": self.op,
-            "sites": f"resid_pre.{self.layer}" if self.where == "own layer" else "all layers",
+            "sites": f"resid_pre.{self.layer}" if self.where == "own layer" else everywhere,
             "scope": str(self.scope),
         }
         parameter = OPERATORS[self.op].parameter

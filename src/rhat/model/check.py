@@ -12,8 +12,9 @@ from torch import Tensor
 
 from rhat.model.chat import ChatModel
 from rhat.model.forward import plain_forward
-from rhat.model.positions import TokenContext
-from rhat.model.tap import Edit, Read, tap
+from rhat.model.layout import ADDED, span
+from rhat.model.nudges import Nudge, Remove
+from rhat.model.tap import Edit, Read, merge, tap
 from rhat.sites import KINDS, Kind, Site
 
 Outcome = Literal["ok", "failed", "absent"]
@@ -68,25 +69,6 @@ class CheckReport:
         ]
 
 
-@dataclass(frozen=True, eq=False)
-class _Nudge:
-    """Adds noise of the activation's own size to one row of a batch."""
-
-    row: int
-    noise: Tensor
-
-    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor:
-        changed = activation.clone()
-        mine = changed[self.row]
-        noise = self.noise[: mine.shape[-1]].to(mine)
-        changed[self.row] = mine + noise * mine.double().pow(2).mean().sqrt().clamp_min(1e-3).to(mine)
-        return changed
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """Every token."""
-        return 0
-
-
 def check(model: ChatModel) -> CheckReport:
     """Prove a model's layout by running it; takes a few forward passes of short prompts.
 
@@ -117,9 +99,12 @@ class _Prover:
 
     def module_of(self, kind: Kind, layer: int) -> str | None:
         """The name inside its block of the module that a site hangs on; None if the block has no such part."""
-        proj, attn, mlp = self.layout.parts[layer].names
-        name = {"attn_proj": proj, "head_out": proj, "attn_out": attn, "mlp_out": mlp}.get(kind, "the block")
-        return name or None
+        parts = self.layout.parts[layer]
+        if parts.module(kind) is None:
+            return None
+        proj, attn, mlp, other = parts.names
+        named = {"attn_proj": proj, "head_out": proj, "attn_out": attn, "mlp_out": mlp, "other_out": other}
+        return named.get(kind, "the block") or None
 
     def run(self, edits: dict[Site, Edit], n_rows: int = 1) -> Tensor:
         """Logits, float64, of the same few tokens in `n_rows` rows."""
@@ -132,16 +117,18 @@ class _Prover:
             start = time.perf_counter()
             there = [layer for layer in range(self.layout.n_layers) if self.module_of(kind, layer)]
             missing = [layer for layer in range(self.layout.n_layers) if layer not in there]
+            if kind == "other_out" and not there and all(parts.sum != "unaccounted" for parts in self.layout.parts):
+                continue  # most families have no third part: nothing is lacking
             self.absent += [Site(kind, layer) for layer in missing]
             if missing:
-                yield Check(kind, _layers(missing), "absent", self._why(kind, missing[0]), 0.0)
+                yield Check(kind, span(missing), "absent", self._why(kind, missing[0]), 0.0)
             if not there:
                 continue
             width = self.layout.n_heads * self.layout.head_dim if kind == "head_out" else self.layout.d_model
             faults, least = self._prove(kind, there, (1, len(self.tokens), width), plain)
             yield Check(
                 kind,
-                f"{_layers(there)}: {', '.join(dict.fromkeys(self.module_of(kind, layer) or '' for layer in there))}",
+                f"{span(there)}: {', '.join(dict.fromkeys(self.module_of(kind, layer) or '' for layer in there))}",
                 "failed" if faults else "ok",
                 "; ".join(faults[:3])
                 or f"width {width}; an edit moves the logits by {least:.1e} of their size or more",
@@ -162,7 +149,7 @@ class _Prover:
         least = float("inf")
         for begin in range(0, len(layers), ROWS):
             some = layers[begin : begin + ROWS]
-            edits: dict[Site, Edit] = {Site(kind, layer): _Nudge(i, self.noise) for i, layer in enumerate(some)}
+            edits: dict[Site, Edit] = {Site(kind, layer): Nudge(i, self.noise) for i, layer in enumerate(some)}
             *moved, untouched = self.run(edits, len(some) + 1)
             if _error(untouched, plain[0]) > self.tolerance:
                 faults.append("an edit of one row changes another row")
@@ -177,8 +164,8 @@ class _Prover:
 
     def _why(self, kind: Kind, layer: int) -> str:
         parts = self.layout.parts[layer]
-        if kind in ("attn_out", "mlp_out") and parts.sum == "unaccounted":
-            return f"no two parts add up to what the block adds (relative error {parts.error:.2g})"
+        if kind in ADDED and parts.sum == "unaccounted":
+            return f"no parts add up to what the block adds (relative error {parts.error:.2g})"
         if kind in ("attn_proj", "head_out"):
             return "no output projection of attention heads in this block"
         return "the block has no such part; the others account for all that it adds"
@@ -187,6 +174,7 @@ class _Prover:
         """What must add up, and how the model is run."""
         yield self._timed("resid_post is the next block's resid_pre", self._chain)
         yield self._timed("block parts add up to the residual stream", self._sums)
+        yield self._timed("ablation leaves nothing in what blocks give", self._ablation)
         yield self._timed("heads add up to the attention projection", self._heads)
         yield self._timed("left padding changes nothing", self._padding)
         start = time.perf_counter()
@@ -223,7 +211,7 @@ class _Prover:
         wrong = [
             i for i in range(n - 1) if not torch.equal(held[Site("resid_post", i)], held[Site("resid_pre", i + 1)])
         ]
-        return _layers(range(n)), "failed" if wrong else "ok", f"differs at layers {wrong}" if wrong else "bit by bit"
+        return span(range(n)), "failed" if wrong else "ok", f"differs at layers {wrong}" if wrong else "bit by bit"
 
     def _sums(self) -> tuple[str, Outcome, str]:
         n = self.layout.n_layers
@@ -231,19 +219,42 @@ class _Prover:
             law: [i for i in range(n) if self.layout.parts[i].sum == law]
             for law in ("pre-norm", "post-norm", "unaccounted")
         }
-        held = self._read(("resid_pre", "attn_out", "mlp_out", "resid_post"))
+        held = self._read(("resid_pre", *ADDED, "resid_post"))
         worst = 0.0
         for layer in sums["pre-norm"]:
             before, after = held[Site("resid_pre", layer)].double(), held[Site("resid_post", layer)].double()
-            parts = [held[site].double() for site in (Site("attn_out", layer), Site("mlp_out", layer)) if site in held]
-            worst = max(worst, _error(before + sum(parts), after))
+            parts = [held[site].double() for site in (Site(kind, layer) for kind in ADDED) if site in held]
+            worst = max(worst, _error(before * self.layout.parts[layer].carry + sum(parts), after))
         if worst > self.tolerance:
-            return _layers(sums["pre-norm"]), "failed", f"relative error {worst:.1e}"
-        scale = f", scale {self.layout.residual_scale:g}" if self.layout.residual_scale != 1.0 else ""
+            return span(sums["pre-norm"]), "failed", f"relative error {worst:.1e}"
+        scales = dict.fromkeys(c for i in sums["pre-norm"] for c in self._scales(i) if c != 1.0)
+        scale = f", scale {', '.join(f'{c:g}' for c in scales)}" if scales else ""
         if sums["unaccounted"]:
-            return _layers(sums["unaccounted"]), "absent", "attn_out and mlp_out are not sites there"
+            return span(sums["unaccounted"]), "absent", "ablation acts at the block's input and output there"
         forms = " and ".join(law for law, layers in sums.items() if layers)
-        return _layers(range(n)), "ok", f"{forms}{scale}; relative error {worst:.1e}"
+        return span(range(n)), "ok", f"{forms}{scale}; relative error {worst:.1e}"
+
+    def _ablation(self) -> tuple[str, Outcome, str]:
+        """Remove a direction from the first block's input and from what blocks add: what they give holds none of it."""
+        unit = self.noise[: self.layout.d_model].double()
+        remove = Remove(unit / unit.norm())
+        left: dict[int, float] = {}
+
+        def look(layer: int) -> Read:
+            return Read(lambda x, _c: left.__setitem__(layer, _error(x.double() - remove.along(x), x.double())))
+
+        edits: dict[Site, Edit] = {Site("resid_pre", 0): remove}
+        for layer, parts in enumerate(self.layout.parts):
+            edits |= {Site(kind, layer): remove for kind in parts.writes if kind != "resid_pre"}
+        self.run(merge(edits, {Site("resid_post", layer): look(layer) for layer in range(self.layout.n_layers)}))
+        worst = max(left.values())
+        measured = f"{worst:.1e} of the stream's size left; acts at {self.layout.ablation}"
+        return span(range(self.layout.n_layers)), "ok" if worst <= self.tolerance else "failed", measured
+
+    def _scales(self, layer: int) -> list[float]:
+        """What multiplies the parts that a block adds, and its input."""
+        parts = self.layout.parts[layer]
+        return [*(parts.scale(kind) for kind in ADDED if self.module_of(kind, layer)), parts.carry]
 
     def _heads(self) -> tuple[str, Outcome, str]:
         held = self._read(("head_out", "attn_proj"))
@@ -263,7 +274,7 @@ class _Prover:
             worst = max(worst, _error(summed, out))
         fine = worst <= self.tolerance
         return (
-            f"{_layers(layers)}, {n_heads} heads of {head_dim}",
+            f"{span(layers)}, {n_heads} heads of {head_dim}",
             "ok" if fine else "failed",
             f"relative error {worst:.1e}",
         )
@@ -286,18 +297,6 @@ class _Prover:
 def _error(got: Tensor, truth: Tensor) -> float:
     """How far `got` is from `truth`, relative to its size."""
     return float((got - truth).norm() / truth.norm().clamp_min(1e-12))
-
-
-def _layers(layers: Any) -> str:
-    """Layers as text: 0–3, 5."""
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][1] + 1:
-            runs[-1][1] = layer
-        else:
-            runs.append([layer, layer])
-    text = ", ".join(f"{a}–{b}" if b > a else str(a) for a, b in runs)
-    return f"layer {text}" if len(runs) == 1 and runs[0][0] == runs[0][1] else f"layers {text}"
 
 
 __all__ = ["Check", "CheckReport", "check"]

@@ -21,8 +21,8 @@ from rhat.errors import ModelError
 from rhat.model.allocator import keep_freed_memory
 from rhat.model.catalogue import CATALOGUE, DEFAULT, Progress, cache_folder, download, is_converted, sha256_of
 from rhat.model.chat import ChatModel
+from rhat.model.discovery import discover
 from rhat.model.gguf import convert
-from rhat.model.layout import discover
 from rhat.model.quiet import quiet
 from rhat.model.template import make_template
 
@@ -144,7 +144,10 @@ def _wrap(
         parameter.requires_grad_(False)
     if memory is None:
         keep_freed_memory()
-    return ChatModel(hf, tokenizer, name, identity, weight_format, discover(hf), template, memory)
+    layout = discover(hf)
+    if layout.limits:
+        log.warning("%s: %s; `rhat check` says why", name, layout.limits)
+    return ChatModel(hf, tokenizer, name, identity, weight_format, layout, template, memory)
 
 
 UNITS = {"": 1, **{p + i: k**n for n, p in enumerate("KMGT", 1) for i, k in (("", 1000), ("I", 1024))}}

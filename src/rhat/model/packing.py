@@ -70,7 +70,7 @@ def positionwise(layout: Layout) -> tuple[nn.Module, ...]:
                 continue
             if any("expert" in name.lower() for name, _ in module.named_modules()):
                 continue
-            if any(site in inside[1:] for site in (parts.attn_proj, parts.attn_out, parts.mlp_out)):
+            if any(site in inside[1:] for site in (parts.attn_proj, parts.attn_out, parts.mlp_out, parts.other_out)):
                 continue
             kind = type(module)
             if kind not in suits:

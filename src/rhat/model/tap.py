@@ -212,15 +212,7 @@ def _watching(hf: nn.Module, base: nn.Module, observer: _Observer) -> Iterator[N
 
 
 def _module_of(layout: Layout, site: Site) -> nn.Module:
-    parts = layout.parts[site.within(layout.n_layers).layer]
-    module = {
-        "resid_pre": parts.block,
-        "resid_post": parts.block,
-        "attn_out": parts.attn_out,
-        "attn_proj": parts.attn_proj,
-        "mlp_out": parts.mlp_out,
-        "head_out": parts.attn_proj,
-    }[site.kind]
+    module = layout.parts[site.within(layout.n_layers).layer].module(site.kind)
     if module is None:
         raise SiteError(
             f"{site}: this model's block {site.layer} has no such part; `rhat check MODEL` shows what it has"
@@ -230,7 +222,7 @@ def _module_of(layout: Layout, site: Site) -> nn.Module:
 
 def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> Any:
     module = _module_of(layout, site)
-    scale = layout.residual_scale if site.kind in ("attn_out", "mlp_out") else 1.0
+    scale = layout.parts[site.layer].scale(site.kind)
 
     def apply(activation: Tensor) -> Tensor | None:
         context = _DECLARED.get() or observer.context
@@ -262,6 +254,8 @@ def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> An
         result = apply(first_tensor(output))
         if result is None:
             return None
+        if isinstance(output, list):
+            return [result, *output[1:]]
         return (result, *output[1:]) if isinstance(output, tuple) else result
 
     return module.register_forward_hook(after)

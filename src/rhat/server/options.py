@@ -120,7 +120,7 @@ class Directions:
             value = direction.mean_harmful if value == "harmful_mean" else direction.mean_harmless
         try:
             made = intervene(spec.op, direction, value=value, layer=spec.layer, where=spec.where, scope=spec.scope)
-            made.sites(self.model.n_layers)
+            made.sites(self.model.layout)
             gate = None
             if spec.when is not None:
                 gate = Conditional(made, direction, self.threshold(name, spec.threshold), spec.when)

@@ -25,7 +25,7 @@ def heads(lab: Lab) -> dict[str, Any]:
 
     Attribution and the choice of heads use training and validation prompts; the curve is on test prompts.
     """
-    if lab.direction.layer == 0:
+    if not any(layer < lab.direction.layer for layer in lab.model.layout.with_heads):
         return {}
     texts = {label: [p.text for p in lab.finding.kept["train"][label][:128]] for label in ("harmful", "harmless")}
     found = attribute(lab.model, lab.direction, texts["harmful"], texts["harmless"])

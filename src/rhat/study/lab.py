@@ -305,7 +305,7 @@ class Lab:
         """Keep what a condition id stands for."""
         row: dict[str, Any] = {"op": "none"}
         if isinstance(doing, Intervention):
-            row = doing.describe() | {"direction": "rhat"}
+            row = doing.describe(self.model.layout) | {"direction": "rhat"}
             row["sites"] = [row["sites"]]
         self.conditions[condition] = row | dict(said or {})
 
