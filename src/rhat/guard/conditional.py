@@ -19,6 +19,7 @@ from rhat.errors import InterventionError
 from rhat.guard.reading import prompt_projections
 from rhat.interventions import Intervention, set_projection
 from rhat.model.chat import ChatModel
+from rhat.model.layout import Layout
 from rhat.model.plans import TokenIds
 from rhat.model.tap import Edits
 
@@ -57,9 +58,9 @@ class Conditional:
         on = self.intervention.edits(model)
         return [on if open_ else None for open_ in self.opens(model, prompts).tolist()]
 
-    def describe(self) -> dict[str, Any]:
-        """What results.json says of the condition."""
-        return {**self.intervention.describe(), "when": self.when, "threshold": self.threshold}
+    def describe(self, layout: Layout | None = None) -> dict[str, Any]:
+        """What results.json says of the condition; given a model's layout, also where ablation does not reach in it."""
+        return {**self.intervention.describe(layout), "when": self.when, "threshold": self.threshold}
 
 
 def strengthen(direction: Direction, threshold: float) -> Conditional:

@@ -12,7 +12,7 @@ from rhat.directions import Direction
 from rhat.errors import RhatError
 from rhat.guard import Calibration, Conditional, check_position, check_prefix
 from rhat.interventions import Intervention, intervene
-from rhat.model import ChatModel
+from rhat.model import ChatModel, Layout
 from rhat.server.errors import RequestError, ServerError
 from rhat.server.schemas import InterventionSpec, RhatOptions
 
@@ -25,11 +25,12 @@ class Part:
     direction: str
     intervention: Intervention
     gate: Conditional | None
+    layout: Layout
 
     def describe(self) -> dict[str, Any]:
-        """What the response says of it."""
+        """What the response says of it, with what this model's blocks leave out of reach."""
         what = self.intervention if self.gate is None else self.gate
-        return {"direction": self.direction, **what.describe()}
+        return {"direction": self.direction, **what.describe(self.layout)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +131,9 @@ class Directions:
             raise RequestError(
                 400, f"layer {made.layer}: this model has layers 0 to {self.model.n_layers - 1}", param="rhat"
             )
-        return Part((name, made.op, made.layer, made.value, made.where, str(made.scope)), name, made, gate)
+        return Part(
+            (name, made.op, made.layer, made.value, made.where, str(made.scope)), name, made, gate, self.model.layout
+        )
 
     def resolve(self, options: RhatOptions | None, default: Sequence[Part]) -> ResolvedOptions:
         """What a request asks for; the server's default where it names no interventions.
