@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -57,7 +57,8 @@ def cross_entropy(
         sequences = [(*prompts[i], *completions[i]) for i in group]
         lengths = torch.tensor([len(prompts[i]) for i in group])
         ids, mask, context = left_padded(model, sequences, torch.tensor(group), lengths)
-        with torch.no_grad(), declared(context), tap(model.hf, model.layout, edits or {}):
+        context = replace(context, length=mask.sum(-1))  # one pass over the whole, not as it was generated
+        with torch.no_grad(), model.running(context), declared(context), tap(model.hf, model.layout, edits or {}):
             hidden = model.layout.base(input_ids=ids, attention_mask=mask, use_cache=False)[0]
         for row, i in enumerate(group):
             n = len(completions[i])
