@@ -154,14 +154,22 @@ class ChatModel:
         """How rotary positions depend on the length of the sequence."""
         return rotation(self)
 
-    @cached_property
+    @property
     def fast_path(self) -> FastPath:
-        """Whether the fast path gives what the plain one gives on this model, and how: tried once, on two prompts."""
-        prompts = self.tokenize(["Name a river.", "Why is the sky blue at noon and red in the evening?"])
-        found = try_fast_path(self, prompts, token=prompts[0][0])
-        if found.mask is None:
-            log.info("%s: run by the plain path, for the fast one does not suit it (%s)", self.name, found.reason)
-        return found
+        """Whether the fast path gives what the plain one gives on this model, and how: tried once, on two prompts, and
+        again under another implementation of attention."""
+        with suited(*self._attention):
+            attention = self.text_config._attn_implementation
+            if attention not in self._tried:
+                prompts = self.tokenize(["Name a river.", "Why is the sky blue at noon and red in the evening?"])
+                found = self._tried[attention] = try_fast_path(self, prompts, token=prompts[0][0])
+                if found.mask is None:
+                    log.info("%s: run by the plain path, the fast one does not suit it (%s)", self.name, found.reason)
+            return self._tried[attention]
+
+    @cached_property
+    def _tried(self) -> dict[str | None, FastPath]:
+        return {}
 
     @property
     def fast(self) -> bool:

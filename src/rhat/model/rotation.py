@@ -170,12 +170,34 @@ def _renews(hf: Any, length: int) -> bool:
 
 @contextmanager
 def turned(rotation: Rotation, context: TokenContext | None) -> Iterator[None]:
-    """Let every token of the forward passes inside be turned for the length of its own row, by `context`."""
-    if not rotation.modules or context is None:
-        yield
+    """Let every token of the forward passes inside be turned for the length of its own row, by `context`.
+
+    Without one they are turned as by a model that has seen nothing yet.
+    """
+    if context is not None and rotation.modules:
+        with _turned(rotation, rotation.reach(context)):
+            yield
         return
-    with _turned(rotation, rotation.reach(context)):
+    for module in rotation.modules:
+        _forget(module)
+    try:
         yield
+    finally:
+        for module in rotation.modules:
+            _forget(module)
+
+
+def _layer_types(module: Any) -> list[dict[str, Any]]:
+    """What to add to a call of a module, once for each type of layer that it tells apart."""
+    return [{"layer_type": kind} for kind in module.rope_type] if isinstance(module.rope_type, Mapping) else [{}]
+
+
+def _forget(module: Any) -> None:
+    """Let a module that keeps the frequencies of the longest sequence let go of them, as a short sequence makes it."""
+    x = torch.zeros(1, 1, 1, device=next(module.buffers()).device)
+    with torch.no_grad():
+        for more in _layer_types(module):
+            module(x, x[..., 0].long(), **more)
 
 
 @contextmanager
@@ -226,14 +248,12 @@ def _settable(rotation: Rotation, model: ChatModel) -> bool:
     columns = torch.tensor([[0, 1, length - 1] for length in probes], device=model.device).clamp_min(0)
     lengths = torch.tensor(probes, device=model.device)[:, None].expand(columns.shape)
     for module in rotation.modules:
-        kinds = list(module.rope_type) if isinstance(module.rope_type, Mapping) else [None]
-        for kind in kinds:
-            more = {} if kind is None else {"layer_type": kind}
+        for more in _layer_types(module):
             try:
                 with torch.no_grad():
                     alone = []
                     for row, length in zip(columns, probes, strict=True):
-                        module(x, torch.zeros_like(row[:1])[None], **more)
+                        _forget(module)
                         whole = module(x, torch.arange(length, device=row.device)[None], **more)
                         alone.append([part[0, row] for part in _parts(whole)])
                     with _turned(rotation, lengths):

@@ -68,7 +68,7 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
     reasons = []
     for form in FORMS:
         try:
-            quick = _prompt_and_next(_Trusted(model, form), prompts, token)  # type: ignore[arg-type]
+            quick = prompt_and_next(_Trusted(model, form), prompts, token)  # type: ignore[arg-type]
         except Exception as error:  # whatever a model does with masks and caches that it does not know
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
             continue
@@ -82,7 +82,7 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
     return FastPath(None, "; ".join(dict.fromkeys(reasons)), pads)
 
 
-def _prompt_and_next(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> Float[Tensor, "two_rows vocab"]:
+def prompt_and_next(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> Float[Tensor, "two_rows vocab"]:
     """Logits after each prompt, then after each prompt and `token`, by prefill and one step of decoding; float64."""
     the_plan = model.lay_out(prompts)
     slots = SlotCache(model.layout.n_layers, len(prompts), max(len(p) for p in prompts) + 1)
