@@ -208,7 +208,8 @@ class _Prover:
                 "lengths not tried",
                 ", ".join(str(switch) for switch, _ in found.left),
                 "absent",
-                "; ".join(f"{switch.length}: {reason}" for switch, reason in found.left),
+                "; ".join(f"{switch.length}: {reason}" for switch, reason in found.left)
+                + ("; the rotation by itself was tried" if any("rotation" in s.why for s, _ in found.left) else ""),
                 0.0,
             )
 

@@ -11,15 +11,15 @@ import psutil
 import torch
 from torch import Tensor
 
-from rhat.model.forward import last_logits, plain_forward
+from rhat.model.forward import last_logits, plain_forward, slow
 from rhat.model.plans import TokenIds
 from rhat.model.trial import prompt_and_next
 
 if TYPE_CHECKING:
     from rhat.model.chat import ChatModel
 
-SECONDS = 15.0  # for all that is tried beyond ORDINARY
-ORDINARY = (8, 21, 48)  # tokens of the sequences that are tried on any model
+SECONDS = 15.0  # that switches beyond ORDINARY may take
+ORDINARY = (5, 12, 29)  # tokens of the sequences that are tried on any model
 WINDOWS = {  # settings that say how far a token looks back
     "sliding_window": "sliding window",
     "attention_chunk_size": "attention chunk",
@@ -75,30 +75,34 @@ def try_lengths(model: ChatModel, tokens: Sequence[int], seconds: float = SECOND
     """
     config = model.text_config
     most = None if model.rotation.ropes else getattr(config, "max_position_embeddings", None)
-    ordinary = tuple(n for n in ORDINARY if most is None or n < most)
-    longest = max(ordinary)
-    draw = torch.Generator().manual_seed(0)
-    choice = torch.tensor(sorted(set(tokens)))
-    start = time.perf_counter()
-    plain_forward(model, [tokens[:8]] * 31, torch.arange(31))
-    rate = 31 * len(tokens[:8]) / (time.perf_counter() - start)
+    ordinary = tuple(n for n in ORDINARY if most is None or n + 1 < most)
+    points = switches(model)
+    rate = _tokens_a_second(model, tokens[: max(ordinary)]) if points else 0.0
     tried: list[Switch] = []
     left: list[tuple[Switch, str]] = []
     need = 0.0
-    for switch in switches(model):
+    for switch in points:
         reason = _too_long(model, switch.length, most)
-        need += 0 if reason else 10 * (switch.length + 2) / rate  # two sequences, in about five ways
-        if not reason and need > seconds and switch.length > longest:
+        need += 0 if reason else 8 * (switch.length + 2) / rate  # two sequences, in about four ways
+        if not reason and need > seconds and switch.length > max(ordinary):
             reason = f"about {need:.0f} s at {rate:.0f} tokens a second, {seconds:g} s at most"
         if reason:
             left.append((switch, reason))
         else:
             tried.append(switch)
     lengths = sorted({*ordinary, *(n for s in tried for n in (s.length, s.length + 1))})
+    choice = torch.tensor(sorted(set(tokens)))
+    draw = torch.Generator().manual_seed(0)  # not the same words again and again: a window of one period hides its edge
     text = choice[torch.randint(len(choice), (lengths[-1] + 1,), generator=draw)].tolist()
-    return Lengths(
-        tuple(tried), tuple(left), ordinary, dict(_errors(model, [text[:n] for n in lengths], tried, text[-1]))
-    )
+    errors = dict(_errors(model, [text[:n] for n in lengths], tried, text[-1]))
+    return Lengths(tuple(tried), tuple(left), ordinary, errors)
+
+
+def _tokens_a_second(model: ChatModel, tokens: TokenIds) -> float:
+    """How fast the model runs, by one pass of a prompt."""
+    start = time.perf_counter()
+    plain_forward(model, [tokens], torch.zeros(1, dtype=torch.long))
+    return len(tokens) / (time.perf_counter() - start)
 
 
 def _too_long(model: ChatModel, length: int, most: int | None) -> str:
@@ -119,21 +123,22 @@ def _errors(
     model: ChatModel, sequences: list[TokenIds], tried: Sequence[Switch], token: int
 ) -> Iterator[tuple[str, float]]:
     """Way of running → relative error of next-token logits."""
-    truth = torch.cat([_alone(model, sequence) for sequence in sequences])
-    yield "in one batch", _error(_planned(model, sequences), truth)
+    fast = model.fast and not slow()
+    both = [_alone(model, sequence, token if fast else None) for sequence in sequences]
+    truth = torch.cat([logits for logits, _ in both])
+    if fast:
+        got, step = prompt_and_next(model, sequences, token).chunk(2)
+        # what runs a row anew when it outgrows its rotation is part of decoding, not of one step of it
+        going_on = [i for i, s in enumerate(sequences) if len(s) not in model.rotation.renewed]
+        yield "in one batch", _error(got, truth)
+        yield "one token on", _error(step[going_on], torch.cat([both[i][1] for i in going_on]))
+    else:
+        yield "in one batch", _error(_planned(model, sequences), truth)
     yield "padded on the left", _error(plain_forward(model, sequences, torch.arange(len(sequences))).double(), truth)
     for switch in tried:
-        both = [i for i, s in enumerate(sequences) if len(s) in (switch.length, switch.length + 1)]
-        yield (
-            f"with the beginning shared, at {switch.length}",
-            _error(_planned(model, [sequences[i] for i in both]), truth[both]),
-        )
-    if not model.fast:
-        return
-    # what runs a row anew when it outgrows its rotation is part of decoding, not of one step of it
-    going_on = [s for s in sequences if len(s) not in model.rotation.renewed]
-    steps = prompt_and_next(model, going_on, token)[len(going_on) :]
-    yield "one token on", _error(steps, torch.cat([_alone(model, sequence, token) for sequence in going_on]))
+        sides = [i for i, s in enumerate(sequences) if len(s) in (switch.length, switch.length + 1)]
+        some = _planned(model, [sequences[i] for i in sides])
+        yield f"with the beginning shared, at {switch.length}", _error(some, truth[sides])
 
 
 def _planned(model: ChatModel, sequences: Sequence[TokenIds]) -> Tensor:
@@ -144,15 +149,17 @@ def _planned(model: ChatModel, sequences: Sequence[TokenIds]) -> Tensor:
     return torch.stack([found[i] for i in range(len(sequences))])
 
 
-def _alone(model: ChatModel, sequence: TokenIds, token: int | None = None) -> Tensor:
-    """Plain transformers on one sequence, or on one more token after it with a cache of its own: logits, float64."""
+def _alone(model: ChatModel, sequence: TokenIds, token: int | None) -> tuple[Tensor, Tensor]:
+    """Plain transformers on one sequence, and on one more token after it with a cache of its own: logits, float64."""
     ids = torch.tensor([list(sequence)], device=model.device)
     with torch.no_grad(), model.running(None):
         if token is None:
-            return model.hf(input_ids=ids, use_cache=False).logits[:, -1].double()
-        cache = model.hf(input_ids=ids, use_cache=True).past_key_values
+            logits = model.hf(input_ids=ids, use_cache=False).logits[:, -1].double()
+            return logits, logits
+        first = model.hf(input_ids=ids, use_cache=True)
         step = torch.tensor([[token]], device=model.device)
-        return model.hf(input_ids=step, past_key_values=cache, use_cache=True).logits[:, -1].double()
+        then = model.hf(input_ids=step, past_key_values=first.past_key_values, use_cache=True)
+        return first.logits[:, -1].double(), then.logits[:, -1].double()
 
 
 def _error(got: Tensor, truth: Tensor) -> float:
