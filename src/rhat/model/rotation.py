@@ -252,10 +252,9 @@ def _settable(rotation: Rotation, model: ChatModel) -> bool:
             try:
                 with torch.no_grad():
                     alone = []
-                    for row, length in zip(columns, probes, strict=True):
+                    for row in columns:
                         _forget(module)
-                        whole = module(x, torch.arange(length, device=row.device)[None], **more)
-                        alone.append([part[0, row] for part in _parts(whole)])
+                        alone.append([part[0] for part in _parts(module(x, row[None], **more))])
                     with _turned(rotation, lengths):
                         together = _parts(module(x, columns, **more))
             except Exception:  # a module that takes positions in another way
