@@ -18,7 +18,7 @@ from rhat.generation.engine import Engine, Request
 from rhat.model import keep_base, last_logits
 from rhat.model.check import check
 from rhat.model.forward import plain_forward
-from rhat.model.lengths import switches
+from rhat.model.lengths import switches, try_lengths
 from rhat.model.plans import plan
 from rhat.model.rotation import ropes
 from rhat.model.together import last_logits_under
@@ -400,6 +400,15 @@ def test_check_tries_both_sides_and_fails_where_rotations_are_mixed():
     bad = row_of(check(model), LAW)
     assert bad["outcome"] == "failed"
     assert "in one batch" in bad["measured"]
+
+
+def test_check_holds_against_a_model_that_has_seen_nothing():
+    case = Case("dynamic")
+    with torch.no_grad():
+        case.model.hf(input_ids=torch.tensor([case.ids[-1]]))  # its module keeps what 90 tokens need
+    found = try_lengths(case.model, case.ids[0])
+    assert [switch.length for switch in found.tried] == [SWITCH]
+    assert max(found.errors.values()) < EXACT
 
 
 def test_check_says_what_is_too_long_to_try():
