@@ -317,8 +317,10 @@ def test_what_runs_afterwards_finds_the_model_as_it_was(case):
 
 @pytest.mark.parametrize("name", ["dynamic", "phi3"])
 def test_a_server_that_answers_short_and_long_requests_at_once(name):
+    from rhat.server.events import Done, TokensEvent
+    from rhat.server.jobs import GenerationJob
     from rhat.server.metrics import Metrics
-    from rhat.server.runner import Ask, Done, Runner, Said
+    from rhat.server.runner import Runner
 
     case = Case(name)
     runner = Runner(case.model, slots=8, max_length=max(LENGTHS) + NEW, max_queue=8, metrics=Metrics())
@@ -326,13 +328,13 @@ def test_a_server_that_answers_short_and_long_requests_at_once(name):
     async def said(ticket):
         tokens = []
         while not isinstance(event := await asyncio.wait_for(ticket.events.get(), 60), Done):
-            tokens += [one.token for one in event.tokens] if isinstance(event, Said) else []
+            tokens += [one.token for one in event.tokens] if isinstance(event, TokensEvent) else []
         return tokens
 
     async def all_of_them():
         tickets = []
         for ids in case.ids:
-            tickets.append(runner.submit((Ask(Request(ids, NEW, ignore_eos=True, stop=())),)))
+            tickets.append(runner.submit((GenerationJob(Request(ids, NEW, ignore_eos=True, stop=())),)))
             await asyncio.sleep(0.01)
         return [await said(ticket) for ticket in tickets]
 

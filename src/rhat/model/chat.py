@@ -259,9 +259,7 @@ class ChatModel:
         share_prefix: bool = True,
     ) -> Plan:
         """The prompts tokenised and laid out in batches for the fast path, within `room` unless told otherwise."""
-        return self.lay_out(
-            self.tokenize(prompts), max_tokens=max_tokens, max_rows=max_rows, share_prefix=share_prefix
-        )
+        return self.lay_out(self.tokenize(prompts), max_tokens=max_tokens, max_rows=max_rows, share_prefix=share_prefix)
 
     def lay_out(
         self,
