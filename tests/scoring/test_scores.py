@@ -90,8 +90,9 @@ def test_kl_agrees_with_torch_and_is_zero_of_itself():
     assert float(kl_divergence(a, a).max()) == 0
 
 
-def test_cross_entropy_is_that_of_a_plain_pass():
-    model = tiny_chat_model("llama", dtype=torch.float64)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "recurrent-gemma"])  # learned positions; no padding on the left
+def test_cross_entropy_is_that_of_a_plain_pass(family):
+    model = tiny_chat_model(family, dtype=torch.float64)
     prompts = model.tokenize(["Name a river.", "Why is the sky blue at noon?"])
     said = [c.tokens for c in generate_tokens(model, prompts, max_new_tokens=5, ignore_eos=True)]
     got = cross_entropy(model, prompts, said)

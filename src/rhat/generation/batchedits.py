@@ -81,6 +81,7 @@ def _part(members: list[int], context: TokenContext) -> Part:
         replace(
             context,
             **{n: getattr(context, n)[which] for n in ("positions", "real", "prompt_length", "template_start", "rows")},
+            length=None if context.length is None else context.length[which],
         ),
     )
 

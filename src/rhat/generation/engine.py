@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rhat.errors import PromptError
 from rhat.generation.batchedits import batch_edits
+from rhat.generation.renewal import renew
 from rhat.generation.rows import Choose, Completion, FinishReason, Request, Row, TokenLogprob
 from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
@@ -92,7 +93,7 @@ class Engine:
         self.plain = (slow() or not model.fast) if plain is None else plain
         self.cache = SlotCache(model.layout.n_layers, n_slots, max_length)
         self.rows: list[Row] = []
-        self._prefixes: OrderedDict[tuple[int, tuple[int, ...]], tuple[Edits | None, Prefix]] = OrderedDict()
+        self._prefixes: OrderedDict[tuple[int, int, tuple[int, ...]], tuple[Edits | None, Prefix]] = OrderedDict()
         self._head: tuple[int, ...] | None = None
 
     @property
@@ -191,8 +192,9 @@ class Engine:
             padded=False,
         )
         used = int(positions.max()) + 1
-        self.cache.at(positions, used)
         newest = torch.tensor([[row.said[-1]] for row in rows], device=device)
+        renew(self.model, rows, self.cache, self._tap)
+        self.cache.at(positions, used)
         with declared(context), self._tap(rows, context):
             return run_decoder(self.model, newest, positions[:, None], used, self.cache)[:, -1]
 
@@ -221,7 +223,7 @@ class Engine:
         context = replace(context, template_start=start)
         given = {"input_ids": tokens, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
         accepted = decoder_arguments(self.model.hf)
-        with declared(context), self._tap(rows, context):
+        with self.model.running(context), declared(context), self._tap(rows, context):
             return self.model.hf(**{k: v for k, v in given.items() if accepted is None or k in accepted}).logits[:, -1]
 
     # Prefill
@@ -371,7 +373,7 @@ class Engine:
         start = length - int(self._template_lengths([row]))
         own = request.edits or {}
         touching = any(edit.first_position(length, start) < shared for edit in own.values())
-        key = (id(request.edits) if touching else 0, tokens)
+        key = (id(request.edits) if touching else 0, int(self.model.rotation.regime(torch.tensor(length))), tokens)
         keep = not tapped(self.model.hf)  # an intervention from outside is on, and may be another one next time
         known = self._prefixes.get(key)
         if known is not None and keep:

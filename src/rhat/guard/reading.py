@@ -11,7 +11,7 @@ from rhat.capture import captured
 from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
-from rhat.model.plans import TokenIds, plan
+from rhat.model.plans import TokenIds
 
 
 def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence[TokenIds]) -> NDArray[np.float64]:
@@ -27,7 +27,7 @@ def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence
     found = np.empty(len(prompts))
     if not prompts:
         return found
-    the_plan = plan(prompts, model.template_length, device=model.device, **model.room)
+    the_plan = model.lay_out(prompts)
     for rows, at in captured(model, the_plan, [direction.site], [direction.position]):
         found[rows.cpu().numpy()] = direction.project(at[direction.site][:, 0]).cpu().numpy()
     return found

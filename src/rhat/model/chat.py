@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from rhat.errors import DirectionError, PromptError
+from rhat.model.attention import configs_of, stand_in, suited
 from rhat.model.forward import decoder_arguments
 from rhat.model.kv import MaskForm
 from rhat.model.layout import Layout, text_config
 from rhat.model.packing import positionwise
-from rhat.model.plans import Plan, plan
+from rhat.model.plans import Plan, TokenIds, plan
+from rhat.model.positions import TokenContext
+from rhat.model.rotation import Rotation, rotation, turned
 from rhat.model.template import ChatPrompt, Template, make_template
 from rhat.model.trial import FastPath, try_fast_path
 
@@ -134,13 +138,38 @@ class ChatModel:
         return decoder_arguments(self.layout.base)
 
     @cached_property
+    def _attention(self) -> tuple[tuple[Any, ...], str]:
+        """The configurations that name an implementation of attention, and what stands in for one that does not suit."""
+        return configs_of(self.hf), stand_in(self.hf)
+
+    @contextmanager
+    def running(self, context: TokenContext | None) -> Iterator[None]:
+        """What every forward pass of rhat's own is run inside: attention that takes its masks, and each token turned for
+        the length of its own row."""
+        with suited(*self._attention), turned(self.rotation, context):
+            yield
+
+    @cached_property
+    def rotation(self) -> Rotation:
+        """How rotary positions depend on the length of the sequence."""
+        return rotation(self)
+
+    @property
     def fast_path(self) -> FastPath:
-        """Whether the fast path gives what the plain one gives on this model, and how: tried once, on two prompts."""
-        prompts = self.tokenize(["Name a river.", "Why is the sky blue at noon and red in the evening?"])
-        found = try_fast_path(self, prompts, token=prompts[0][0])
-        if found.mask is None:
-            log.info("%s: run by the plain path, for the fast one does not suit it (%s)", self.name, found.reason)
-        return found
+        """Whether the fast path gives what the plain one gives on this model, and how: tried once, on two prompts, and
+        again under another implementation of attention."""
+        with suited(*self._attention):
+            attention = self.text_config._attn_implementation
+            if attention not in self._tried:
+                prompts = self.tokenize(["Name a river.", "Why is the sky blue at noon and red in the evening?"])
+                found = self._tried[attention] = try_fast_path(self, prompts, token=prompts[0][0])
+                if found.mask is None:
+                    log.info("%s: run by the plain path, the fast one does not suit it (%s)", self.name, found.reason)
+            return self._tried[attention]
+
+    @cached_property
+    def _tried(self) -> dict[str | None, FastPath]:
+        return {}
 
     @property
     def fast(self) -> bool:
@@ -230,13 +259,25 @@ class ChatModel:
         share_prefix: bool = True,
     ) -> Plan:
         """The prompts tokenised and laid out in batches for the fast path, within `room` unless told otherwise."""
+        return self.lay_out(self.tokenize(prompts), max_tokens=max_tokens, max_rows=max_rows, share_prefix=share_prefix)
+
+    def lay_out(
+        self,
+        prompts: Sequence[TokenIds],
+        template_length: int | None = None,
+        *,
+        max_tokens: int | None = None,
+        max_rows: int | None = None,
+        share_prefix: bool = True,
+    ) -> Plan:
+        """Tokenised prompts in batches for the fast path. They share no prefix where their lengths turn it differently."""
         return plan(
-            self.tokenize(prompts),
-            self.template_length,
+            prompts,
+            self.template_length if template_length is None else template_length,
             device=self.device,
             max_tokens=max_tokens or self.room["max_tokens"],
             max_rows=max_rows or self.room["max_rows"],
-            share_prefix=share_prefix,
+            share_prefix=share_prefix and self.rotation.alike([len(p) for p in prompts]),
         )
 
     def generate(

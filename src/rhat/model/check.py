@@ -13,6 +13,7 @@ from torch import Tensor
 from rhat.model.chat import ChatModel
 from rhat.model.forward import plain_forward
 from rhat.model.layout import ADDED, span
+from rhat.model.lengths import try_lengths
 from rhat.model.nudges import Nudge, Remove
 from rhat.model.tap import Edit, Read, merge, tap
 from rhat.sites import KINDS, Kind, Site
@@ -70,7 +71,7 @@ class CheckReport:
 
 
 def check(model: ChatModel) -> CheckReport:
-    """Prove a model's layout by running it; takes a few forward passes of short prompts.
+    """Prove a model's layout by running it; takes a few forward passes of short prompts, and longer ones up to a bound.
 
     Many sites of a kind are proved in one pass: each row of a batch is edited at one layer only, and the last row nowhere.
     """
@@ -177,6 +178,7 @@ class _Prover:
         yield self._timed("ablation leaves nothing in what blocks give", self._ablation)
         yield self._timed("heads add up to the attention projection", self._heads)
         yield self._timed("left padding changes nothing", self._padding)
+        yield from self._lengths()
         start = time.perf_counter()
         way = self.model.fast_path
         said = {"pairs": "mask of query and key", "keys": "mask of keys"}.get(way.mask or "", "")
@@ -187,6 +189,29 @@ class _Prover:
             f"equals the plain path; {said}" if way.mask else f"run by the plain path: {way.reason}",
             time.perf_counter() - start,
         )
+
+    def _lengths(self) -> Iterator[Check]:
+        """Prompts of mixed lengths, on both sides of each length at which the model changes, and what was not tried."""
+        start = time.perf_counter()
+        found = try_lengths(self.model, [token for prompt in self.prompts for token in prompt])
+        wrong = {way: error for way, error in found.errors.items() if not error <= self.tolerance}
+        sides = "".join(f"; {s.length} and {s.length + 1} ({s.why})" for s in found.tried)
+        yield Check(
+            "prompts of mixed lengths agree with plain transformers",
+            f"{', '.join(map(str, found.ordinary))} tokens{sides}",
+            "failed" if wrong else "ok",
+            "; ".join(f"{way}: relative error {error:.1e}" for way, error in (wrong or found.errors).items()),
+            time.perf_counter() - start,
+        )
+        if found.left:
+            yield Check(
+                "lengths not tried",
+                ", ".join(str(switch) for switch, _ in found.left),
+                "absent",
+                "; ".join(f"{switch.length}: {reason}" for switch, reason in found.left)
+                + ("; the rotation by itself was tried" if any("rotation" in s.why for s, _ in found.left) else ""),
+                0.0,
+            )
 
     def _timed(self, what: str, prove: Any) -> Check:
         start = time.perf_counter()

@@ -117,16 +117,19 @@ def run_decoder(
     same = positions[:1] if bool((positions == positions[:1]).all()) else positions
     form = model.mask_form
     query = same if form == "pairs" else positions.expand(ids.shape)
-    given = {
-        "input_ids": ids,
-        "attention_mask": attention_mask(query, n_keys, model.text_config, model.dtype, form),
-        "position_ids": same,
-        "past_key_values": cache,
-        "use_cache": True,
-    }
     accepted = model.decoder_arguments
     context = declared_context()
-    with packed(model.positionwise if context is not None and context.padded else (), context):
+    with (
+        model.running(context),
+        packed(model.positionwise if context is not None and context.padded else (), context),
+    ):
+        given = {
+            "input_ids": ids,
+            "attention_mask": attention_mask(query, n_keys, model.text_config, model.dtype, form),
+            "position_ids": same,
+            "past_key_values": cache,
+            "use_cache": True,
+        }
         return model.layout.base(**{k: v for k, v in given.items() if accepted is None or k in accepted})[0]
 
 
@@ -152,6 +155,7 @@ def _run_prefix(
     model: ChatModel, the_plan: Plan, edits: Edits, start: int = 0, base: Base | None = None, stop: int = NEVER
 ) -> list[KeyValue | None]:
     """Keys and values of the shared prefix under `edits`, running only the blocks from `start` to before `stop`."""
+    model.rotation.check_shared(the_plan)
     cache = prefix_cache(None, 0, model.layout.n_layers)
     context = the_plan.prefix_context()
     residual = base.prefix_residuals.get(start) if base else None
@@ -411,6 +415,6 @@ def plain_last_positions(
     """Logits of every row's last positions, from every position's."""
     given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
     accepted = decoder_arguments(model.hf)
-    with torch.no_grad(), declared(context), tap(model.hf, model.layout, edits or {}):
+    with torch.no_grad(), model.running(context), declared(context), tap(model.hf, model.layout, edits or {}):
         logits = model.hf(**{k: v for k, v in given.items() if accepted is None or k in accepted}).logits
     return logits[:, -last:].clone()

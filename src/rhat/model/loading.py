@@ -19,6 +19,7 @@ import torch
 
 from rhat.errors import ModelError
 from rhat.model.allocator import keep_freed_memory
+from rhat.model.attention import check_suited, configs_of, stand_in, suited
 from rhat.model.catalogue import CATALOGUE, DEFAULT, Progress, cache_folder, download, is_converted, sha256_of
 from rhat.model.chat import ChatModel
 from rhat.model.discovery import discover
@@ -144,7 +145,9 @@ def _wrap(
         parameter.requires_grad_(False)
     if memory is None:
         keep_freed_memory()
-    layout = discover(hf)
+    check_suited(hf)
+    with suited(configs_of(hf), stand_in(hf)):
+        layout = discover(hf)
     if layout.limits:
         log.warning("%s: %s; `rhat check` says why", name, layout.limits)
     return ChatModel(hf, tokenizer, name, identity, weight_format, layout, template, memory)

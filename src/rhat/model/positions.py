@@ -24,6 +24,7 @@ class TokenContext:
     template_start  position of the first template token after the instruction; template tokens run to prompt_length − 1
     rows            an id for each row, stable over prefill and decode
     padded          whether any token here is padding (False lets edits skip masking)
+    length          tokens of each row's sequence, where more than the prompt or these tokens count (see `rotation`)
     """
 
     positions: Int[Tensor, "batch seq"]
@@ -32,6 +33,7 @@ class TokenContext:
     template_start: Int[Tensor, " batch"]
     rows: Int[Tensor, " batch"]
     padded: bool = True
+    length: Int[Tensor, " batch"] | None = None
 
     def repeated(self, times: int) -> "TokenContext":
         """The context of the same rows so often, one copy after the other."""
@@ -42,6 +44,7 @@ class TokenContext:
             self.template_start.repeat(times),
             self.rows.repeat(times),
             self.padded,
+            None if self.length is None else self.length.repeat(times),
         )
 
     def part(self, rows: slice) -> "TokenContext":
@@ -53,6 +56,7 @@ class TokenContext:
             self.template_start[rows],
             self.rows[rows],
             self.padded,
+            None if self.length is None else self.length[rows],
         )
 
     def to(self, device: torch.device) -> "TokenContext":
@@ -66,6 +70,7 @@ class TokenContext:
             self.template_start.to(device),
             self.rows.to(device),
             self.padded,
+            None if self.length is None else self.length.to(device),
         )
 
 

@@ -141,6 +141,7 @@ def _prefixes(
     """Keys and values of the shared prefix, one row for each condition, or one for all in layers that none has changed."""
     if base is not None and base.prefix_kv is not None and not any(touches_prefix(e, the_plan) for e in conditions):
         return base.prefix_kv
+    model.rotation.check_shared(the_plan)
     n, one = len(conditions), the_plan.prefix_context()
     cache = prefix_cache(None, 0, model.layout.n_layers)
     residual = base.prefix_residuals[start].repeat(n, 1, 1) if base is not None and start else None

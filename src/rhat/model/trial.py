@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rhat.model.forward import head, left_padded, plain_last_positions, prefill, run_decoder
 from rhat.model.kv import MaskForm, SlotCache
-from rhat.model.plans import TokenIds, plan
+from rhat.model.plans import TokenIds
 from rhat.model.positions import TokenContext
 from rhat.model.tap import declared
 
@@ -52,8 +52,10 @@ class _Trusted:
 def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> FastPath:
     """Compare the fast path's logits with those of each prompt run plainly and alone: after the prompt, and after `token`.
 
-    Each form of mask is tried in turn.
+    Each form of mask is tried in turn. Nothing is tried where a token's rotation depends on what is run beside it.
     """
+    if model.rotation.fault:
+        return FastPath(None, model.rotation.fault, pads=False)
     limit = {torch.float64: 1e-6, torch.float32: 1e-3}.get(model.dtype, 0.05)  # a wrong mask or position is far beyond
     lengths = torch.tensor([len(p) for p in prompts])
     both = [  # after the prompt, and after the token that follows it: the last two positions of one pass
@@ -66,7 +68,7 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
     reasons = []
     for form in FORMS:
         try:
-            quick = _prompt_and_next(_Trusted(model, form), prompts, token)  # type: ignore[arg-type]
+            quick = prompt_and_next(_Trusted(model, form), prompts, token)  # type: ignore[arg-type]
         except Exception as error:  # whatever a model does with masks and caches that it does not know
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
             continue
@@ -80,9 +82,9 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
     return FastPath(None, "; ".join(dict.fromkeys(reasons)), pads)
 
 
-def _prompt_and_next(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> Float[Tensor, "two_rows vocab"]:
+def prompt_and_next(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> Float[Tensor, "two_rows vocab"]:
     """Logits after each prompt, then after each prompt and `token`, by prefill and one step of decoding; float64."""
-    the_plan = plan(prompts, model.template_length, device=model.device)
+    the_plan = model.lay_out(prompts)
     slots = SlotCache(model.layout.n_layers, len(prompts), max(len(p) for p in prompts) + 1)
     first: dict[int, Tensor] = {}
     for done in prefill(model, the_plan):

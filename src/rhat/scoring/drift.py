@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -52,13 +52,17 @@ def cross_entropy(
         for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(completions[i]))
         if len(completions[i])
     ]
-    for begin in range(0, len(order), 32):
-        group = order[begin : begin + 32]
+    at_once = 32 if model.pads else 1
+    accepted = model.decoder_arguments
+    for begin in range(0, len(order), at_once):
+        group = order[begin : begin + at_once]
         sequences = [(*prompts[i], *completions[i]) for i in group]
         lengths = torch.tensor([len(prompts[i]) for i in group])
         ids, mask, context = left_padded(model, sequences, torch.tensor(group), lengths)
-        with torch.no_grad(), declared(context), tap(model.hf, model.layout, edits or {}):
-            hidden = model.layout.base(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+        context = replace(context, length=mask.sum(-1))  # one pass over the whole, not as it was generated
+        with torch.no_grad(), model.running(context), declared(context), tap(model.hf, model.layout, edits or {}):
+            given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
+            hidden = model.layout.base(**{k: v for k, v in given.items() if accepted is None or k in accepted})[0]
         for row, i in enumerate(group):
             n = len(completions[i])
             with torch.no_grad():

@@ -18,7 +18,7 @@ from rhat.executor import Executor, Progress, Worker
 from rhat.generation import Completion
 from rhat.model.chat import ChatModel
 from rhat.model.forward import keep_base, last_logits, last_token_only
-from rhat.model.plans import Plan, plan
+from rhat.model.plans import Plan
 from rhat.model.tap import Edits, first_layer
 from rhat.model.together import chunks, last_logits_under
 from rhat.scoring.drift import kl_divergence
@@ -33,9 +33,7 @@ Prompts = tuple[tuple[int, ...], ...]
 def planned(worker: Worker, prompts: Prompts, batches: Sequence[int] | None = None) -> Plan:
     """The plan of these prompts, or some batches of it; laid out once a process."""
     model: ChatModel = worker.model
-    whole = worker.keep(
-        ("plan", prompts), lambda: plan(prompts, model.template_length, device=model.device, **model.room)
-    )
+    whole = worker.keep(("plan", prompts), lambda: model.lay_out(prompts))
     if batches is None or len(batches) == len(whole.batches):
         return whole
     return replace(whole, batches=tuple(whole.batches[i] for i in batches))

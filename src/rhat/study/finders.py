@@ -12,7 +12,7 @@ from torch import Tensor
 from rhat.capture import captured
 from rhat.directions import fit_ccs, lat, logistic, mean_difference, random_direction
 from rhat.interventions import Intervention
-from rhat.model.plans import TokenIds, plan
+from rhat.model.plans import TokenIds
 from rhat.model.template import render
 from rhat.prompts import statements
 from rhat.sites import Site
@@ -78,7 +78,7 @@ def _last_activations(lab: Lab, sequences: Sequence[TokenIds], layer: int) -> Fl
     """resid_pre of the last token of token sequences."""
     out = torch.empty(len(sequences), lab.model.d_model)
     site = Site("resid_pre", layer)
-    some = plan(sequences, 1, device=lab.model.device, **lab.model.room)
+    some = lab.model.lay_out(sequences, 1)
     for rows, at in captured(lab.model, some, [site], [-1]):
         out[rows.cpu()] = at[site][:, 0].float().cpu()
     return out
