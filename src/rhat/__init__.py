@@ -12,6 +12,8 @@ _HOMES = {
     "load": "rhat.model",
     "ChatModel": "rhat.model",
     "find": "rhat.selection",
+    "Finding": "rhat.selection",
+    "FindSettings": "rhat.selection",
     "activations": "rhat.capture",
     "logits": "rhat.capture",
     "Direction": "rhat.directions",
@@ -45,6 +47,23 @@ _MODULES = (
 )
 
 if TYPE_CHECKING:
+    from rhat import artifacts as artifacts
+    from rhat import capture as capture
+    from rhat import directions as directions
+    from rhat import errors as errors
+    from rhat import generation as generation
+    from rhat import guard as guard
+    from rhat import heads as heads
+    from rhat import interventions as interventions
+    from rhat import model as model
+    from rhat import prompts as prompts
+    from rhat import report as report
+    from rhat import scoring as scoring
+    from rhat import selection as selection
+    from rhat import sites as sites
+    from rhat import statistics as statistics
+    from rhat import study as study
+    from rhat import vocabulary as vocabulary
     from rhat.capture import activations as activations
     from rhat.capture import logits as logits
     from rhat.directions import Direction as Direction
@@ -57,6 +76,8 @@ if TYPE_CHECKING:
     from rhat.interventions import subtract as subtract
     from rhat.model import ChatModel as ChatModel
     from rhat.model import load as load
+    from rhat.selection import Finding as Finding
+    from rhat.selection import FindSettings as FindSettings
     from rhat.selection import find as find
     from rhat.sites import Site as Site
 

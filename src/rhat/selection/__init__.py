@@ -1,13 +1,26 @@
 """Selection: candidates × scores → the choice, with the whole table kept; and finding r̂ from prompts to choice."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from rhat.selection.choice import Choice, choose, choose_relaxed
 
-__all__ = ["Choice", "Finding", "choose", "choose_relaxed", "find"]
+if TYPE_CHECKING:
+    from rhat.selection.finding import Finding as Finding
+    from rhat.selection.finding import find as find
+    from rhat.selection.settings import FindSettings as FindSettings
+
+__all__ = ["Choice", "FindSettings", "Finding", "choose", "choose_relaxed", "find"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in ("Finding", "find"):  # needs torch; choosing from a table does not
         from rhat.selection import finding
 
         return getattr(finding, name)
+    if name == "FindSettings":
+        from rhat.selection.settings import FindSettings
+
+        return FindSettings
     raise AttributeError(name)
