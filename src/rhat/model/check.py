@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from rhat.model.chat import ChatModel
+from rhat.model.finite import distance, faulty, said
 from rhat.model.forward import plain_forward
+from rhat.model.origin import check_logits
 from rhat.model.positions import TokenContext
 from rhat.model.tap import Edit, Read, tap
 from rhat.sites import KINDS, Kind, Site
@@ -91,6 +93,9 @@ def check(model: ChatModel) -> CheckReport:
     """Prove a model's layout by running it; takes a few forward passes of short prompts.
 
     Many sites of a kind are proved in one pass: each row of a batch is edited at one layer only, and the last row nowhere.
+
+    Raises:
+        NonFiniteError: if the logits of the unedited model are no distribution: nothing can be proved of those.
     """
     prover = _Prover(model)
     checks = [*prover.sites(), *prover.laws()]
@@ -128,6 +133,7 @@ class _Prover:
     def sites(self) -> Iterator[Check]:
         """Reading and editing, kind by kind."""
         plain = self.run({})
+        check_logits(self.model, [self.tokens], torch.zeros(1, dtype=torch.long), plain)
         for kind in KINDS:
             start = time.perf_counter()
             there = [layer for layer in range(self.layout.n_layers) if self.module_of(kind, layer)]
@@ -164,12 +170,16 @@ class _Prover:
             some = layers[begin : begin + ROWS]
             edits: dict[Site, Edit] = {Site(kind, layer): _Nudge(i, self.noise) for i, layer in enumerate(some)}
             *moved, untouched = self.run(edits, len(some) + 1)
-            if _error(untouched, plain[0]) > self.tolerance:
+            if distance(untouched, plain[0]) > self.tolerance:
                 faults.append("an edit of one row changes another row")
             for layer, logits in zip(some, moved, strict=True):
-                shift = _error(logits, untouched)
+                shift = distance(logits, untouched)
                 least = min(least, shift)
-                if not shift > 0:
+                if bool(faulty(logits)):
+                    faults.append(
+                        f"editing {kind}.{layer} makes logits that are not finite in {said(self.model.dtype)}"
+                    )
+                elif not shift > 0:
                     faults.append(f"editing {kind}.{layer} does not move the logits")
         if not torch.equal(self.run({}), plain):
             faults.append("the logits are not restored")
@@ -236,7 +246,7 @@ class _Prover:
         for layer in sums["pre-norm"]:
             before, after = held[Site("resid_pre", layer)].double(), held[Site("resid_post", layer)].double()
             parts = [held[site].double() for site in (Site("attn_out", layer), Site("mlp_out", layer)) if site in held]
-            worst = max(worst, _error(before + sum(parts), after))
+            worst = max(worst, distance(before + sum(parts), after))
         if worst > self.tolerance:
             return _layers(sums["pre-norm"]), "failed", f"relative error {worst:.1e}"
         scale = f", scale {self.layout.residual_scale:g}" if self.layout.residual_scale != 1.0 else ""
@@ -260,7 +270,7 @@ class _Prover:
             with torch.no_grad(), tap(self.model.hf, self.layout, {}):
                 bias = project(torch.zeros_like(x[None]))[0].double()
                 summed = (project(x * own.to(x)).double() - bias).sum(0) + bias
-            worst = max(worst, _error(summed, out))
+            worst = max(worst, distance(summed, out))
         fine = worst <= self.tolerance
         return (
             f"{_layers(layers)}, {n_heads} heads of {head_dim}",
@@ -275,17 +285,13 @@ class _Prover:
         alone = torch.cat(
             [plain_forward(self.model, [p], torch.tensor([i])).double() for i, p in enumerate(self.prompts)]
         )
-        error = _error(together, alone)
+        check_logits(self.model, self.prompts, torch.arange(len(self.prompts)), alone)
+        error = distance(together, alone)
         return (
             f"{len(self.prompts)} prompts",
             "ok" if error <= self.tolerance else "failed",
             f"relative error {error:.1e}",
         )
-
-
-def _error(got: Tensor, truth: Tensor) -> float:
-    """How far `got` is from `truth`, relative to its size."""
-    return float((got - truth).norm() / truth.norm().clamp_min(1e-12))
 
 
 def _layers(layers: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rhat.errors import ModelError
+from rhat.model.finite import check_probe
 
 # Exceptions to what is found by structure. A new family that needs one is one row.
 RESIDUAL_SCALES = (  # attributes, of the block or of the configuration, that say which multiple of each part a block adds
@@ -162,7 +164,10 @@ def _sum_error(resid_pre: Tensor, resid_post: Tensor, parts: Tensor, precision: 
     """How far resid_pre + parts is from resid_post, relative to what was added, beyond what rounding explains."""
     rounding = 2 * precision * (resid_pre.abs() + resid_post.abs() + parts.abs())
     excess = ((resid_pre + parts - resid_post).abs() - rounding).clamp_min(0)
-    return float(excess.norm() / (resid_post - resid_pre).norm().clamp_min(1e-12))
+    error = float(excess.norm() / (resid_post - resid_pre).norm().clamp_min(1e-12))
+    return (
+        error if math.isfinite(error) else math.inf
+    )  # NaN is neither above nor below a bound, so it would pass as best
 
 
 def _prove_block(
@@ -284,6 +289,7 @@ def discover(hf: nn.Module) -> Layout:
 
     Raises:
         ModelError: if there is no list of blocks or a block is not called with hidden states.
+        NonFiniteError: if what a block puts out, or the logits, are not finite.
     """
     config = text_config(hf)
     if not isinstance(getattr(config, "num_attention_heads", None), int):
@@ -304,13 +310,14 @@ def discover(hf: nn.Module) -> Layout:
     hf.eval()
     try:
         with torch.no_grad(), _recording(blocks) as records:
-            hf(input_ids=probe, use_cache=False)
+            logits = hf(input_ids=probe, use_cache=False).logits
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{type(hf).__name__}: a forward pass of four tokens failed ({reason})") from error
     finally:
         handle.remove()
         hf.train(training)
+    check_probe(hf, base_name, blocks_name, probe, records, logits)
     proved = [
         _prove_block(block, record, d_model, scale, f"{type(hf).__name__} block {index}")
         for index, (block, record) in enumerate(zip(blocks, records, strict=True))
