@@ -69,8 +69,7 @@ def test_finite_or_an_error(name):
     def holds(arguments):
         try:
             result = function(*arguments)
-        except StatisticsError as error:
-            assert "\n" not in str(error)
+        except StatisticsError:
             return
         assert all(map(math.isfinite, numbers(result))), (arguments, result)
 

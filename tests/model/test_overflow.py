@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from overflow import BAD, FINE, PLACES, at_the_edge, beyond, poisoned
 
 import rhat
+from overflow import BAD, FINE, PLACES, at_the_edge, beyond, poisoned
 from rhat.capture import capture, capture_all_tokens, captured
 from rhat.errors import NonFiniteError
 from rhat.interventions import Intervention
@@ -129,7 +129,7 @@ def test_an_intervention_that_is_too_strong_is_told_from_a_model_that_overflows(
 
 
 def test_check_proves_nothing_of_numbers_that_are_none():
-    with pytest.raises(NonFiniteError, match="resid_pre.0"):
+    with pytest.raises(NonFiniteError, match=r"resid_pre\.0"):
         check(loaded(poisoned(token="k")))  # "Why is the sky …" is one of its prompts, and one of the trial's
 
 
