@@ -38,27 +38,42 @@ def damaged(tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def failed(cli):
+    """Run a command that must end with exit code 2, nothing on stdout and one line of error; gives the line."""
+
+    def call(*arguments):
+        done = cli(*arguments)
+        assert (done.code, done.out) == (2, ""), done
+        *before, last = done.err.splitlines()
+        assert all(line.endswith("…") or "%" in line for line in before), done  # progress
+        assert last.startswith("error: ")
+        return last
+
+    return call
+
+
 COMMANDS = {
     "find": ("find", "-m", "MODEL", "PROMPTS", "--out", "OUT/r.safetensors"),
     "study": ("study", "-m", "MODEL", "PROMPTS", "-p", "quick", "--out", "OUT/run"),
     "check": ("check", "MODEL"),
     "calibrate": ("calibrate", "-m", "MODEL", "-d", "DIRECTION", "PROMPTS", "--out", "OUT/r.guard.json"),
-    "steer": ("steer", "-m", "MODEL", "-d", "DIRECTION", "Break the lock of the house."),
-    "measure": ("measure", "-m", "MODEL", "-d", "DIRECTION", "Break the lock of the house."),
+    "steer": ("steer", "-m", "MODEL", "-d", "DIRECTION", "--op", "ablate", "Break the lock of the house."),
+    "measure": ("measure", "FILE", "-m", "MODEL", "-d", "DIRECTION"),
     "heads": ("heads", "-m", "MODEL", "-d", "DIRECTION", "PROMPTS", "-p", "quick"),
     "layers": ("layers", "-m", "MODEL", "-d", "DIRECTION", "PROMPTS", "-p", "quick"),
 }
 
 
 def arguments(name, model, prompts, direction, out):
-    named = {"MODEL": [model], "PROMPTS": prompts, "DIRECTION": [direction]}
+    named = {"FILE": prompts[1:2], "MODEL": [model], "PROMPTS": prompts, "DIRECTION": [direction]}
     for word in COMMANDS[name]:
         yield from named.get(word, [word.replace("OUT", str(out))])
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_float16_ends_in_one_line(name, edge, prompts, direction, tmp_path, refused):
-    said = refused(*arguments(name, edge, prompts, direction, tmp_path), "--dtype", "float16")
+def test_float16_ends_in_one_line(name, edge, prompts, direction, tmp_path, failed):
+    said = failed(*arguments(name, edge, prompts, direction, tmp_path), "--dtype", "float16")
     assert "values are not finite in float16 (at most 65504) from mlp_out.0 on" in said
     assert "--dtype bfloat16 or float32" in said
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".safetensors", ".html")]
@@ -66,7 +81,7 @@ def test_float16_ends_in_one_line(name, edge, prompts, direction, tmp_path, refu
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_damaged_file_is_said_to_be(name, damaged, prompts, direction, tmp_path, refused):
-    said = refused(*arguments(name, damaged, prompts, direction, tmp_path), "--dtype", "float32")
+def test_a_damaged_file_is_said_to_be(name, damaged, prompts, direction, tmp_path, failed):
+    said = failed(*arguments(name, damaged, prompts, direction, tmp_path), "--dtype", "float32")
     assert "from the embeddings (resid_pre.0) on, for weights are not (model.embed_tokens.weight)" in said
     assert not (tmp_path / "run" / "results.json").exists()

@@ -42,7 +42,7 @@ def model():
     return rhat.load((poisoned(torch.float64), tiny_tokenizer()))
 
 
-@pytest.mark.parametrize("bad", [*BADS, "high", None])
+@pytest.mark.parametrize("bad", BADS)
 @pytest.mark.parametrize("name", ["norm", "mean_harmful", "mean_harmless"])
 def test_a_direction_has_finite_numbers(name, bad, tmp_path):
     with pytest.raises(DirectionError, match=f"got {name} .*expected a finite number"):
@@ -151,5 +151,5 @@ def test_an_attribution_is_of_numbers():
     for i in (0, 1):
         spoilt = [x.clone() for x in fine]
         spoilt[i].view(-1)[0] = torch.nan
-        with pytest.raises(ModelError, match="heads: .*not finite"):
+        with pytest.raises(ModelError, match=r"heads: .*not finite"):
             Attribution(*spoilt, -1)
