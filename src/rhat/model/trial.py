@@ -78,11 +78,11 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
         except Exception as error:  # whatever a model does with masks and caches that it does not know
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
             continue
-        error = distance(quick, alone)
-        if error < limit:
+        gap = distance(quick, alone)
+        if gap < limit:
             return FastPath(form)
         reasons.append(
-            "its logits are not finite" if bool(faulty(quick).any()) else f"its logits differ by {error:.1e} relative"
+            "its logits are not finite" if bool(faulty(quick).any()) else f"its logits differ by {gap:.1e} relative"
         )
     ids, mask, context = left_padded(model, prompts, torch.arange(len(prompts)))
     padded = plain_last_positions(model, ids, mask, context, None)[:, -1].double()
