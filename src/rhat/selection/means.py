@@ -24,14 +24,13 @@ class Means:
     harmful: Float[Tensor, "layer position d_model"]
     harmless: Float[Tensor, "layer position d_model"]
     halves: tuple[Float[Tensor, "layer position d_model"], Float[Tensor, "layer position d_model"]]
-
     found: Float[Tensor, "layer position d_model"] | None = None
 
     def __post_init__(self) -> None:
         for name, mean in (("harmful", self.harmful), ("harmless", self.harmless), ("found", self.found)):
             if mean is not None and not bool(mean.isfinite().all()):
                 raise ContrastError(
-                    f"means of {name} prompts: got values that are not finite, expected numbers; load the model with a wider dtype"
+                    f"means, {name}: got values that are not finite, expected numbers; load the model with a wider dtype"
                 )
 
     @property
