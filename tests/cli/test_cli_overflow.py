@@ -46,7 +46,8 @@ def failed(cli):
         done = cli(*arguments)
         assert (done.code, done.out) == (2, ""), done
         *before, last = done.err.splitlines()
-        assert all(line.endswith("…") or "%" in line for line in before), done  # progress
+        said = ("loading ", "prompts: ")  # what is said before the work, and progress
+        assert all(line.startswith(said) or line.endswith("…") or "%" in line for line in before), done
         assert last.startswith("error: ")
         return last
 

@@ -99,7 +99,11 @@ def engine_says(up, text, new, spec):
             "temperature": 0,
             "rhat": rhat,
         }
-        said.append(httpx.post(f"{up.url}/v1/chat/completions", json=body, timeout=60).json()["choices"][0]["message"]["content"])
+        said.append(
+            httpx.post(f"{up.url}/v1/chat/completions", json=body, timeout=60).json()["choices"][0]["message"][
+                "content"
+            ]
+        )
     return said
 
 
