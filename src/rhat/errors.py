@@ -13,6 +13,10 @@ class ModelError(RhatError):
     """A model that cannot be found, read, downloaded, or understood."""
 
 
+class NonFiniteError(ModelError):
+    """A forward pass whose values are NaN or infinite: nothing that follows from them means anything."""
+
+
 class TemplateError(RhatError):
     """A chat template that is missing or cannot be applied."""
 

@@ -4,6 +4,7 @@ import pytest
 
 from rhat.errors import StudyError
 from rhat.selection import choose, choose_relaxed
+from rhat.selection.settings import FindSettings
 
 
 def row(position=-1, layer=5, ablation=-3.0, induce=1.0, kl=0.05, **more):
@@ -40,7 +41,7 @@ def test_status_names_the_first_rule_failed():
     assert statuses(choose([row(layer=23, induce=-1, kl=9)], n_layers=24)) == ["layer"]
     assert statuses(choose([row(induce=-1, kl=9)], n_layers=24)) == ["induce"]
     assert statuses(choose([row(kl=9)], n_layers=24)) == ["kl"]
-    assert statuses(choose([row(ablation=float("nan"))], n_layers=24)) == ["zero_norm"]
+    assert statuses(choose([row(ablation=float("nan"), norm=0)], n_layers=24)) == ["zero_norm"]
 
 
 def test_bounds_are_as_published():
@@ -96,6 +97,23 @@ def test_the_relaxed_rule_asks_for_a_significant_rise_only():
     assert choice.candidate is a
     assert choice.rule == "relaxed"
     assert statuses(choice) == ["selected", "induce"]
+
+
+@pytest.mark.parametrize("name", ["ablation", "induce", "kl", "norm"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_no_number_is_not_dropped_without_a_word(name, bad):
+    with pytest.raises(
+        StudyError, match=r"candidate 1 \(layer 6, position -1\): got .*(nan|inf), expected a finite number"
+    ):
+        choose([row(), row(layer=6, **{name: bad})], n_layers=24)
+
+
+def test_thresholds_are_numbers():
+    for bad in ({"kl_max": float("nan")}, {"induce_min": float("nan")}, {"skip_last": float("nan")}):
+        with pytest.raises(StudyError, match="nan"):
+            choose([row()], n_layers=24, **bad)
+        with pytest.raises(StudyError, match="nan"):
+            FindSettings(**bad)
 
 
 @pytest.mark.parametrize("bad", [{"layer": 3}, {"position": -1, "ablation_score": 1}])

@@ -141,12 +141,13 @@ def test_tokens_outside_the_vocabulary(server):
     check(post(server, "/v1/completions", model="tiny", prompt="a", echo=True), 400, "echo")
 
 
-def test_numbers_that_overflow_stay_json(server):
-    """An enormous target makes the row's numbers infinite; the answer is JSON all the same, and others are not harmed."""
+def test_numbers_that_overflow_are_an_error(server):
+    """An enormous coefficient makes the row's numbers infinite: no answer is made of them, and others are not harmed."""
     rhat = {"op": "add", "coefficient": 1e300, "layer": 0, "return_projections": True}
     got = post(server, **CHAT, logprobs=True, top_logprobs=2, rhat=rhat)
-    assert got.status_code == 200
     json.loads(got.text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert check(got, 422, "under this intervention, and only then", "take a smaller value")["code"] == "not_finite"
+    assert post(server, **CHAT).status_code == 200
 
 
 def test_other_hosts_and_origins(server):

@@ -70,7 +70,7 @@ def read(source: Path | str) -> dict[str, Any]:
     if path.is_dir():
         path = path / FILE_NAME
     try:
-        found = json.loads(path.read_text("utf-8"), parse_constant=_no_constant)
+        found = json.loads(path.read_text("utf-8"), parse_constant=no_constant, parse_float=finite_number)
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{path}: no such file; give the folder of a finished `rhat study`, or its {FILE_NAME}"
@@ -181,5 +181,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _no_constant(name: str) -> float:
+def no_constant(name: str) -> float:
+    """For `json.loads`: NaN and Infinity are not JSON."""
     raise ValueError(f"{name} is not JSON")
+
+
+def finite_number(text: str) -> float:
+    """For `json.loads`: 1e999 is JSON, but no number that can be reckoned with."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is beyond all numbers")
+    return value

@@ -36,11 +36,15 @@ class Moments:
         """Mean, float64.
 
         Raises:
-            ContrastError: if nothing was observed.
+            ContrastError: if nothing was observed, or something that is not finite.
         """
         if self.count == 0:
             raise ContrastError(
                 "moments: got 0 observations, expected at least 1; check the filter of the contrast set"
+            )
+        if not bool((self.total.isfinite() & self.squares.isfinite()).all()):
+            raise ContrastError(
+                "moments: got observations that are not finite, expected numbers; load the model with a wider dtype"
             )
         return self.total / self.count
 

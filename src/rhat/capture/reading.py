@@ -12,6 +12,7 @@ from rhat.capture.moments import gather_positions
 from rhat.errors import SiteError
 from rhat.model.chat import ChatModel
 from rhat.model.forward import last_logits, run_until
+from rhat.model.origin import check_read, check_rows
 from rhat.model.plans import Plan
 from rhat.model.positions import TokenContext
 from rhat.model.tap import Edit, Edits, Read, merge
@@ -46,9 +47,13 @@ def capture(
 
     Raises:
         SiteError: if a site or position is not there.
+        NonFiniteError: if an activation that is read, or a logit, is not finite.
     """
     held, readers = _readers(sites, positions)
+    last = [site for site in sites if site.kind != "resid_pre" and site.layer == model.n_layers - 1]
     for rows, logits in last_logits(model, plan, merge(edits or {}, readers)):
+        # what is read earlier reaches the logits, which are checked; of the last block only the last position does
+        check_read(model, plan.prompts, rows, {site: held[site] for site in last}, edits)
         visit(rows, logits, dict(held))
         held.clear()
 
@@ -60,9 +65,11 @@ def captured(
 
     Raises:
         SiteError: if a site or position is not there.
+        NonFiniteError: if an activation that is read is not finite.
     """
     held, readers = _readers(sites, positions)
     for rows in run_until(model, plan, merge(edits or {}, readers), _end(sites)):
+        check_read(model, plan.prompts, rows, held, edits)
         yield rows, dict(held)
         held.clear()
 
@@ -105,6 +112,7 @@ def capture_all_tokens(
             else:
                 found[row] = torch.cat([*prefix, value[real]])
 
-    for _ in run_until(model, plan, merge(edits or {}, {site: Read(keep)}), _end([site])):
-        pass
+    for rows in run_until(model, plan, merge(edits or {}, {site: Read(keep)}), _end([site])):
+        bad = torch.stack([~found[row].isfinite().all() for row in rows.tolist()])
+        check_rows(model, plan.prompts, rows, bad, edits)
     return [found[i] for i in range(len(plan))]

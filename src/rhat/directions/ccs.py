@@ -81,12 +81,16 @@ def fit_ccs(
     No labels are used: fix the sign afterwards with `signed`.
 
     Raises:
-        ContrastError: if the sides are not pairs, or there are fewer than two.
+        ContrastError: if the sides are not pairs, there are fewer than two, or a value is not finite.
     """
     if positive.shape != negative.shape or len(positive) < 2:
         raise ContrastError(
             f"ccs: got {tuple(positive.shape)} and {tuple(negative.shape)}, expected as many positive as negative rows, "
             "at least 2"
+        )
+    if not bool((positive.isfinite() & negative.isfinite()).all()):
+        raise ContrastError(
+            "ccs: got rows with values that are not finite, expected numbers; load the model with a wider dtype"
         )
     means = torch.stack([positive.double().mean(0), negative.double().mean(0)])
     centred = positive.double() - means[0], negative.double() - means[1]

@@ -46,6 +46,14 @@ class Direction:
     def __post_init__(self) -> None:
         if self.unit.ndim != 1 or not bool(torch.isfinite(self.unit).all()):
             raise DirectionError(f"direction: got shape {tuple(self.unit.shape)}, expected one finite vector")
+        for name in ("norm", "mean_harmful", "mean_harmless"):
+            value = getattr(self, name)
+            try:
+                finite = math.isfinite(value)
+            except TypeError:  # no number at all
+                finite = False
+            if not finite:
+                raise DirectionError(f"direction: got {name} {value!r}, expected a finite number; find it again")
         length = float(self.unit.double().norm())
         if abs(length - 1) > 1e-3:
             raise DirectionError(
@@ -222,11 +230,15 @@ class Direction:
         """Read what `save` wrote.
 
         Raises:
-            DirectionError: if the file is missing or is not a direction.
+            DirectionError: if the file is missing or is not a direction, or holds numbers that are not finite.
         """
         from rhat.artifacts.tensors import load_direction
 
-        return cls(**load_direction(path))
+        fields = load_direction(path)
+        try:
+            return cls(**fields)
+        except DirectionError as error:
+            raise DirectionError(f"{path}: {error}") from error
 
     def check_fits(self, model: Any) -> Direction:
         """This direction, if it belongs to `model` (a ChatModel): same width, layer in range, same weights.

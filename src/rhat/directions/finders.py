@@ -28,6 +28,24 @@ def _need_rows(name: str, positive: Tensor, negative: Tensor, least: int = 1) ->
             f"{name} needs at least {least} rows on both sides, got {len(positive)} positive and {len(negative)} negative; "
             "check the filter of the contrast set"
         )
+    for side, rows in (("positive", positive), ("negative", negative)):
+        bad = int((~rows.isfinite()).reshape(len(rows), -1).any(1).sum())
+        if bad:
+            raise ContrastError(
+                f"{name}: got {bad} of {len(rows)} {side} rows with values that are not finite, expected numbers; "
+                "load the model with a wider dtype, such as bfloat16 in place of float16"
+            )
+
+
+def _vector(name: str, vector: Tensor, dtype: torch.dtype) -> Tensor:
+    """What was found, in the dtype of the rows, if it is finite there."""
+    found = vector.to(dtype)
+    if not bool(found.isfinite().all()):
+        raise ContrastError(
+            f"{name}: got a vector that is not finite in {str(dtype).removeprefix('torch.')}; "
+            "give rows whose sides differ, in float32 or float64"
+        )
+    return found
 
 
 def mean_difference(
@@ -39,11 +57,11 @@ def mean_difference(
     dtype. Arditi et al. 2024, section 2.3.
 
     Raises:
-        ContrastError: if either side has no rows.
+        ContrastError: if either side has no rows, or a value is not finite.
     """
     _need_rows("mean_difference", positive, negative)
     gap = positive.double().mean(0) - negative.double().mean(0)
-    return gap.to(positive.dtype)
+    return _vector("mean_difference", gap, positive.dtype)
 
 
 def lat(
@@ -56,7 +74,7 @@ def lat(
     project higher on average. Zou et al. 2023, section 3.1.
 
     Raises:
-        ContrastError: if either side has fewer than two rows.
+        ContrastError: if either side has fewer than two rows, or a value is not finite.
     """
     _need_rows("lat", positive, negative, 2)
     generator = torch.Generator().manual_seed(seed)
@@ -69,7 +87,7 @@ def lat(
     centred = differences - differences.mean(0)
     vector = torch.linalg.svd(centred, full_matrices=False).Vh[0]
     sign = torch.sign((positive.double() @ vector).mean() - (negative.double() @ vector).mean())
-    return (vector * (sign if sign != 0 else 1)).to(positive.dtype)
+    return _vector("lat", vector * (sign if sign != 0 else 1), positive.dtype)
 
 
 def logistic(
@@ -81,7 +99,7 @@ def logistic(
     log-losses + penalty/2 · |w|².
 
     Raises:
-        ContrastError: if either side has fewer than two rows.
+        ContrastError: if either side has fewer than two rows, or a value is not finite.
     """
     _need_rows("logistic", positive, negative, 2)
     x = torch.cat([positive, negative]).double()
@@ -102,7 +120,7 @@ def logistic(
     with torch.enable_grad():
         optimiser.step(closure)  # type: ignore[arg-type]
     vector = weights.detach()[:-1] / sd
-    return (vector / vector.norm()).to(positive.dtype)
+    return _vector("logistic", vector / vector.norm(), positive.dtype)
 
 
 def random_direction(
@@ -113,7 +131,7 @@ def random_direction(
     if orthogonal_to is not None:
         unit = orthogonal_to.double().cpu()
         vector = vector - (vector @ unit) / (unit @ unit) * unit
-    return (vector / vector.norm()).float()
+    return _vector("random_direction", vector / vector.norm(), torch.float32)
 
 
 FINDERS: dict[str, Finder] = {"mean_difference": mean_difference, "lat": lat, "logistic": logistic}

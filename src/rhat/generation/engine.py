@@ -21,8 +21,10 @@ from rhat.generation.rows import Choose, Completion, FinishReason, Request, Row,
 from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
 from rhat.model.chat import ChatModel
+from rhat.model.finite import faulty
 from rhat.model.forward import blocks_between, decoder_arguments, head, left_padded, run_decoder, slow
 from rhat.model.kv import KeyValue, SlotCache, prefix_cache, taken
+from rhat.model.origin import not_finite
 from rhat.model.plans import TokenIds, common_prefix
 from rhat.model.positions import NEVER, TokenContext
 from rhat.model.tap import Edits, Read, declared, first_layer, merge, tap, tapped
@@ -75,6 +77,9 @@ class Engine:
     `add` share, which is run once under row id −1; a request's own edits reach its own rows alone, that prefix included.
     `plain` runs whole left-padded sequences for every token instead: the reference, and the way for models that the fast
     path does not suit. One engine belongs to one thread.
+
+    A row whose logits are no distribution (NaN, or +inf) ends `add` or `step` with NonFiniteError; with `isolate` it leaves
+    with finish reason "failed" and its error, and the others go on.
     """
 
     def __init__(
@@ -86,11 +91,13 @@ class Engine:
         max_length: int = 512,
         choose: Choose = as_requested,
         plain: bool | None = None,
+        isolate: bool = False,
     ) -> None:
         self.model = model
         self.edits = edits or {}
         self.choose = choose
         self.plain = (slow() or not model.fast) if plain is None else plain
+        self.isolate = isolate
         self.cache = SlotCache(model.layout.n_layers, n_slots, max_length)
         self.rows: list[Row] = []
         self._prefixes: OrderedDict[tuple[int, int, tuple[int, ...]], tuple[Edits | None, Prefix]] = OrderedDict()
@@ -106,6 +113,7 @@ class Engine:
 
         Raises:
             PromptError: if there are more than free slots, or a request is empty, or longer than the slots.
+            NonFiniteError: if logits are no distribution, unless such rows are isolated.
         """
         if len(requests) > self.free:
             raise PromptError(f"engine: got {len(requests)} requests, {self.free} slots are free; step first")
@@ -160,6 +168,9 @@ class Engine:
 
     def _leave(self) -> list[Row]:
         finished = [row for row in self.rows if row.finish_reason is not None]
+        for slot, row in enumerate(self.rows):
+            if row.error is not None and not self.plain:
+                self.cache.clear(slot)
         for row in finished:
             slot = self.rows.index(row)
             last = self.rows.pop()
@@ -170,11 +181,28 @@ class Engine:
         return finished
 
     def _say(self, rows: Sequence[Row], logits: Float[Tensor, "rows vocab"]) -> None:
-        chosen = self.choose(logits, rows).tolist()
-        for index, (row, token) in enumerate(zip(rows, chosen, strict=True)):
+        chosen = self.choose(logits, rows)
+        both = torch.stack([chosen, faulty(logits).to(chosen)]).tolist()  # one read-back for the two
+        for index, (row, token, fault) in enumerate(zip(rows, *both, strict=True)):
+            if fault:
+                self._fail(row)
+                continue
             if row.request.logprobs is not None:
                 row.logprobs.append(_logprob(logits[index], token, row.request.logprobs))
             advance(self.model, row, token)
+
+    def _fail(self, row: Row) -> None:
+        row.error = not_finite(
+            self.model,
+            row.sequence,
+            merge(self.edits, row.request.edits or {}),
+            row=row.request.row,
+            prompt_length=len(row.request.tokens),
+            template_length=int(self._template_lengths([row])),
+        )
+        if not self.isolate:
+            raise row.error
+        row.finish_reason = "failed"
 
     # Decoding
 

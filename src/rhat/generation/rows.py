@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rhat.errors import NonFiniteError
 from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
 from rhat.model.tap import Edits
 from rhat.sites import Site
 
-FinishReason = Literal["stop", "length", "until", "cancelled"]
+FinishReason = Literal["stop", "length", "until", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Row:
     text      its text, where the request asks for it (`stop`)
     logprobs  one for each said token, where asked for
     arriving  position → projection as it arrives at the probe's site; `leaving` the same after the edits there
+    error     why it failed, where that ends this row alone
     closing   why it will leave once its last token has been read (only rows with a probe wait for that)
     """
 
@@ -91,6 +93,7 @@ class Row:
     leaving: dict[int, float] = field(default_factory=dict)
     closing: FinishReason | None = None
     generator: torch.Generator | None = None
+    error: NonFiniteError | None = None
 
     @property
     def length(self) -> int:

@@ -37,6 +37,12 @@ class Sampling:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise PromptError(f"temperature: got {self.temperature}, expected a finite number of 0 or more")
+        for name in ("presence_penalty", "frequency_penalty"):
+            if not math.isfinite(getattr(self, name)):
+                raise PromptError(f"{name}: got {getattr(self, name)}, expected a finite number")
+        for token, bias in self.logit_bias.items():
+            if not bias < math.inf:  # −inf forbids a token
+                raise PromptError(f"logit_bias: got {bias} for token {token}, expected a finite number")
         if not 0 < self.top_p <= 1:
             raise PromptError(f"top_p: got {self.top_p}, expected a share above 0 and at most 1")
         if self.top_k < 0:
@@ -52,6 +58,8 @@ class Sampling:
         if self.temperature == 0:
             return int(adjusted.argmax())
         scaled = adjusted / self.temperature
+        if not bool(scaled.amax().isfinite()):  # a temperature near 0
+            scaled = (adjusted - adjusted.amax()) / self.temperature
         values, tokens = _likeliest(scaled, self.top_p, self.top_k)
         mass = torch.softmax(values, -1).cumsum(-1)
         drawn = torch.rand((), dtype=torch.float64, generator=generator) * mass[-1]

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rhat.artifacts.results import replace_text
+from rhat.artifacts.results import finite_number, no_constant, replace_text
 from rhat.directions import Direction
 from rhat.errors import ArtifactError, StatisticsError
 from rhat.guard.reading import prompt_projections
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet
 from rhat.statistics import CalibratedThreshold, Interval, auroc, roc_curve, threshold_at_fpr, wilson
+from rhat.statistics.samples import number_sample
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,7 @@ class Calibration:
     prompts: str
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.threshold):
-            raise StatisticsError(f"threshold: got {self.threshold}, expected a finite number; calibrate again")
+        check_threshold(self.threshold)
 
     def save(self, path: str | Path) -> Path:
         """Write it as JSON, whole or not at all.
@@ -80,7 +80,7 @@ class Calibration:
         path = Path(path)
         again = "make it again with `rhat calibrate`"
         try:
-            found = json.loads(path.read_text("utf-8"))
+            found = json.loads(path.read_text("utf-8"), parse_constant=no_constant, parse_float=finite_number)
             if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
                 raise ArtifactError(f"{path}: not a calibration written by rhat; {again}")
             for name in ("false_positive_rate", "true_positive_rate", "auroc"):
@@ -173,6 +173,12 @@ def fingerprint(direction: Direction) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise StatisticsError unless it is a finite number: nothing is above NaN."""
+    if not math.isfinite(threshold):
+        raise StatisticsError(f"threshold: got {threshold}, expected a finite number; calibrate again")
+
+
 def beside(direction: str | Path) -> Path:
     """Where a direction file's calibration is kept: r.safetensors → r.guard.json in the same folder."""
     return Path(direction).with_suffix(".guard.json")
@@ -203,10 +209,15 @@ def evaluate(
 def evaluate_projections(
     threshold: float, harmful: ArrayLike, harmless: ArrayLike, borderline: ArrayLike | None = None
 ) -> dict[str, Any]:
-    """The same from projections that are known already."""
+    """The same from projections that are known already.
+
+    Raises:
+        StatisticsError: if a projection or the threshold is not finite, or there are none of a label.
+    """
+    check_threshold(threshold)
 
     def flagged(projections: ArrayLike) -> dict[str, Any]:
-        values = np.asarray(projections, dtype=float)
+        values = number_sample(projections, "projections")
         return _plain(wilson(int((values > threshold).sum()), len(values)))
 
     said: dict[str, Any] = {

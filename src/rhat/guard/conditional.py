@@ -45,8 +45,18 @@ class Conditional:
             )
 
     def opens_at(self, projections: ArrayLike) -> NDArray[np.bool_]:
-        """Whether the gate opens for prompts with these projections."""
-        above = np.asarray(projections, dtype=float) > self.threshold
+        """Whether the gate opens for prompts with these projections.
+
+        Raises:
+            InterventionError: if a projection is not finite: it is on neither side of the threshold.
+        """
+        values = np.asarray(projections, dtype=float)
+        if not np.isfinite(values).all():
+            raise InterventionError(
+                f"projections: got {int((~np.isfinite(values)).sum())} of {values.size} that are not finite, expected "
+                "numbers; load the model with a wider dtype"
+            )
+        above = values > self.threshold
         return above if self.when == "above" else ~above
 
     def opens(self, model: ChatModel, prompts: Sequence[TokenIds]) -> NDArray[np.bool_]:

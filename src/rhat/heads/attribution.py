@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rhat.capture import Moments, captured
 from rhat.directions import Direction
-from rhat.errors import SiteError
+from rhat.errors import ModelError, SiteError
 from rhat.model.chat import ChatModel
 from rhat.sites import Site
 
@@ -33,6 +33,13 @@ class Attribution:
     harmful: Float[Tensor, "layer head head_dim"]
     position: int
     layers: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not bool(self.contributions.isfinite().all() and self.harmful.isfinite().all()):
+            raise ModelError(
+                "heads: got outputs or contributions that are not finite, expected numbers; load the model with a wider "
+                "dtype, or check its weights"
+            )
 
     def ranking(self) -> list[tuple[Head, float]]:
         """Heads by contribution, largest first."""

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from rhat.model.chat import ChatModel
+from rhat.model.finite import distance, faulty, said
 from rhat.model.forward import plain_forward
 from rhat.model.layout import ADDED, span
 from rhat.model.lengths import try_lengths
 from rhat.model.nudges import Nudge, Remove
+from rhat.model.origin import check_logits
 from rhat.model.tap import Edit, Read, merge, tap
 from rhat.sites import KINDS, Kind, Site
 
@@ -74,6 +76,9 @@ def check(model: ChatModel) -> CheckReport:
     """Prove a model's layout by running it; takes a few forward passes of short prompts, and longer ones up to a bound.
 
     Many sites of a kind are proved in one pass: each row of a batch is edited at one layer only, and the last row nowhere.
+
+    Raises:
+        NonFiniteError: if the logits of the unedited model are no distribution: nothing can be proved of those.
     """
     prover = _Prover(model)
     checks = [*prover.sites(), *prover.laws()]
@@ -114,6 +119,7 @@ class _Prover:
     def sites(self) -> Iterator[Check]:
         """Reading and editing, kind by kind."""
         plain = self.run({})
+        check_logits(self.model, [self.tokens], torch.zeros(1, dtype=torch.long), plain)
         for kind in KINDS:
             start = time.perf_counter()
             there = [layer for layer in range(self.layout.n_layers) if self.module_of(kind, layer)]
@@ -152,12 +158,16 @@ class _Prover:
             some = layers[begin : begin + ROWS]
             edits: dict[Site, Edit] = {Site(kind, layer): Nudge(i, self.noise) for i, layer in enumerate(some)}
             *moved, untouched = self.run(edits, len(some) + 1)
-            if _error(untouched, plain[0]) > self.tolerance:
+            if distance(untouched, plain[0]) > self.tolerance:
                 faults.append("an edit of one row changes another row")
             for layer, logits in zip(some, moved, strict=True):
-                shift = _error(logits, untouched)
+                shift = distance(logits, untouched)
                 least = min(least, shift)
-                if not shift > 0:
+                if bool(faulty(logits)):
+                    faults.append(
+                        f"editing {kind}.{layer} makes logits that are not finite in {said(self.model.dtype)}"
+                    )
+                elif not shift > 0:
                     faults.append(f"editing {kind}.{layer} does not move the logits")
         if not torch.equal(self.run({}), plain):
             faults.append("the logits are not restored")
@@ -249,7 +259,7 @@ class _Prover:
         for layer in sums["pre-norm"]:
             before, after = held[Site("resid_pre", layer)].double(), held[Site("resid_post", layer)].double()
             parts = [held[site].double() for site in (Site(kind, layer) for kind in ADDED) if site in held]
-            worst = max(worst, _error(before * self.layout.parts[layer].carry + sum(parts), after))
+            worst = max(worst, distance(before * self.layout.parts[layer].carry + sum(parts), after))
         if worst > self.tolerance:
             return span(sums["pre-norm"]), "failed", f"relative error {worst:.1e}"
         scales = dict.fromkeys(c for i in sums["pre-norm"] for c in self._scales(i) if c != 1.0)
@@ -266,7 +276,7 @@ class _Prover:
         left: dict[int, float] = {}
 
         def look(layer: int) -> Read:
-            return Read(lambda x, _c: left.__setitem__(layer, _error(x.double() - remove.along(x), x.double())))
+            return Read(lambda x, _c: left.__setitem__(layer, distance(x.double() - remove.along(x), x.double())))
 
         edits: dict[Site, Edit] = {Site("resid_pre", 0): remove}
         for layer, parts in enumerate(self.layout.parts):
@@ -296,7 +306,7 @@ class _Prover:
             with torch.no_grad(), tap(self.model.hf, self.layout, {}):
                 bias = project(torch.zeros_like(x[None]))[0].double()
                 summed = (project(x * own.to(x)).double() - bias).sum(0) + bias
-            worst = max(worst, _error(summed, out))
+            worst = max(worst, distance(summed, out))
         fine = worst <= self.tolerance
         return (
             f"{span(layers)}, {n_heads} heads of {head_dim}",
@@ -311,17 +321,13 @@ class _Prover:
         alone = torch.cat(
             [plain_forward(self.model, [p], torch.tensor([i])).double() for i, p in enumerate(self.prompts)]
         )
-        error = _error(together, alone)
+        check_logits(self.model, self.prompts, torch.arange(len(self.prompts)), alone)
+        error = distance(together, alone)
         return (
             f"{len(self.prompts)} prompts",
             "ok" if error <= self.tolerance else "failed",
             f"relative error {error:.1e}",
         )
-
-
-def _error(got: Tensor, truth: Tensor) -> float:
-    """How far `got` is from `truth`, relative to its size."""
-    return float((got - truth).norm() / truth.norm().clamp_min(1e-12))
 
 
 __all__ = ["Check", "CheckReport", "check"]

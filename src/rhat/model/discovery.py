@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rhat.errors import ModelError
+from rhat.model.finite import check_probe
 from rhat.model.layout import BlockParts, Layout, first_tensor, text_config
 from rhat.model.parts import MIXERS, Call, prove_block, residual_scale
 
@@ -70,11 +71,12 @@ def _recording(blocks: nn.ModuleList) -> Iterator[tuple[list[list[Call]], list[o
             handle.remove()
 
 
-def _probed(hf: Any, blocks: nn.ModuleList, config: Any) -> tuple[list[list[Call]], list[object]]:
+def _probed(hf: Any, blocks: nn.ModuleList, blocks_name: str, config: Any) -> tuple[list[list[Call]], list[object]]:
     """What every block's modules did in a run of two rows of four tokens that differ in the last.
 
     Raises:
         ModelError: if the model does not run on token ids alone.
+        NonFiniteError: if what a block puts out, or the logits, are not finite.
     """
     device = next(hf.parameters()).device
     device = torch.device("cpu") if device.type == "meta" else device
@@ -84,12 +86,13 @@ def _probed(hf: Any, blocks: nn.ModuleList, config: Any) -> tuple[list[list[Call
     hf.eval()
     try:
         with torch.no_grad(), _recording(blocks) as recorded:
-            hf(input_ids=probe, use_cache=False)
+            logits = hf(input_ids=probe, use_cache=False).logits
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{type(hf).__name__}: a forward pass of four tokens failed ({reason})") from error
     finally:
         hf.train(training)
+    check_probe(hf, blocks_name.rpartition(".")[0], blocks_name, probe, recorded[0], logits)
     return recorded
 
 
@@ -160,7 +163,7 @@ def discover(hf: nn.Module) -> Layout:
     blocks_name, blocks = find_blocks(hf)
     base_name = blocks_name.rpartition(".")[0]  # the module that owns the blocks and whose forward loops over them
     d_model = config.hidden_size
-    records, outputs = _probed(hf, blocks, config)
+    records, outputs = _probed(hf, blocks, blocks_name, config)
     _check_stream(hf, records, d_model)
     _check_causal(hf, records[-1])
     scale = residual_scale(blocks[0], config)

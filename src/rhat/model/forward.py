@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from rhat.model.kv import KeyValue, SlotCache, attention_mask, prefix_cache, taken
+from rhat.model.origin import check_logits
 from rhat.model.packing import packed, replaced
 from rhat.model.plans import Batch, Plan, TokenIds
 from rhat.model.positions import NEVER, TokenContext
@@ -277,7 +278,18 @@ def last_logits(
     Equal to the plain path's to 1e-9 relative in float64. Falls back to the plain path where the model's attention cannot
     take our masks (see `ChatModel.fast`) or RHAT_SLOW=1 asks for it. With a `base` that kept keys and values, edits of the
     last prompt token alone run that token alone.
+
+    Raises:
+        NonFiniteError: if a row's logits are no distribution, saying where that began.
     """
+    for rows, logits in _last_logits(model, the_plan, edits, base):
+        check_logits(model, the_plan.prompts, rows, logits, edits)
+        yield rows, logits
+
+
+def _last_logits(
+    model: ChatModel, the_plan: Plan, edits: Edits | None, base: Base | None
+) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
     if slow() or not model.fast:
         yield from plain_last_logits(model, the_plan, edits)
         return

@@ -130,6 +130,13 @@ class SlotCache(Cache):
                 layer.keys[target, :, :length] = layer.keys[source, :, :length]
                 layer.values[target, :, :length] = layer.values[source, :, :length]
 
+    def clear(self, slot: int) -> None:
+        """Zero a slot: a NaN that is left behind a row's own keys would reach it through the mask (0 · NaN is NaN)."""
+        for layer in self.slots:
+            if layer.keys is not None:
+                layer.keys[slot].zero_()
+                layer.values[slot].zero_()
+
     def at(self, positions: Int[Tensor, " active"], used: int) -> None:
         """Say where the coming step's tokens go: one position a row, and how many keys any row will then hold."""
         self.positions = positions

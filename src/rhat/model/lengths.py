@@ -11,6 +11,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from rhat.model.finite import distance
 from rhat.model.forward import last_logits, plain_forward, slow
 from rhat.model.plans import TokenIds
 from rhat.model.trial import prompt_and_next
@@ -130,15 +131,15 @@ def _errors(
         got, step = prompt_and_next(model, sequences, token).chunk(2)
         # what runs a row anew when it outgrows its rotation is part of decoding, not of one step of it
         going_on = [i for i, s in enumerate(sequences) if len(s) not in model.rotation.renewed]
-        yield "in one batch", _error(got, truth)
-        yield "one token on", _error(step[going_on], torch.cat([both[i][1] for i in going_on]))
+        yield "in one batch", distance(got, truth)
+        yield "one token on", distance(step[going_on], torch.cat([both[i][1] for i in going_on]))
     else:
-        yield "in one batch", _error(_planned(model, sequences), truth)
-    yield "padded on the left", _error(plain_forward(model, sequences, torch.arange(len(sequences))).double(), truth)
+        yield "in one batch", distance(_planned(model, sequences), truth)
+    yield "padded on the left", distance(plain_forward(model, sequences, torch.arange(len(sequences))).double(), truth)
     for switch in tried:
         sides = [i for i, s in enumerate(sequences) if len(s) in (switch.length, switch.length + 1)]
         some = _planned(model, [sequences[i] for i in sides])
-        yield f"with the beginning shared, at {switch.length}", _error(some, truth[sides])
+        yield f"with the beginning shared, at {switch.length}", distance(some, truth[sides])
 
 
 def _planned(model: ChatModel, sequences: Sequence[TokenIds]) -> Tensor:
@@ -160,8 +161,3 @@ def _alone(model: ChatModel, sequence: TokenIds, token: int | None) -> tuple[Ten
         step = torch.tensor([[token]], device=model.device)
         then = model.hf(input_ids=step, past_key_values=first.past_key_values, use_cache=True)
         return first.logits[:, -1].double(), then.logits[:, -1].double()
-
-
-def _error(got: Tensor, truth: Tensor) -> float:
-    """How far `got` is from `truth`, relative to its size."""
-    return float((got - truth).norm() / truth.norm().clamp_min(1e-12))

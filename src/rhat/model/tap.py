@@ -211,6 +211,15 @@ def _watching(hf: nn.Module, base: nn.Module, observer: _Observer) -> Iterator[N
                 del hf.__dict__["generate"]
 
 
+def has(layout: Layout, site: Site) -> bool:
+    """Whether this model has that site."""
+    try:
+        _module_of(layout, site)
+    except SiteError:
+        return False
+    return True
+
+
 def _module_of(layout: Layout, site: Site) -> nn.Module:
     module = layout.parts[site.within(layout.n_layers).layer].module(site.kind)
     if module is None:

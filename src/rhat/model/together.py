@@ -23,6 +23,7 @@ from rhat.model.forward import (
     touches_prefix,
 )
 from rhat.model.kv import KeyValue, prefix_cache, taken
+from rhat.model.origin import check_logits
 from rhat.model.plans import Plan
 from rhat.model.positions import NEVER, TokenContext
 from rhat.model.tap import Edit, Edits, declared, first_layer, tap, tapped
@@ -101,6 +102,7 @@ def last_logits_under(
         for rows, every in last_tokens(model, the_plan, _per_condition(conditions), base, len(conditions)):
             each = len(rows) // len(conditions)
             for index, part in enumerate(every.split(each)):
+                check_logits(model, the_plan.prompts, rows[:each], part, conditions[index])
                 yield index, rows[:each], part
         return
     n, n_layers = len(conditions), model.layout.n_layers
@@ -128,6 +130,7 @@ def last_logits_under(
         for which, states in enumerate(last.split(each)):
             with torch.no_grad():
                 logits = head(model, states)
+            check_logits(model, the_plan.prompts, batch.rows, logits, conditions[which])
             yield which, batch.rows, logits
 
 

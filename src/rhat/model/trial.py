@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rhat.model.finite import distance, faulty
 from rhat.model.forward import head, left_padded, plain_last_positions, prefill, run_decoder
 from rhat.model.kv import MaskForm, SlotCache
+from rhat.model.origin import not_finite
 from rhat.model.plans import TokenIds
 from rhat.model.positions import TokenContext
 from rhat.model.tap import declared
@@ -53,6 +55,9 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
     """Compare the fast path's logits with those of each prompt run plainly and alone: after the prompt, and after `token`.
 
     Each form of mask is tried in turn. Nothing is tried where a token's rotation depends on what is run beside it.
+
+    Raises:
+        NonFiniteError: if the plain logits are no distribution.
     """
     if model.rotation.fault:
         return FastPath(None, model.rotation.fault, pads=False)
@@ -65,6 +70,9 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
         for i, p in enumerate(prompts)
     ]
     alone = torch.cat(both).double().transpose(0, 1).flatten(0, 1)
+    for i in faulty(alone).nonzero().flatten().tolist():
+        i %= len(prompts)
+        raise not_finite(model, (*prompts[i], token), row=i, prompt_length=len(prompts[i]))
     reasons = []
     for form in FORMS:
         try:
@@ -72,13 +80,15 @@ def try_fast_path(model: ChatModel, prompts: Sequence[TokenIds], token: int) -> 
         except Exception as error:  # whatever a model does with masks and caches that it does not know
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
             continue
-        distance = float((quick - alone).norm() / alone.norm().clamp_min(1e-12))
-        if distance < limit:
+        gap = distance(quick, alone)
+        if gap < limit:
             return FastPath(form)
-        reasons.append(f"its logits differ by {distance:.1e} relative")
+        reasons.append(
+            "its logits are not finite" if bool(faulty(quick).any()) else f"its logits differ by {gap:.1e} relative"
+        )
     ids, mask, context = left_padded(model, prompts, torch.arange(len(prompts)))
     padded = plain_last_positions(model, ids, mask, context, None)[:, -1].double()
-    pads = float((padded - alone[: len(prompts)]).norm() / alone[: len(prompts)].norm()) < max(limit, 1e-3)
+    pads = distance(padded, alone[: len(prompts)]) < max(limit, 1e-3)
     return FastPath(None, "; ".join(dict.fromkeys(reasons)), pads)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rhat.model.chat import ChatModel
 from rhat.model.forward import head, left_padded
+from rhat.model.origin import not_finite
 from rhat.model.plans import TokenIds
 from rhat.model.tap import Edits, declared, tap
 from rhat.scoring.logodds import ROWS_AT_ONCE
@@ -27,12 +28,15 @@ class Drift:
 def kl_divergence(
     base: Float[Tensor, "*batch vocab"], edited: Float[Tensor, "*batch vocab"]
 ) -> Float[Tensor, "*batch"]:
-    """KL(base ‖ edited) of two next-token distributions given by logits, in nats, float64, never below 0."""
+    """KL(base ‖ edited) of two next-token distributions given by logits, in nats, float64, never below 0.
+
+    A token that `base` masks (logit −inf) adds nothing; one that `edited` alone masks makes it infinite.
+    """
     flat = base.reshape(-1, base.shape[-1]), edited.reshape(-1, edited.shape[-1])
     parts = []
     for some, others in zip(*(x.split(ROWS_AT_ONCE) for x in flat), strict=True):
         p, q = some.double().log_softmax(-1), others.double().log_softmax(-1)
-        parts.append((p.exp() * (p - q)).sum(-1).clamp_min(0))
+        parts.append((p.exp() * (p - q)).masked_fill(p.isneginf(), 0.0).sum(-1).clamp_min(0))
     return torch.cat(parts).reshape(base.shape[:-1])
 
 
@@ -44,7 +48,11 @@ def cross_entropy(
 ) -> Float[Tensor, " n"]:
     """Mean nats per token of given completions, each after its prompt, under `edits`; float64, one value a prompt.
 
-    The completion's tokens count as generated: a scope means the same tokens as while decoding.
+    NaN where a completion is empty. The completion's tokens count as generated: a scope means the same tokens as while
+    decoding.
+
+    Raises:
+        NonFiniteError: if logits are no distribution, or give one of the completion's tokens no chance at all.
     """
     out = torch.full((len(prompts),), torch.nan, dtype=torch.float64)
     order = [
@@ -68,4 +76,6 @@ def cross_entropy(
             with torch.no_grad():
                 logits = head(model, hidden[row, -n - 1 : -1]).double()
             out[i] = -logits.log_softmax(-1)[torch.arange(n), torch.tensor(list(completions[i]))].mean().cpu()
+            if not bool(out[i].isfinite()):
+                raise not_finite(model, sequences[row], edits, row=i, prompt_length=len(prompts[i]))
     return out

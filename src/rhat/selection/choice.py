@@ -59,15 +59,18 @@ def choose(
     A candidate (a mapping, or an object with these attributes) has `position`, `layer`, `ablation_score` (mean refusal
     score on harmful prompts with it ablated), `induce_score` (mean refusal score on harmless prompts with it added) and
     `kl` (mean KL(base ‖ ablated) on harmless prompts, nats); optionally `norm`. It is dropped, by the first that holds:
-    zero_norm: norm 0 or any score not finite; layer: layer ≥ int((1 − skip_last) · n_layers); induce: induce_score not
+    zero_norm: norm 0; layer: layer ≥ int((1 − skip_last) · n_layers); induce: induce_score not
     above `induce_min`; kl: kl above `kl_max`. Of those left the lowest ablation_score is selected; the first of equals.
 
     Scores of None were not measured: such a candidate cannot be selected and reads "unevaluated", unless a rule that
     comes first drops it.
 
     Raises:
-        StudyError: if a candidate has no position or layer, or a setting makes no sense.
+        StudyError: if a candidate has no position or layer, or a score that is not finite though its norm is not 0; or if
+            a setting makes no sense.
     """
+    if not math.isfinite(induce_min):
+        raise StudyError(f"induce_min: got {induce_min}, expected a finite number; the published threshold is 0")
 
     def induces(candidate: Any) -> bool | None:
         score = _number(_value(candidate, "induce_score"))
@@ -91,15 +94,17 @@ def choose_relaxed(candidates: Iterable[Any], *, n_layers: int, kl_max: float = 
 
 
 def _choose(candidates: list[Any], n_layers: int, kl_max: float, skip_last: float, induces: Any, rule: str) -> Choice:
-    if n_layers < 1 or not 0 <= skip_last < 1:
+    if n_layers < 1 or not 0 <= skip_last < 1 or math.isnan(kl_max):
         raise StudyError(
-            f"choose: got n_layers={n_layers}, skip_last={skip_last}; expected n_layers ≥ 1 and 0 ≤ skip_last < 1"
+            f"choose: got n_layers={n_layers}, skip_last={skip_last}, kl_max={kl_max}; "
+            "expected n_layers ≥ 1, 0 ≤ skip_last < 1 and a number of nats"
         )
     first_skipped = int((1 - skip_last) * n_layers)
     statuses: list[Status] = []
     for index, candidate in enumerate(candidates):
         layer = _required(candidate, "layer", index)
-        _required(candidate, "position", index)
+        position = _required(candidate, "position", index)
+        _check_scores(candidate, f"candidate {index} (layer {layer}, position {position})")
         statuses.append(_status(candidate, layer >= first_skipped, induces, kl_max))
     kept = [i for i, status in enumerate(statuses) if status == "kept"]
     best = min(kept, key=lambda i: float(_value(candidates[i], "ablation_score")), default=None)
@@ -114,10 +119,23 @@ def _choose(candidates: list[Any], n_layers: int, kl_max: float, skip_last: floa
     )
 
 
+def _check_scores(candidate: Any, which: str) -> None:
+    """A NaN is neither above nor below a threshold, so it would decide without a word."""
+    if _number(_value(candidate, "norm")) == 0:
+        return
+    for name in ("norm", *FIELDS[2:], "induce_rise_low"):
+        score = _number(_value(candidate, name))
+        if score is not None and not math.isfinite(score):
+            raise StudyError(
+                f"{which}: got {name} {score}, expected a finite number; measure it again, with a wider dtype where "
+                "activations overflow, or give norm 0 where both sides have the same mean"
+            )
+
+
 def _status(candidate: Any, too_late: bool, induces: Any, kl_max: float) -> Status:
     scores = [_number(_value(candidate, name)) for name in ("ablation_score", "induce_score", "kl")]
     norm = _number(_value(candidate, "norm"))
-    if norm == 0 or any(score is not None and not math.isfinite(score) for score in scores):
+    if norm == 0:
         return "zero_norm"
     if too_late:
         return "layer"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from rhat.errors import ContrastError
+
 
 @dataclass(frozen=True, eq=False)
 class Means:
@@ -22,8 +24,14 @@ class Means:
     harmful: Float[Tensor, "layer position d_model"]
     harmless: Float[Tensor, "layer position d_model"]
     halves: tuple[Float[Tensor, "layer position d_model"], Float[Tensor, "layer position d_model"]]
-
     found: Float[Tensor, "layer position d_model"] | None = None
+
+    def __post_init__(self) -> None:
+        for name, mean in (("harmful", self.harmful), ("harmless", self.harmless), ("found", self.found)):
+            if mean is not None and not bool(mean.isfinite().all()):
+                raise ContrastError(
+                    f"means, {name}: got values that are not finite, expected numbers; load the model with a wider dtype"
+                )
 
     @property
     def candidates(self) -> Float[Tensor, "layer position d_model"]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rhat.errors import StudyError
 from rhat.executor import Executor
 from rhat.interventions import Intervention
 from rhat.model.chat import ChatModel
@@ -42,7 +43,14 @@ class Scorer:
             if stage:
                 self.progress(stage, done, total)
 
-        return tasks.score_all(self.executor, self.model, asked, some, conditions, progress=tell)
+        found = tasks.score_all(self.executor, self.model, asked, some, conditions, progress=tell)
+        for scores, kls in found:
+            if not bool(scores.isfinite().all()) or (kls is not None and not bool(kls.isfinite().all())):
+                raise StudyError(
+                    f"{self.model.name}: got a refusal score or KL that is not finite, expected numbers; the model gives "
+                    f"the refusal tokens {list(self.tokens)}, or all others, no chance at all: check its vocabulary"
+                )
+        return found
 
 
 def search(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rhat.errors import StudyError
 from rhat.scoring.phrases import BUILT_IN, Phrases
 
 if TYPE_CHECKING:
@@ -47,6 +49,12 @@ class FindSettings:
     all_kl: bool = False
     phrases: Phrases = BUILT_IN
     refusal_tokens: tuple[int | str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("kl_max", "induce_min", "skip_last"):
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                raise StudyError(f"{name}: got {value}, expected a finite number; leave it out for the published one")
 
     def reading(self) -> dict[str, Any]:
         """What a direction keeps of how answers were read, so that they are read so again; nothing if nothing was given."""

@@ -19,7 +19,12 @@ from rhat.server.events import AnswerToken, Done, Event, Failed, Started, Tokens
 from rhat.server.jobs import Ticket
 from rhat.server.options import ResolvedOptions
 
-FINISH = {"stop": "stop", "length": "length", "until": "stop", "cancelled": "stop"}
+FINISH = {
+    "stop": "stop",
+    "length": "length",
+    "until": "stop",
+    "cancelled": "stop",
+}  # one that failed is answered with an error
 
 
 @dataclass(eq=False)

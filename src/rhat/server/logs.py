@@ -27,7 +27,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=True, default=str)
 
 
-def log(event: str, level: int = logging.INFO, *, exc_info: bool = False, **fields: Any) -> None:
+def log(event: str, level: int = logging.INFO, *, exc_info: bool | Exception = False, **fields: Any) -> None:
     """Note an event."""
     LOGGER.log(level, event, extra={"fields": fields}, exc_info=exc_info)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from rhat.errors import NonFiniteError
 from rhat.generation import Engine, Request, Row
 from rhat.guard import prompt_projections
 from rhat.model import ChatModel
@@ -159,7 +160,7 @@ class Runner:
         self._deliver()
 
     def _new_engine(self) -> Engine:
-        return Engine(self.model, n_slots=self.slots, max_length=self.max_length)
+        return Engine(self.model, n_slots=self.slots, max_length=self.max_length, isolate=True)
 
     def _drop_cancelled(self, engine: Engine) -> None:
         for ticket in self._cancelled:
@@ -216,8 +217,12 @@ class Runner:
             del rows[: len(entry.requests)]
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
-        log("request failed", 40, exc_info=True)
+        log("request failed", 40, exc_info=error)
         self._outbox.append((ticket, Failed(_unexpected(error))))
+
+    def _fail_answer(self, ticket: Ticket, error: NonFiniteError) -> None:
+        self._fail(ticket, error)
+        self.metrics.finished.labels("failed").inc()
 
     def _read(self, ticket: Ticket, work: ProjectionJob) -> None:
         values = prompt_projections(self.model, work.direction, work.prompts)
@@ -242,6 +247,9 @@ class Runner:
             for part, on in zip(ask.parts, ons, strict=True):
                 if on:
                     self.metrics.interventions.labels(part.intervention.op).inc()
+            if row.error is not None:
+                self._fail_answer(ticket, row.error)
+                continue
             prompt = None
             if row.request.probe is not None:
                 at = len(row.request.tokens) + ask.position
@@ -264,6 +272,10 @@ class Runner:
         """Send what is new of a row: tokens whose projections are known, if those were asked for, and its end."""
         live = self._live.get(row)
         if live is None:
+            return
+        if row.error is not None:
+            self._fail_answer(live.ticket, row.error)
+            del self._live[row]
             return
         known = len(row.text.pieces) if row.text is not None else 0
         if row.request.probe is not None:
@@ -320,6 +332,8 @@ def _put(events: list[tuple[Ticket, Event]]) -> None:
 
 
 def _unexpected(error: Exception) -> RequestError:
+    if isinstance(error, NonFiniteError):  # 422, for the same request would fail again, and clients try a 500 again
+        return RequestError(422, str(error), code="not_finite")
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return RequestError(503, "not enough memory for this request; shorten it, or try again later", retry_after=5)
     return RequestError(500, f"unexpected {type(error).__name__}; the server's log says more")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rhat.errors import StatisticsError
-from rhat.statistics.samples import check_level, check_same_length, number_sample
+from rhat.statistics.samples import check_finite, check_level, check_same_length, number_sample
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class ClusteredDifference:
     n: int
     clusters: int
     design_effect: float | None
+
+    def __post_init__(self) -> None:
+        check_finite("clustered difference", self.estimate, self.low, self.high)
 
 
 def cluster_mean_difference(
@@ -50,6 +53,12 @@ def cluster_mean_difference(
     second = number_sample(reference, "reference", at_least=2)
     check_same_length(first, second, "treatment", "reference")
     labels = np.asarray(groups)
+    missing = sum(map(_missing, groups))
+    if missing:
+        raise StatisticsError(
+            f"groups: got {missing} None or NaN among {len(labels)}, expected a topic for every prompt; name them, or drop "
+            "those prompts"
+        )
     check_same_length(first, labels, "treatment", "groups")
     names, index = np.unique(labels, return_inverse=True)
     if len(names) < 2:
@@ -73,3 +82,11 @@ def cluster_mean_difference(
         clusters=clusters,
         design_effect=variance / independent if independent > 0 else None,
     )
+
+
+def _missing(group: object) -> bool:
+    """Whether a topic is None, NaN or another mark of a missing value: those are not equal to themselves."""
+    try:
+        return group is None or bool(group != group)
+    except TypeError:  # pandas.NA, which is neither
+        return True

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rhat.errors import StatisticsError
-from rhat.statistics.samples import check_level, number_sample
+from rhat.statistics.samples import check_finite, check_level, is_count, number_sample
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class HalfEffectDose:
     high_plateau: float
     crossing_share: float
     n: int
+
+    def __post_init__(self) -> None:
+        check_finite("half-effect dose", self.estimate, self.low, self.high)
 
 
 def half_effect_dose(
@@ -85,15 +88,17 @@ def half_effect_dose(
             f"half_effect_dose: got rates from {rate.min():g} to {rate.max():g}, expected shares, 0 to 1; "
             f"divide counts or percentages first"
         )
-    if counts.min() < 1 or np.any(counts != np.floor(counts)):
+    if not all(is_count(count, 1) for count in counts):
         raise StatisticsError(
             f"half_effect_dose: got n={n!r}, expected a whole number of prompts, at least 1, for every dose; "
             f"drop doses without prompts"
         )
     if not 0.0 < min_effect <= 1.0:
         raise StatisticsError(f"min_effect: got {min_effect}, expected a share above 0; 10 points is 0.10")
-    if draws < 1:
+    if not is_count(draws, 1):
         raise StatisticsError(f"draws: got {draws}, expected at least 1; 1000 is usual")
+    if not is_count(seed):
+        raise StatisticsError(f"seed: got {seed!r}, expected a whole number of 0 or more")
 
     order = np.argsort(dose)
     dose, rate, counts = dose[order], rate[order], counts[order]

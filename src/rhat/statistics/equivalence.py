@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from rhat.errors import StatisticsError
+from rhat.statistics.samples import LARGEST_COUNT, is_count
 from rhat.statistics.score import score_statistic
 
 # Above this many prompts the normal approximation stands as it is: the two have met by then (3806 against
@@ -29,7 +30,7 @@ def equivalence_power(
     Raises:
         StatisticsError: n < 1, share outside [0, 1], margin outside (0, 1), or an unknown method.
     """
-    if n != int(n) or n < 1:
+    if not is_count(n, 1):
         raise StatisticsError(f"equivalence_power: got n={n}, expected at least one prompt; pass a count")
     _check_share(discordant_share)
     if not 0.0 < margin < 1.0:
@@ -70,7 +71,11 @@ def prompts_needed(discordant_share: float, margin: float, power: float = 0.80) 
     from scipy.stats import norm
 
     z = float(norm.ppf(0.95))
-    normal = discordant_share * ((z + float(norm.ppf((1 + power) / 2))) / margin) ** 2
+    normal = discordant_share * float(np.square((z + norm.ppf((1 + power) / 2)) / np.float64(margin)))
+    if not max(normal, z**2 / margin) < LARGEST_COUNT:
+        raise StatisticsError(
+            f"margin: got {margin} at a power of {power}, expected a share that some number of prompts can show; 0.10 is usual"
+        )
     n = max(int(np.ceil(normal)), int(np.floor(z**2 * (1 - margin) / margin)) + 1)
     while n <= _EXACT_UP_TO and _exact_power(n, discordant_share, margin) < power:
         n += 1

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rhat.statistics.samples import check_finite
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -15,3 +17,6 @@ class Interval:
     low: float
     high: float
     n: int
+
+    def __post_init__(self) -> None:
+        check_finite("interval", self.estimate, self.low, self.high)

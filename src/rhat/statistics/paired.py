@@ -91,10 +91,16 @@ def tango_interval(b: int, c: int, n: int, level: float = 0.95) -> Interval:
     # away.
     hair = 1e-9 / n
     low, high = -1.0, 1.0
+
+    def limit(outer: float, inner: float, side: float) -> float:
+        if not excess(outer, side) * excess(inner, side) < 0:  # a level near 0: nearer to the estimate than a hair
+            return estimate
+        return float(brentq(excess, outer, inner, args=(side,), xtol=1e-13))
+
     if b - c > -n:
-        low = float(brentq(excess, -1 + hair, estimate - hair, args=(1.0,), xtol=1e-13))
+        low = limit(-1 + hair, estimate - hair, 1.0)
     if b - c < n:
-        high = float(brentq(excess, estimate + hair, 1 - hair, args=(-1.0,), xtol=1e-13))
+        high = limit(1 - hair, estimate + hair, -1.0)
     return Interval(estimate=estimate, low=low, high=high, n=int(n))
 
 
@@ -104,7 +110,7 @@ def mcnemar_exact(b: int, c: int) -> float:
     Raises:
         StatisticsError: negative or fractional counts.
     """
-    check_discordant(b, c, max(b + c, 1))
+    check_discordant(b, c, None)
     if b + c == 0:
         return 1.0
     from scipy.stats import binomtest

@@ -2,7 +2,7 @@
 
 from rhat.errors import StatisticsError
 from rhat.statistics.intervals import Interval
-from rhat.statistics.samples import check_level
+from rhat.statistics.samples import check_level, is_count
 
 
 def wilson(count: int, n: int, level: float = 0.95) -> Interval:
@@ -16,9 +16,9 @@ def wilson(count: int, n: int, level: float = 0.95) -> Interval:
         StatisticsError: n < 1, count outside 0 … n, or either not a whole number; level outside (0, 1).
     """
     check_level(level)
-    if n != int(n) or n < 1:
+    if not is_count(n, 1):
         raise StatisticsError(f"wilson: got n={n}, expected at least one prompt; check the filter")
-    if count != int(count) or not 0 <= count <= n:
+    if not is_count(count) or count > n:
         raise StatisticsError(
             f"wilson: got count={count} of n={n}, expected a whole number from 0 to {n}; pass a count, not a rate"
         )

@@ -15,7 +15,7 @@ def number_sample(values: ArrayLike, name: str, at_least: int = 1) -> NDArray[np
     """
     try:
         sample = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise StatisticsError(f"{name}: got {values!r:.80}, expected numbers; pass a list of numbers") from error
     if sample.ndim != 1:
         raise StatisticsError(
@@ -58,15 +58,43 @@ def check_same_length(first: NDArray, second: NDArray, first_name: str, second_n
         )
 
 
+def is_between(value: float, low: float, high: float) -> bool:
+    """Whether `value` is a number strictly between two others."""
+    try:
+        return bool(low < value < high)
+    except (TypeError, ValueError):
+        return False
+
+
 def check_level(level: float) -> None:
     """Raise StatisticsError unless `level` is a confidence level, strictly between 0 and 1."""
-    if not 0.0 < level < 1.0:
+    if not is_between(level, 0.0, 1.0):
         raise StatisticsError(f"level: got {level}, expected between 0 and 1; 95 % is level=0.95")
 
 
-def check_discordant(b: int, c: int, n: int) -> None:
-    """Raise StatisticsError unless b and c are counts of different pairs among n ≥ 1 pairs."""
-    if b != int(b) or c != int(c) or n != int(n) or b < 0 or c < 0 or n < 1 or b + c > n:
+LARGEST_COUNT = 2**53  # beyond it floats skip whole numbers, and sums of them are none
+
+
+def is_count(value: float, at_least: int = 0) -> bool:
+    """Whether `value` is a whole number of at least `at_least`, and no NaN, infinity or text."""
+    try:
+        return at_least <= value <= LARGEST_COUNT and value == int(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def check_finite(what: str, *values: float) -> None:
+    """Raise StatisticsError if a result is not finite: finite numbers whose squares or sums are not."""
+    if not np.isfinite(values).all():
+        raise StatisticsError(
+            f"{what}: got numbers too large to reckon with, expected results that are finite; divide them by their size first"
+        )
+
+
+def check_discordant(b: int, c: int, n: int | None) -> None:
+    """Raise StatisticsError unless b and c are counts of different pairs among n ≥ 1 pairs; n None: whatever their number."""
+    n = b + c + 1 if n is None and is_count(b) and is_count(c) else n
+    if not (is_count(b) and is_count(c) and is_count(n, 1)) or b + c > n:  # type: ignore[arg-type,operator]
         raise StatisticsError(
             f"discordant counts: got b={b}, c={c} of n={n} pairs, expected whole numbers with b + c ≤ n and "
             f"n ≥ 1; count the pairs where just one condition is true"
