@@ -40,7 +40,7 @@ def imports(file: Path) -> set[str]:
     """Packages of rhat that a file imports, inside functions too, but not for type checkers alone."""
 
     class Collect(ast.NodeVisitor):
-        found: set[str] = set()
+        found: frozenset[str] = frozenset()
 
         def visit_If(self, node):
             if "TYPE_CHECKING" not in ast.unparse(node.test):
