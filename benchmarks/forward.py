@@ -46,7 +46,7 @@ def measure(subject: Subject) -> list[Row]:
             "%",
             60,
             runs=runs,
-            note=f"{work['flops'] / 1e9:.0f} GFLOP that must be done; ablating everywhere reaches "
+            note=f"{work['flops'] / 1e9:.0f} GFLOP required; ablating everywhere reaches "
             f"{100 * passes['ablate']['share']:.0f} %",
             details={"work": work, "peak": peak, "passes": passes},
         )

@@ -39,8 +39,8 @@ def measure(subject: Subject) -> list[Row]:
             theirs.median / ours.median,
             limit=2,
             runs=runs,
-            note=f"{verdicts.count('refused')} refused; float32: {checked['same']} of {checked['rows']} rows say the same tokens "
-            "as far as they run",
+            note=f"{verdicts.count('refused')} refused; in float32, {checked['same']} of {checked['rows']} rows produce "
+            "identical tokens",
             details={"rhat": ours.said(), "transformers": theirs.said(), "tokens": said, "float32": checked},
         )
     ]

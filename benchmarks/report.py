@@ -72,7 +72,7 @@ def summary(results: dict[str, Any]) -> str:
             row["theirs"],
             row["target"],
             reached(row),
-            verdict[row["met"]] + (" (others busy)" if row["under_load"] else ""),
+            verdict[row["met"]] + (" (machine busy)" if row["under_load"] else ""),
             row["note"] or "",
         )
         for row in rows(results)
@@ -86,9 +86,9 @@ def machine(results: dict[str, Any]) -> str:
     said = results["machine"]
     when = max((topic["when"] for topic in results["topics"].values()), default="?")
     versions = ", ".join(f"{name} {number}" for name, number in said["versions"].items())
-    load = f"{said['load_average'][0]}, of which {said['others_at_start']} cores by others"
+    load = f"{said['load_average'][0]} ({said['others_at_start']} cores used by other processes)"
     busy = sorted({name for name, topic in results["topics"].items() for row in topic["rows"] if row["under_load"]})
-    warning = f" **Taken while others used the machine:** {', '.join(busy)}." if busy else ""
+    warning = f" **Measured while other processes used the machine:** {', '.join(busy)}." if busy else ""
     return (
         f"{said['processor']}, {said['cores']} cores, {said['memory_gib']} GiB, Python {said['python']}, {versions}. "
         f"Measured {when}; load average at the start {load}.{warning}"
@@ -102,9 +102,9 @@ def grid(results: dict[str, Any]) -> str:
     lines = [(f"`find`: {name}", f"{took:.1f} s") for name, took in said["stages"][-1].items()]
     every = said["every_score"]
     lines += [
-        (f"every score of {every['candidates']} candidates, nothing left out", f"{every['median']:.1f} s"),
+        (f"every score of {every['candidates']} candidates, none skipped", f"{every['median']:.1f} s"),
         ("the plain procedure, one candidate", f"{per:.1f} s"),
-        ("ratio with nothing left out", f"{every['ratio']:.1f}×"),
+        ("ratio, none skipped", f"{every['ratio']:.1f}×"),
     ]
     for name, gap in said["agreement"].items():
         lines.append(
@@ -118,10 +118,10 @@ def grid(results: dict[str, Any]) -> str:
     if "plain_choice" not in kept:
         return f"{text}\n\nThe whole plain grid has not been run on this machine."
     same = kept["plain_choice"] == said["chosen"]
-    gap = f"{kept['scores_compared']} scores that both finish differ by at most {kept['largest_difference']:.3f}"
+    gap = f"{kept['scores_compared']} scores that both complete differ by at most {kept['largest_difference']:.3f}"
     return (
-        f"{text}\n\nThe whole plain grid was run once ({kept['hours']:.2f} hours): by the {kept['plain_rule']} rule it chose "
-        f"{place(kept['plain_choice'])}, rhat {place(said['chosen'])}: {'the same' if same else '**not the same**'}. {gap}."
+        f"{text}\n\nThe whole plain grid was run once ({kept['hours']:.2f} hours): by the {kept['plain_rule']} rule, it chose "
+        f"{place(kept['plain_choice'])}, and rhat {place(said['chosen'])}: {'the same' if same else '**not the same**'}. {gap}."
     )
 
 
@@ -149,7 +149,7 @@ def capture(results: dict[str, Any]) -> str:
                 "; ".join(filter(None, (versions, one["note"]))),
             )
         )
-    return markdown(("Who", "Median", "Against rhat", "Largest relative difference of a mean", "Versions"), lines)
+    return markdown(("Tool", "Median", "Relative to rhat", "Largest relative difference of a mean", "Versions"), lines)
 
 
 def forward(results: dict[str, Any]) -> str:
@@ -166,11 +166,11 @@ def forward(results: dict[str, Any]) -> str:
         )
         for name, one in said["passes"].items()
     ]
-    text = markdown(("Under", "Median", "GFLOP/s of needed work", "Share of peak", "The same by processor time"), lines)
+    text = markdown(("Intervention", "Median", "GFLOP/s of required work", "Share of peak", "Share by CPU time"), lines)
     parts = ", ".join(f"{name} {n / 1e9:.1f}" for name, n in work["parts"].items())
     return (
-        f"{text}\n\nNeeded: {work['flops'] / 1e9:.0f} GFLOP ({parts}) for {work['tokens']} tokens, of "
-        f"{work['tokens_of_whole_prompts']} in the whole prompts ({work['tokens_with_padding']} run, with padding); "
+        f"{text}\n\nRequired: {work['flops'] / 1e9:.0f} GFLOP ({parts}) for {work['tokens']} tokens, out of "
+        f"{work['tokens_of_whole_prompts']} in the complete prompts ({work['tokens_with_padding']} run, including padding); "
         f"{work['bytes_of_weights'] / 1e9:.2f} GB of weights. "
         f"Peak of bare products: {peak['flops'] / 1e9:.0f} GFLOP/s (median run {peak['flops_median'] / 1e9:.0f})."
     )
@@ -188,7 +188,7 @@ def scaling(results: dict[str, Any]) -> str:
         )
         for name, curve in details(results, "scaling")["curves"].items()
     ]
-    return markdown(("Number of", "Sizes", "Medians", "Straight line: start + each", "R²"), lines)
+    return markdown(("Number of", "Sizes", "Medians", "Fit: fixed + each", "R²"), lines)
 
 
 def tricks(results: dict[str, Any]) -> str:
@@ -203,7 +203,7 @@ def tricks(results: dict[str, Any]) -> str:
         )
         for name, one in details(results, "tricks")["parts"].items()
     ]
-    return markdown(("Part", "With it", "Without", "Ratio", "By processor time"), lines)
+    return markdown(("Optimisation", "With", "Without", "Ratio", "Ratio of CPU times"), lines)
 
 
 def profile(results: dict[str, Any]) -> str:
@@ -232,9 +232,9 @@ def decoding(results: dict[str, Any]) -> str:
                 f"{int(rows_) / step['seconds']:.0f}",
             )
         )
-    text = markdown(("Rows", "A step", "Limit", "Of the limit", "In matrix products", "Tokens/s"), lines)
+    text = markdown(("Rows", "Step", "Limit", "Share of limit", "Matrix products", "Tokens/s"), lines)
     return (
-        f"{text}\n\nA step reads {said['weight_bytes'] / 1e9:.2f} GB of weights and does {said['flops_per_row'] / 1e9:.2f} GFLOP a row; "
+        f"{text}\n\nA step reads {said['weight_bytes'] / 1e9:.2f} GB of weights and does {said['flops_per_row'] / 1e9:.2f} GFLOP per row; "
         f"the machine reads {said['bandwidth'] / 1e9:.0f} GB/s and multiplies at {said['peak'] / 1e9:.0f} GFLOP/s."
     )
 
@@ -251,7 +251,7 @@ def study(results: dict[str, Any]) -> str:
             lines.append((row["work"], row["ours"], f"{peak:.2f} GiB" if peak else "–", said))
     if not lines:
         raise KeyError("study")
-    return markdown(("Study", "Took", "Peak memory", "Stages"), lines)
+    return markdown(("Study", "Time", "Peak memory", "Stages"), lines)
 
 
 def serving(results: dict[str, Any]) -> str:
@@ -260,7 +260,7 @@ def serving(results: dict[str, Any]) -> str:
     if not found:
         raise KeyError("serving")
     lines = [(row["work"], row["ours"], row["theirs"], reached(row), row["note"] or "") for row in found]
-    return markdown(("Work", "rhat serve", "Against", "Ratio (above 1: rhat is ahead)", "Note"), lines)
+    return markdown(("Work", "rhat serve", "Against", "Ratio (above 1: rhat is faster)", "Note"), lines)
 
 
 PARTS: dict[str, Callable[[dict[str, Any]], str]] = {

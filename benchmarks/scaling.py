@@ -47,7 +47,7 @@ def measure(subject: Subject) -> list[Row]:
             "–",
             "straight lines (R² ≥ 0.98)",
             worst,
-            "R², the least",
+            "R² (minimum)",
             0.98,
             runs=runs,
             details={"curves": curves},

@@ -187,7 +187,7 @@ def rows(ours: Server, peers: Sequence[Server], skipped: dict[str, str], runs: i
             sixteen / one,
             limit=4,
             runs=runs,
-            note=f"{ours.median(MIXED, 'rate'):.1f} tokens/s where the clients ask for four different interventions",
+            note=f"{ours.median(MIXED, 'rate'):.1f} tokens/s when clients request four different interventions",
             details={
                 "rhat": ours.said(),
                 "peers": {**{p.name: p.said() for p in peers}, **{n: {"skipped": why} for n, why in skipped.items()}},

@@ -98,29 +98,29 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
         f"resuming at layer {layer}": (score(whole, add, base), score(whole, add)),
         "last-position logits": (score(whole), lambda: all_logits(model, whole, edits)),
         "batching by length": (score(by_length), score(mixed)),
-        "padding left out of MLPs": (score(whole), padded),
+        "MLPs without padding": (score(whole), padded),
         "five candidates of a layer in one pass, 8 prompts": (
             lambda: [None for _ in last_logits_under(model, few, added, kept)],
             lambda: [None for edit in added for _ in last_logits(model, few, edit, kept)],
         ),
         "one batch of many rows": (score(whole), score(plan(prompts, model.template_length, max_rows=8))),
-        "freed memory kept": (score(whole), forgetting),
-        f"reading at layer {layer} ends there": (
+        "freed memory retained": (score(whole), forgetting),
+        f"capture stops at layer {layer}": (
             lambda: [None for _ in captured(model, whole, reading, [-1])],
             lambda: capture(model, whole, reading, [-1], lambda *_: None),
         ),
-        "last token only, where only it is edited": (score(whole, ends, keys), score(whole, ends, base)),
-        "likeliest token block by block": (
+        "last token only, if only it is edited": (score(whole, ends, keys), score(whole, ends, base)),
+        "argmax in blocks": (
             lambda: generate_tokens(model, prompts, max_new_tokens=8, ignore_eos=True),
             lambda: generate_tokens(
                 model, prompts, max_new_tokens=8, ignore_eos=True, choose=lambda logits, _: logits.argmax(-1)
             ),
         ),
-        "stopping at the verdict": (
+        "early stop at the verdict": (
             lambda: refusals(model, prompts),
             lambda: refusals(model, prompts, stop_early=False),
         ),
-        "all of it (RHAT_SLOW=1)": (score(whole), slowly),
+        "all of these (RHAT_SLOW=1)": (score(whole), slowly),
     }
 
 

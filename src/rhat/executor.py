@@ -1,4 +1,4 @@
-"""One Executor protocol, and the one that works in this process: a task over shards, in order."""
+"""Executors: the protocol for running a task over shards in order, and its in-process implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one index convention: a site is a kind of activation at one layer, written `resid_pre.16`."""
+"""Sites: a kind of activation at one layer, written `resid_pre.16`; the only index convention."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -96,7 +96,7 @@ class TestFailures:
         done = cli("models")
         assert done.code == 130
         assert done.err.count("\n") == 1
-        assert "finished stages are kept" in done.err
+        assert "completed stages are kept" in done.err
 
     def test_debug_shows_where_wherever_it_stands(self, cli):
         plain, first, last = (

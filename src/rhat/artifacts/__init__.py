@@ -1,1 +1,1 @@
-"""Files that rhat writes and reads: results, their schema, directions."""
+"""Artifacts: the files that rhat writes and reads, that is, results, their schema and directions."""

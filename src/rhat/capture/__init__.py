@@ -1,4 +1,4 @@
-"""Capture: activations of prompts at sites and positions, streamed into float64 moments or kept for a few sites."""
+"""Capture: activations of prompts at sites and positions, as float64 moments or, for a few sites, as arrays."""
 
 from rhat.capture.arrays import activations, logits
 from rhat.capture.moments import Moments

@@ -1,4 +1,4 @@
-"""The command `rhat`: its commands, found when they are asked for, and how every failure reads."""
+"""The command `rhat`: its commands, imported on demand, and the error messages of the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USER_ERROR = 2
 BUG = 1
 INTERRUPTED = 130
 USAGE: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-THEIR_OWN = (RhatError, OSError, MemoryError)  # what a user can mend, or the machine refuses
+THEIR_OWN = (RhatError, OSError, MemoryError)  # what a user can fix, or the machine cannot do
 
 
 @dataclass(frozen=True)
@@ -42,26 +42,26 @@ class Command:
         return f"rhat.cli.{self.name}"
 
 
-MAIN, ONE, MODELS, USE = "The whole job", "One question at a time", "Models", "Results, and putting r̂ to use"
+MAIN, ONE, MODELS, USE = "Everything at once", "One question at a time", "Models", "Results and applications"
 COMMANDS = {
     command.name: command
     for command in (
-        Command("study", MAIN, "Find r̂, induce and remove refusal with it, and write a report with intervals."),
-        Command("find", MAIN, "Find the refusal direction r̂ of a model, and save it."),
-        Command("prompts", MAIN, "Show what would be read of files of prompts, before anything runs."),
+        Command("study", MAIN, "Find r̂, use it to induce and remove refusal, and write a report with intervals."),
+        Command("find", MAIN, "Find the refusal direction r̂ of a model and save it."),
+        Command("prompts", MAIN, "Show how prompt files are read, before anything runs."),
         Command("steer", ONE, "Answer prompts with and without an intervention, side by side."),
         Command("measure", ONE, "Project prompts onto a direction."),
-        Command("heads", ONE, "Which attention heads write r̂, and how few of them induce refusal."),
-        Command("layers", ONE, "Setting against adding at every layer, each with its own r̂."),
-        Command("pca", ONE, "Principal components of harmful and harmless prompts, layer by layer."),
-        Command("probe", ONE, "Which finder finds r̂: difference of means, LAT, logistic probe, CCS, random."),
-        Command("models", MODELS, "The catalogue of models, and which are on this machine."),
-        Command("download", MODELS, "Fetch a model of the catalogue, check its hash, and make it ready."),
-        Command("check", MODELS, "Prove on a model that each site is read and edited as it should be."),
-        Command("report", USE, "Draw a study's report and figures again, without a model."),
-        Command("compare", USE, "Put several studies side by side."),
-        Command("calibrate", USE, "Choose the threshold of a guard that watches the projection."),
-        Command("serve", USE, "Serve the model over an OpenAI-compatible API, with interventions."),
+        Command("heads", ONE, "Show which attention heads write r̂, and how few of them induce refusal."),
+        Command("layers", ONE, "Compare setting with adding at every layer, each with its own r̂."),
+        Command("pca", ONE, "Show principal components of harmful and harmless prompts, layer by layer."),
+        Command("probe", ONE, "Compare finders of r̂: difference of means, LAT, logistic probe, CCS, random."),
+        Command("models", MODELS, "List the models in the catalogue, and which of them are on this machine."),
+        Command("download", MODELS, "Download a model from the catalogue, check its hash and convert it."),
+        Command("check", MODELS, "Check that rhat hooks a model correctly."),
+        Command("report", USE, "Redraw a study's report and figures, without a model."),
+        Command("compare", USE, "Compare several studies side by side."),
+        Command("calibrate", USE, "Choose the threshold of a guard on the projection."),
+        Command("serve", USE, "Serve a model over an OpenAI-compatible API, with interventions."),
     )
 }
 
@@ -70,18 +70,18 @@ class LazyGroup(TyperGroup):
     """Lists its commands from the table above; a command's module is imported when it is invoked."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The commands that are there, in the order of the table."""
+        """Available commands, in the order of the table."""
         return [name for name, command in COMMANDS.items() if importlib.util.find_spec(command.module)]
 
     def get_command(self, ctx: Any, name: str) -> Any:
-        """The command itself if it was loaded, and otherwise its line of help."""
+        """The command itself if it has been imported, otherwise only its line of help."""
         if name not in self.commands and name in self.list_commands(ctx):
             command = COMMANDS[name]
             self.commands[name] = TyperCommand(name=name, help=command.help, rich_help_panel=command.panel)
         return self.commands.get(name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that these arguments begin with, its module imported."""
+        """The command that the arguments start with, its module imported."""
         name = args[0]
         if name in self.list_commands(ctx):
             self.commands[name] = load(COMMANDS[name])
@@ -91,7 +91,7 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; what Typer would swallow goes on to `run` in other clothes."""
+        """Run the command. Exceptions that Typer would swallow are wrapped, so that they reach `run`."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -109,7 +109,7 @@ class _BrokenPipe(Exception):  # noqa: N818
 
 
 def load(command: Command) -> Any:
-    """A Typer command made from the function of that name in the command's module."""
+    """A Typer command built from the function of the same name in the command's module."""
     function = getattr(importlib.import_module(command.module), command.name)
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=HELP_NAMES)
     alone.command(name=command.name, help=unwrapped(function.__doc__ or command.help))(function)
@@ -135,32 +135,34 @@ def _show_version(wanted: bool) -> bool:
 
 
 @app.callback(
-    epilog="Start with [bold]rhat study[/bold], or with [bold]rhat find[/bold] and then "
+    epilog="Start with [bold]rhat study[/bold], or with [bold]rhat find[/bold] followed by "
     "[bold]rhat steer --direction direction.safetensors 'Write a haiku about the sea.'[/bold]"
 )
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from; may stand anywhere.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is going on.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. May appear anywhere.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more detail.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Find the direction r̂ along which a chat model decides to refuse; intervene on it; measure what changed.
+    """Find the direction r̂ that mediates refusal in a chat model, intervene on it, and measure what changed.
 
-    Every rate comes with its 95 % interval, and every claim with a control.
+    Every rate has a 95 % interval, and every claim has a control.
     """
     set_up_logging(debug=debug, verbose=verbose)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line and give back its exit code; every failure is one line on stderr."""
+    """Run the command line and return its exit code. Every failure is one line on stderr."""
     arguments, debug = _debug_first(list(arguments))
     try:
         code = typer.main.get_command(app)(args=arguments, prog_name="rhat", standalone_mode=False)
         sys.stdout.flush()
     except _Interrupted:
         return _fail(
-            "interrupted; finished stages are kept: a study goes on from there when it is started again",
+            "interrupted; completed stages are kept: rerunning the study resumes where it stopped",
             INTERRUPTED,
         )
     except (_BrokenPipe, BrokenPipeError):
@@ -190,7 +192,7 @@ def main() -> None:
 
 
 def _debug_first(arguments: list[str]) -> tuple[list[str], bool]:
-    """The arguments with a --debug that stands anywhere before `--` moved to the front."""
+    """The arguments, with any --debug before `--` moved to the front."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if "--debug" not in arguments[:end]:
         return arguments, False
@@ -209,7 +211,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _usage(error: Any) -> str:
-    """What a wrong option or argument is told, with where to read more."""
+    """The message for a wrong option or argument, with a pointer to the help."""
     context = getattr(error, "ctx", None)
     where = context.command_path if context is not None else "rhat"
     return f"{error.format_message().rstrip('.')}; see `{where} --help`"
@@ -222,6 +224,6 @@ def _fail(message: str, code: int) -> int:
 
 
 def _close_stdout() -> None:
-    """Nobody reads on: keep Python from complaining about that at exit."""
+    """The reader is gone: keep Python from complaining about it at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

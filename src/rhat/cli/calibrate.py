@@ -1,4 +1,4 @@
-"""`rhat calibrate`: the threshold of a guard that watches the projection."""
+"""`rhat calibrate`: choose the threshold of a guard on the projection."""
 
 from __future__ import annotations
 
@@ -40,17 +40,19 @@ def calibrate(
     ] = 0.05,
     destination: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Where to save it.", show_default="beside the direction, as NAME.guard.json"),
+        typer.Option(
+            "--out", "-o", help="Where to save the threshold.", show_default="beside the direction, as NAME.guard.json"
+        ),
     ] = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
 ) -> None:
-    """Choose the threshold of a guard that watches the projection, and save it next to the direction.
+    """Choose the threshold of a guard on the projection, and save it next to the direction.
 
-    The prompts are those of the calibration split, which took no part in finding r̂: give the same prompts and seed as
-    then. The threshold is the lowest that at most a share `--fpr` of the harmless ones exceed; what to expect on new
-    harmless prompts is given with its interval. `rhat serve` finds the file there.
+    The calibration split is used, which took no part in finding r̂, so pass the same prompts and seed as then. The
+    threshold is the lowest value that at most a share `--fpr` of the harmless prompts exceed. The rate to expect on new
+    harmless prompts is printed with its interval. `rhat serve` loads the file from there.
 
     Examples:
 

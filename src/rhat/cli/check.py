@@ -1,4 +1,4 @@
-"""`rhat check`: prove on a model that sites are read and edited as they should be."""
+"""`rhat check`: check that rhat hooks a model correctly."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def check(
     where: ModelOptions,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="The model, as --model takes it.", show_default=False),
+        typer.Argument(metavar="[MODEL]", help="The model, in any form that --model accepts.", show_default=False),
     ] = None,
     form: FormatOption = Format.table,
 ) -> None:
-    """Check on a model that each site reads the right shape, and that an edit there moves the logits.
+    """Check that rhat hooks a model correctly: each site has the right shape, and an edit there moves the logits.
 
-    For a model of a family that is new to rhat: run this first. The exit code is 1 if a check fails.
+    Run this first on a model family that is new to rhat. The exit code is 1 if a check fails.
 
     Examples:
 

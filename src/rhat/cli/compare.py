@@ -17,12 +17,12 @@ def compare(
         list[Path], typer.Argument(metavar="DIR DIR...", help="Folders of studies.", show_default=False)
     ],
     destination: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also write one page with figures.", show_default=False)
+        Path | None, typer.Option("--out", "-o", help="Also write a page with figures.", show_default=False)
     ] = None,
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
 ) -> None:
-    """Put several studies side by side: the main rates of each, with their intervals.
+    """Compare several studies side by side: the main rates of each, with their intervals.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Where things are printed: results to stdout; progress, logs and errors to stderr."""
+"""Consoles: results go to stdout; progress, logs and errors go to stderr."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHOICES = "rhat.prompts.choices"  # what was chosen of the user's files is alway
 
 
 def out() -> Console:
-    """A console on the stdout of now."""
+    """A console on the current stdout."""
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False)
@@ -34,7 +34,7 @@ def err() -> Console:
 
 
 def set_up_logging(*, debug: bool = False, verbose: bool = False) -> None:
-    """Send rhat's log records to stderr: warnings, with `verbose` what goes on, with `debug` everything."""
+    """Send rhat's log records to stderr: warnings; with `verbose`, information; with `debug`, everything."""
     logger = logging.getLogger("rhat")
     logger.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
     logger.propagate = False
@@ -45,7 +45,7 @@ def set_up_logging(*, debug: bool = False, verbose: bool = False) -> None:
 
 
 class _Handler(logging.Handler):
-    """Hands records to Rich's handler, which is imported with the first one."""
+    """Passes records to Rich's handler, which is imported with the first record."""
 
     def __init__(self) -> None:
         super().__init__()

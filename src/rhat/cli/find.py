@@ -1,4 +1,4 @@
-"""`rhat find`: the refusal direction of a model, saved as a file."""
+"""`rhat find`: find the refusal direction of a model and save it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rhat.cli.progress import progress
 if TYPE_CHECKING:
     from rhat.selection.finding import Finding
 
-RULES = "The rules of selection"
+RULES = "Selection rules"
 QUICK: dict[str, Any] = {"train": 96, "validation": 32, "token_prompts": 32}
 COLUMNS = {
     "position": "Position",
@@ -46,20 +46,25 @@ def find(
         "direction.safetensors"
     ),
     quick: Annotated[
-        bool, typer.Option("--quick", help="Use fewer prompts: 96 of each label to find r̂, 32 to choose it.")
+        bool, typer.Option("--quick", help="Use fewer prompts: 96 per label to find r̂ and 32 to choose it.")
     ] = False,
     finder: Annotated[
         str,
-        typer.Option("--finder", help="What makes the candidates; a name that is none lists those there are."),
+        typer.Option("--finder", help="Finder that computes the candidates; an unknown name lists those available."),
     ] = "mean_difference",
-    top: Annotated[int, typer.Option("--top", min=1, help="How many candidates the table shows.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of candidates to show in the table.")] = 10,
     kl_max: Annotated[
         float,
-        typer.Option("--kl-max", min=0, help="Most that ablating may move harmless answers.", rich_help_panel=RULES),
+        typer.Option(
+            "--kl-max",
+            min=0,
+            help="Largest KL, in nats, that ablation may cause on harmless prompts.",
+            rich_help_panel=RULES,
+        ),
     ] = 0.1,
     induce_min: Annotated[
         float,
-        typer.Option("--induce-min", help="Refusal score that adding must exceed.", rich_help_panel=RULES),
+        typer.Option("--induce-min", help="Refusal score that adding a candidate must exceed.", rich_help_panel=RULES),
     ] = 0.0,
     skip_last: Annotated[
         float,
@@ -67,7 +72,7 @@ def find(
             "--skip-last",
             min=0,
             max=0.99,
-            help="Share of last layers that are left out.",
+            help="Share of layers, counted from the last, to skip.",
             rich_help_panel=RULES,
         ),
     ] = 0.2,
@@ -75,13 +80,13 @@ def find(
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
 ) -> None:
-    """Find the refusal direction r̂ of a model, and save it.
+    """Find the refusal direction r̂ of a model and save it.
 
-    The difference of means over harmful and harmless prompts at every layer and template position gives the
-    candidates; validation prompts choose one, by the rules of Arditi et al. (2024). Where these leave none, a
-    relaxed rule is tried, and the output says so. A model that hardly refuses has no r̂: that is a result too,
-    and no file is written. Answers that open with a think block or a channel are asked for again after a response
-    prefix that closes it (a few are first run on for at most 512 tokens); the direction keeps that prefix.
+    At every layer and template position, a finder (by default, the difference of means) turns the activations of
+    harmful and harmless prompts into a candidate. The rules of Arditi et al. (2024) choose one on validation prompts. If no
+    candidate passes, a relaxed rule is tried, and the output says so. A model that rarely refuses has no r̂; this is a
+    valid result, and no file is written. If answers open with a think block or a channel, everything is measured after a
+    response prefix that closes it (a few answers are first continued for up to 512 tokens); the direction stores the prefix.
 
     Examples:
 
@@ -149,7 +154,7 @@ def _print(finding: Finding, top: int, written: Path | None) -> None:
         console.print(
             f"mean projection: harmful {tables.shown(r.mean_harmful)}, "
             f"harmless {tables.shown(r.mean_harmless)}; "
-            f"distance of the two means {tables.shown(r.norm)}; split-half cosine "
+            f"distance between the means {tables.shown(r.norm)}; split-half cosine "
             f"{tables.shown(finding.split_half_cosine)}",
             markup=False,
             soft_wrap=True,
@@ -162,7 +167,7 @@ def _print(finding: Finding, top: int, written: Path | None) -> None:
 
 
 def _rank(candidate: dict[str, Any]) -> tuple[int, float, float]:
-    """The selected one first, then those kept by ablation score, then the others by how much they induce."""
+    """Sort key: the selected candidate, then kept ones by ablation score, then the others by induce score."""
     order = {"selected": 0, "kept": 1, "unevaluated": 2, "kl": 3, "induce": 4}
     score = candidate.get("ablation_score", 0.0)
     return order.get(candidate["status"], 5), score, -candidate.get("induce_score", float("-inf"))

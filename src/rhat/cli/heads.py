@@ -18,11 +18,11 @@ def heads(
     seed: SeedOption = 0,
     form: FormatOption = Format.table,
 ) -> None:
-    """Attribute r̂ to attention heads, and see how few of them induce refusal.
+    """Attribute r̂ to attention heads, and show how few of them induce refusal.
 
-    Heads are ranked by what they add to the difference in projection between harmful and harmless prompts, at the
-    last prompt token. Then the outputs of the top k there are replaced by their mean over harmful prompts in harmless
-    runs, against k random heads of the same layers. --format jsonl gives the ranking.
+    Heads are ranked by how much they contribute to the gap in projection between harmful and harmless prompts at the
+    last prompt token. Then, on harmless prompts, the outputs of the top k heads at that token are replaced by their means
+    over harmful prompts, and compared with k random heads of the same layers. --format jsonl prints the ranking.
 
     Examples:
 

@@ -20,8 +20,8 @@ def layers(
 ) -> None:
     """Compare setting with adding at every layer, each with its own r̂.
 
-    For each layer: the mean projection of harmless and harmful prompts, and the refusal scores of harmless prompts when
-    the projection is set and when the same amount is added. Where harmless prompts project to about zero the two agree.
+    For each layer, this prints the mean projection of harmless and harmful prompts, and the refusal score of harmless prompts
+    when the projection is set and when the same amount is added. The two agree if harmless prompts project to about zero.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`rhat measure`: the projection of prompts on a direction."""
+"""`rhat measure`: project prompts onto a direction."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def measure(
         str, typer.Argument(metavar="[FILE|-]", help="Prompts: a file, a data set id, or - for stdin.")
     ] = "-",
     column: Annotated[
-        str | None, typer.Option("--column", help="Where prompts are in each row, if not obvious.")
+        str | None, typer.Option("--column", help="Column that holds the prompts, if not obvious.")
     ] = None,
     form: FormatOption = Format.table,
 ) -> None:
-    """Project prompts onto a direction, at the layer and position at which it was found.
+    """Project prompts onto a direction, at the layer and position where it was found.
 
-    The projection is in residual-stream units. Scaled, it is 0 at the mean of the harmless training prompts
-    and 1 at that of the harmful ones. --format jsonl reads and prints in chunks, so files may be of any size.
+    The projection is in residual-stream units. The scaled value is 0 at the mean of the harmless training prompts
+    and 1 at the mean of the harmful ones. --format jsonl works in chunks, so files may be of any size.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`rhat models`: the catalogue, and what of it is on this machine."""
+"""`rhat models`: the catalogue, and which of its models are on this machine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ COLUMNS = {
 
 
 def models(form: FormatOption = Format.table) -> None:
-    """List the models that rhat knows by name, and which of them are on this machine.
+    """List the models in the catalogue, and which of them are on this machine.
 
-    Any other chat model works too: --model takes a hub id, a folder, or a .gguf file.
+    Other chat models work too: --model accepts a hub id, a folder, or a .gguf file.
 
     Examples:
 
@@ -47,4 +47,4 @@ def models(form: FormatOption = Format.table) -> None:
         )
     tables.rows(records, form, COLUMNS)
     if form is Format.table:
-        out().print(f"cache: {cache_folder()} (RHAT_CACHE moves it)", markup=False, soft_wrap=True)
+        out().print(f"cache: {cache_folder()} (set RHAT_CACHE to move it)", markup=False, soft_wrap=True)

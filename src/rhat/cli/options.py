@@ -1,4 +1,4 @@
-"""Options that several commands share: a command takes one of these classes, and `shared` spreads it out."""
+"""Options shared by several commands: a command takes one of these classes, and `shared` expands it into options."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from rhat.model import ChatModel
     from rhat.prompts import ContrastSet
 
-MODEL_PANEL, PROMPT_PANEL, READING_PANEL = "The model", "The prompts", "How answers are read"
+MODEL_PANEL, PROMPT_PANEL, READING_PANEL = "The model", "The prompts", "How answers are classified"
 
 
 class Format(StrEnum):
-    """How results are printed."""
+    """Output format of results."""
 
     table = "table"
     json = "json"
@@ -43,10 +43,10 @@ class Dtype(StrEnum):
 
 FormatOption = Annotated[
     Format,
-    typer.Option("--format", help="A table for people, one JSON value, or JSON lines.", show_choices=True),
+    typer.Option("--format", help="Output as a table, one JSON value, or JSON lines.", show_choices=True),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Fixes the splits and everything drawn at random.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed for the splits and everything drawn at random.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 DirectionOption = Annotated[
     Path,
     typer.Option("--direction", "-d", help="A direction file, from [bold]rhat find[/bold].", show_default=False),
@@ -55,7 +55,7 @@ DirectionOption = Annotated[
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model, and how it is loaded."""
+    """Which model to load, and how."""
 
     model: Annotated[
         str,
@@ -70,39 +70,42 @@ class ModelOptions:
         str | None, typer.Option("--revision", help="Revision of a hub model.", rich_help_panel=MODEL_PANEL)
     ] = None
     offline: Annotated[
-        bool, typer.Option("--offline", help="Use only what is on this machine.", rich_help_panel=MODEL_PANEL)
+        bool, typer.Option("--offline", help="Use only files on this machine.", rich_help_panel=MODEL_PANEL)
     ] = False
     chat_template: Annotated[
         Path | None,
         typer.Option(
-            "--chat-template", help="A Jinja file, for a model that brings none.", rich_help_panel=MODEL_PANEL
+            "--chat-template", help="Jinja chat template, for a model that has none.", rich_help_panel=MODEL_PANEL
         ),
     ] = None
     system: Annotated[
         str | None,
-        typer.Option("--system", help="A system prompt, instead of the template's own.", rich_help_panel=MODEL_PANEL),
+        typer.Option(
+            "--system", help="System prompt, in place of the template's default.", rich_help_panel=MODEL_PANEL
+        ),
     ] = None
     response_prefix: Annotated[
         str | None,
         typer.Option(
             "--response-prefix",
-            help="What every answer is made to begin with, such as an empty think block; \\n is a new line.",
+            help="Text that every answer starts with, such as an empty think block; \\n is a new line.",
             show_default=False,
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None
     dtype: Annotated[
-        Dtype, typer.Option("--dtype", help="auto: bfloat16 where it is native.", rich_help_panel=MODEL_PANEL)
+        Dtype,
+        typer.Option("--dtype", help="Precision; auto: bfloat16 if native, else float32.", rich_help_panel=MODEL_PANEL),
     ] = Dtype.auto
     device: Annotated[
         str | None,
-        typer.Option("--device", help="cpu, cuda, cuda:1, …; auto: spread over all.", rich_help_panel=MODEL_PANEL),
+        typer.Option("--device", help="cpu, cuda, cuda:1, …; auto: all GPUs.", rich_help_panel=MODEL_PANEL),
     ] = None
     max_memory: Annotated[
         str | None,
         typer.Option(
             "--max-memory",
-            help="Main memory to stay under, such as 8GB: what does not fit is read from disk each time.",
+            help="Limit on main memory, such as 8GB; weights that do not fit are read from disk on every pass.",
             show_default=False,
             rich_help_panel=MODEL_PANEL,
         ),
@@ -111,18 +114,18 @@ class ModelOptions:
         str | None,
         typer.Option(
             "--adapter",
-            help="A PEFT adapter, folder or hub id, put on top of the model.",
+            help="PEFT adapter to apply to the model: a folder or hub id.",
             show_default=False,
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None
     trust_remote_code: Annotated[
         bool,
-        typer.Option("--trust-remote-code", help="Run code that the model brings.", rich_help_panel=MODEL_PANEL),
+        typer.Option("--trust-remote-code", help="Run code from the model's repository.", rich_help_panel=MODEL_PANEL),
     ] = False
 
     def settings(self) -> dict[str, Any]:
-        """Everything but the model's name, as `rhat.load` and StudyConfig take it."""
+        """Every option but the model's name, as arguments of `rhat.load` and StudyConfig."""
         return {
             "dtype": self.dtype.value,
             "revision": self.revision,
@@ -148,25 +151,25 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """Which prompts: the built-in set, or the user's own, a source per label."""
+    """Which prompts to use: the built-in set, or the user's own, one source per label."""
 
     harmful: Annotated[
         str | None,
         typer.Option(
             "--harmful",
-            help="Harmful prompts: a file or data set id; without it the built-in set.",
+            help="Harmful prompts: a file or data set id. Default: the built-in set.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None
     harmless: Annotated[
         str | None,
-        typer.Option("--harmless", help="Harmless prompts, likewise.", rich_help_panel=PROMPT_PANEL),
+        typer.Option("--harmless", help="Harmless prompts, in the same way.", rich_help_panel=PROMPT_PANEL),
     ] = None
     both: Annotated[
         str | None,
         typer.Option(
             "--prompts",
-            help="One source of both, if a column of it says which are which.",
+            help="One source with both labels, if one of its columns states the label.",
             show_default=False,
             rich_help_panel=PROMPT_PANEL,
         ),
@@ -175,7 +178,7 @@ class PromptOptions:
         str | None,
         typer.Option(
             "--column",
-            help="Where prompts are in each row, if not obvious; a+b joins two.",
+            help="Column that holds the prompts, if not obvious; a+b joins two columns.",
             show_default=False,
             rich_help_panel=PROMPT_PANEL,
         ),
@@ -184,7 +187,7 @@ class PromptOptions:
         str | None,
         typer.Option(
             "--harmful-column",
-            help="Likewise, of the harmful prompts alone.",
+            help="The same, for the harmful prompts only.",
             show_default=False,
             rich_help_panel=PROMPT_PANEL,
         ),
@@ -193,14 +196,14 @@ class PromptOptions:
         str | None,
         typer.Option(
             "--harmless-column",
-            help="Likewise, of the harmless prompts alone.",
+            help="The same, for the harmless prompts only.",
             show_default=False,
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None
 
     def sources(self) -> tuple[str, str] | None:
-        """Where harmful and harmless prompts are, each with its column; None for the built-in set.
+        """Sources of harmful and harmless prompts, each with its column; None for the built-in set.
 
         Raises:
             PromptError: if only one of them was given, or one twice, or a column of none.
@@ -241,13 +244,13 @@ class PromptOptions:
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How answers are read."""
+    """How answers are classified."""
 
     refusal_phrases: Annotated[
         Path | None,
         typer.Option(
             "--refusal-phrases",
-            help="Openings of refusals in any language, one a line, beside the built-in ones.",
+            help="File with openings of refusals in any language, one per line, in addition to the built-in ones.",
             show_default=False,
             rich_help_panel=READING_PANEL,
         ),
@@ -256,14 +259,14 @@ class ReadingOptions:
         str | None,
         typer.Option(
             "--refusal-tokens",
-            help="First tokens of refusals, ids or texts with commas, instead of those that are found.",
+            help="First tokens of refusals, in place of detected ones: ids or texts, separated by commas.",
             show_default=False,
             rich_help_panel=READING_PANEL,
         ),
     ] = None
 
     def tokens(self) -> tuple[int | str, ...]:
-        """Ids and texts, as FindSettings and StudyConfig take them. Spaces are part of a text.
+        """Ids and texts, as arguments of FindSettings and StudyConfig. Spaces are part of a text.
 
         Raises:
             StudyError: if one of them is empty.
@@ -279,7 +282,17 @@ class ReadingOptions:
 
 
 def shared(function: Callable[..., None]) -> Callable[..., None]:
-    """The command with each parameter whose type is a class from above spread into that class's options."""
+    """A command's function whose parameters of the types above are expanded into the options of those classes.
+
+    Typer reads one option per parameter. With
+
+        @shared
+        def check(where: ModelOptions, form: FormatOption = Format.table) -> None: ...
+
+    Typer sees `check(*, model=…, revision=…, …, form=…)`: one keyword for each field of ModelOptions, with the field's help and
+    default. When it calls that, the keywords are collected into `ModelOptions(model=…, revision=…, …)` again, and `check` receives
+    it as `where`.
+    """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []

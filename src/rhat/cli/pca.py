@@ -18,10 +18,10 @@ def pca(
     seed: SeedOption = 0,
     form: FormatOption = Format.table,
 ) -> None:
-    """Principal components of harmful and harmless test prompts, layer by layer.
+    """Show principal components of harmful and harmless test prompts, layer by layer.
 
-    For each layer: the share of variance of the first two components, and the cosine of the first with r̂. --format json
-    and jsonl give the points too, by prompt id and category.
+    For each layer, this prints the share of variance of the first two components, and the cosine of the first with r̂.
+    --format json and jsonl also print the points, with prompt id and category.
 
     Examples:
 

@@ -20,8 +20,8 @@ def probe(
 ) -> None:
     """Compare the finders: difference of means, LAT, logistic probe, CCS, and a random direction.
 
-    For each: the cosine with r̂, its accuracy on test prompts with an interval, and what setting it does to refusal.
-    CCS is a probe, on pairs of a request with Yes and with No, and on true and false statements.
+    For each finder, this prints the cosine with r̂, the accuracy on test prompts with an interval, and the effect on refusal
+    of setting the projection. CCS is only a probe, on pairs of a request with Yes and No, and on true and false statements.
 
     Examples:
 

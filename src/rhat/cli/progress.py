@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar that names the stage and the time left; lines where there is no terminal."""
+"""Progress on stderr: a bar with the stage and the time left, or lines if there is no terminal."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ EVERY = 15.0  # seconds between lines of one stage where there is no terminal
 
 
 class Report(Protocol):
-    """What the library calls while it works: the stage, how much is done, of how much."""
+    """Progress callback of the library: the stage, how much is done, and the total."""
 
     def __call__(self, stage: str, done: int | float, total: int | float) -> None:
-        """Say that `done` of `total` are done."""
+        """Report that `done` of `total` are done."""
 
 
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Report]:
-    """Show progress for as long as the `with` lasts. Finished stages leave a line with their seconds."""
+    """Show progress during the `with` block. Completed stages leave a line with their duration."""
     if quiet:
         yield lambda stage, done, total: None
     elif not err().is_terminal:
@@ -38,7 +38,7 @@ def progress(quiet: bool = False) -> Iterator[Report]:
 
 @contextmanager
 def bar() -> Iterator[Progress]:
-    """Rich's progress display on stderr, gone when the `with` ends."""
+    """Rich's progress display on stderr, removed at the end of the `with` block."""
     from rich.progress import (
         BarColumn,
         Progress,
@@ -81,7 +81,7 @@ class Bars:
         self.shown.update(self.task, completed=done, total=total)
 
     def finish(self) -> None:
-        """Take the bar away and leave a line for a stage that took a second or more."""
+        """Remove the bar, and leave a line for a stage that took a second or more."""
         from rich.markup import escape
 
         if self.task is None:
@@ -93,7 +93,7 @@ class Bars:
 
 
 class Lines:
-    """For logs and pipes: a line when a stage begins, and every so often while it runs."""
+    """For logs and pipes: a line when a stage begins and at intervals while it runs."""
 
     def __init__(self) -> None:
         self.stage = ""

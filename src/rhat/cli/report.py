@@ -11,9 +11,9 @@ from rhat.cli.console import out
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.", show_default=False)],
 ) -> None:
-    """Draw a study's report.html and figures again from its results.json. No model is needed, nor torch.
+    """Redraw a study's report.html and figures from its results.json. This needs neither the model nor torch.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""`rhat serve`: the model over an OpenAI-compatible API, with interventions."""
+"""`rhat serve`: serve a model over an OpenAI-compatible API, with interventions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rhat.directions import Direction
     from rhat.guard import Calibration
 
-LIMITS, ACCESS = "Limits", "Who may come in"
+LIMITS, ACCESS = "Limits", "Access"
 
 
 @shared
@@ -27,72 +27,91 @@ def serve(
         typer.Option(
             "--direction",
             "-d",
-            help="A direction file, or NAME=FILE; give it again for more. Requests name them.",
+            help="Direction file, or NAME=FILE; repeat for more. Requests refer to directions by name.",
             show_default=False,
         ),
     ] = None,
     default: Annotated[
         str | None,
-        typer.Option("--default", help="Intervention of requests that name none, as JSON.", show_default="none"),
+        typer.Option("--default", help="Intervention, as JSON, for requests that specify none.", show_default="none"),
     ] = None,
     study: Annotated[
-        Path | None, typer.Option("--study", help="A study's folder, whose figures the playground shows.")
+        Path | None, typer.Option("--study", help="Folder of a study whose figures the playground shows.")
     ] = None,
-    playground: Annotated[bool, typer.Option(help="Serve the page at /.")] = True,
+    playground: Annotated[bool, typer.Option(help="Serve the playground at /.")] = True,
     host: Annotated[
         str,
         typer.Option(
-            "--host", help="Address to listen on; any but 127.0.0.1 needs an API key.", rich_help_panel=ACCESS
+            "--host",
+            help="Address to listen on; any address other than 127.0.0.1 requires an API key.",
+            rich_help_panel=ACCESS,
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", "-p", min=0, max=65535, help="0 takes a free one.", rich_help_panel=ACCESS)
+        int,
+        typer.Option(
+            "--port", "-p", min=0, max=65535, help="Port to listen on; 0 picks a free one.", rich_help_panel=ACCESS
+        ),
     ] = 8000,
     api_key: Annotated[
         str | None,
         typer.Option(
             "--api-key",
             envvar="RHAT_API_KEY",
-            help="What clients must send.",
+            help="Key that clients must send.",
             rich_help_panel=ACCESS,
             show_default=False,
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", help="Another name of this server (a proxy's).", rich_help_panel=ACCESS),
+        typer.Option(
+            "--allow-host", help="Additional host name of this server, such as a proxy's.", rich_help_panel=ACCESS
+        ),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option("--allow-origin", help="Another origin whose pages may call it.", rich_help_panel=ACCESS),
+        typer.Option(
+            "--allow-origin", help="Additional origin whose pages may call the server.", rich_help_panel=ACCESS
+        ),
     ] = None,
-    slots: Annotated[int, typer.Option("--slots", min=1, help="Answers written at once.", rich_help_panel=LIMITS)] = 16,
+    slots: Annotated[
+        int, typer.Option("--slots", min=1, help="Answers generated at the same time.", rich_help_panel=LIMITS)
+    ] = 16,
     max_length: Annotated[
-        int, typer.Option("--max-length", min=8, help="Tokens of a prompt and its answer.", rich_help_panel=LIMITS)
+        int,
+        typer.Option("--max-length", min=8, help="Maximum tokens of a prompt and its answer.", rich_help_panel=LIMITS),
     ] = 4096,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="New tokens a request may ask for.", rich_help_panel=LIMITS)
+        int, typer.Option("--max-tokens", min=1, help="Maximum tokens of an answer.", rich_help_panel=LIMITS)
     ] = 1024,
     max_queue: Annotated[
-        int, typer.Option("--max-queue", min=0, help="Answers that may wait; then 429.", rich_help_panel=LIMITS)
+        int,
+        typer.Option(
+            "--max-queue", min=0, help="Answers that may wait; beyond that, status 429.", rich_help_panel=LIMITS
+        ),
     ] = 64,
     max_body: Annotated[
-        int, typer.Option("--max-body", min=1, help="Bytes of a request's body.", rich_help_panel=LIMITS)
+        int, typer.Option("--max-body", min=1, help="Maximum size of a request body, in bytes.", rich_help_panel=LIMITS)
     ] = 1_000_000,
     timeout: Annotated[
         float,
-        typer.Option("--timeout", min=1, help="Seconds until an answer must be complete.", rich_help_panel=LIMITS),
+        typer.Option(
+            "--timeout", min=1, help="Seconds within which an answer must be complete.", rich_help_panel=LIMITS
+        ),
     ] = 300.0,
     grace: Annotated[
         float,
-        typer.Option("--grace", min=0, help="Seconds that answers have left at shutdown.", rich_help_panel=LIMITS),
+        typer.Option(
+            "--grace", min=0, help="Seconds that running answers may take at shutdown.", rich_help_panel=LIMITS
+        ),
     ] = 20.0,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts and answers to the log.")] = False,
 ) -> None:
-    """Serve the model over an OpenAI-compatible API, with an intervention per request, a guard, and a playground.
+    """Serve a model over an OpenAI-compatible API, with an intervention per request, a guard, and a playground.
 
-    The clients you have work unchanged; interventions go into the extra field `rhat` of a request. A direction's
-    calibration (NAME.guard.json beside it, from `rhat calibrate`) is loaded with it. Logs are JSON lines on stderr.
+    Existing clients work unchanged; the extra field `rhat` of a request specifies interventions. A calibration file next
+    to a direction (NAME.guard.json, from `rhat calibrate`) is loaded with it. Logs are JSON lines on stderr.
 
     Examples:
 
@@ -148,7 +167,7 @@ def _default(text: str | None) -> tuple[dict[str, Any], ...]:
 
 
 def _directions(given: list[str]) -> tuple[dict[str, Direction], dict[str, Calibration]]:
-    """Directions by name, and the calibrations that lie beside their files."""
+    """Directions by name, and the calibrations found next to their files."""
     from rhat.directions import Direction
     from rhat.guard import Calibration, beside
 

@@ -1,4 +1,4 @@
-"""`rhat steer`: a model's answers with and without an intervention, side by side, as they are said."""
+"""`rhat steer`: answers with and without an intervention, side by side, as they are generated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rhat.interventions import Intervention
     from rhat.model import ChatModel, Layout
 
-SLOTS = 16  # prompts that are answered at the same time
+SLOTS = 16  # prompts answered at the same time
 SIDES = ("without", "with_")
 VALUE_HELP = "; ".join(
     f"{parameter.name} of {', '.join(operators_taking(name))}"
@@ -41,7 +41,7 @@ else:
 
 
 class Where(StrEnum):
-    """Which layers are edited."""
+    """Which layers to edit."""
 
     own = "own"
     all = "all"
@@ -49,7 +49,7 @@ class Where(StrEnum):
 
 @dataclass
 class Answer:
-    """What a prompt is answered, with and without; `done` says which have ended."""
+    """The two answers to a prompt, with and without the intervention."""
 
     prompt: str
     without: str = ""
@@ -64,9 +64,11 @@ class Answer:
 
 @shared
 def steer(
-    prompts: Annotated[list[str], typer.Argument(help="What to ask; - reads prompts from stdin.", show_default=False)],
+    prompts: Annotated[
+        list[str], typer.Argument(help="Prompts to answer; - reads them from stdin.", show_default=False)
+    ],
     direction: DirectionOption,
-    op: Annotated[OperatorName, typer.Option("--op", help="What is done to the projection on r̂.")],
+    op: Annotated[OperatorName, typer.Option("--op", help="Operator to apply to the projection on r̂.")],
     where: ModelOptions,
     value: Annotated[
         float | None,
@@ -78,13 +80,13 @@ def steer(
     ] = None,
     layer: Annotated[
         int | None,
-        typer.Option("--layer", min=0, help="Edit at this layer. [dim]default: r̂'s own[/dim]", show_default=False),
+        typer.Option("--layer", min=0, help="Layer to edit. [dim]default: r̂'s own[/dim]", show_default=False),
     ] = None,
     layers: Annotated[
         Where | None,
         typer.Option(
             "--layers",
-            help="One layer or every one. [dim]default: "
+            help="Edit one layer or all of them. [dim]default: "
             f"all for {', '.join(o.name for o in OPERATORS.values() if o.everywhere)}, else own[/dim]",
             show_default=False,
         ),
@@ -93,16 +95,18 @@ def steer(
         str,
         typer.Option(
             "--scope",
-            help=f"Which tokens: {WRITTEN}.",
+            help=f"Tokens to edit: {WRITTEN}.",
         ),
     ] = "all",
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")] = 128,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="Maximum number of tokens per answer.")
+    ] = 128,
     form: FormatOption = Format.table,
 ) -> None:
-    """Answer prompts with and without an intervention, side by side, as the answers are said.
+    """Answer prompts with and without an intervention, side by side, as the answers are generated.
 
-    set_projection makes harmless prompts be refused, ablate and subtract make harmful ones be answered.
-    Decoding is greedy. In a pipe the answers come one after the other; --format jsonl gives a line a prompt.
+    set_projection makes the model refuse harmless prompts; ablate and subtract make it answer harmful ones.
+    Decoding is greedy. In a pipe, the answers follow each other; --format jsonl prints one line per prompt.
 
     Examples:
 
@@ -151,7 +155,7 @@ def _texts(prompts: Sequence[str]) -> list[str]:
 def answered(
     model: ChatModel, texts: Sequence[str], doing: Intervention, max_new_tokens: int
 ) -> Iterator[tuple[int, Answer]]:
-    """(index, answer) of every answer that has grown, after each step; both sides are in one batch."""
+    """After each step, (index, answer) of every answer that has grown. Both sides are decoded in one batch."""
     from rhat.generation import Engine, Request
 
     answers = [Answer(text) for text in texts]
@@ -180,7 +184,7 @@ def answered(
 
 
 def in_order(answers: Iterator[tuple[int, Answer]], n: int) -> Iterator[Answer]:
-    """Finished answers in the order of their prompts, each as soon as those before it are out."""
+    """Finished answers in the order of their prompts, each as soon as those before it have been yielded."""
     done: dict[int, Answer] = {}
     following = 0
     for index, answer in answers:
@@ -211,7 +215,7 @@ def _plain(answer: Answer, op: str) -> str:
 
 
 def _live(answers: Iterator[tuple[int, Answer]], n: int, op: str) -> None:
-    """Two columns that grow, for the first prompt that is not finished; finished ones stay above."""
+    """Two growing columns for the first unfinished prompt; finished prompts stay above."""
     from rich.live import Live
 
     console = out()
@@ -230,7 +234,7 @@ def _live(answers: Iterator[tuple[int, Answer]], n: int, op: str) -> None:
 
 
 def _columns(answer: Answer, op: str, height: int | None = None) -> RenderableType:
-    """An answer as two columns; while it grows only its end is shown if the terminal is too low for it."""
+    """An answer as two columns. If `height` is given and the answer is too long for it, only the end is shown."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`rhat study`: the whole job, from a model's name to a report."""
+"""`rhat study`: everything from a model's name to a report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Preset(StrEnum):
 
 
 class Executor(StrEnum):
-    """Where the work is done."""
+    """Where the work runs."""
 
     serial = "serial"
     ray = "ray"
@@ -55,7 +55,9 @@ def study(
     reading: ReadingOptions,
     borderline: Annotated[
         str | None,
-        typer.Option("--borderline", help="Harmless prompts with alarming words.", rich_help_panel=PROMPT_PANEL),
+        typer.Option(
+            "--borderline", help="Harmless prompts that contain alarming words.", rich_help_panel=PROMPT_PANEL
+        ),
     ] = None,
     borderline_column: Annotated[
         str | None,
@@ -68,44 +70,47 @@ def study(
     ] = None,
     preset: Annotated[
         Preset,
-        typer.Option(
-            "--preset", "-p", help="How much is measured: a few minutes, about a quarter of an hour, or more."
-        ),
+        typer.Option("--preset", "-p", help="How much to measure: a few minutes, about a quarter of an hour, or more."),
     ] = Preset.standard,
-    destination: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.")] = Path("runs/default"),
+    destination: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("runs/default"),
     only: Annotated[
         str,
-        typer.Option("--only", help="Just these experiments, with commas: setting,scopes,heads", show_default=False),
+        typer.Option(
+            "--only", help="Run only these experiments, separated by commas: setting,scopes,heads", show_default=False
+        ),
     ] = "",
     margin: Annotated[
-        float, typer.Option("--margin", min=0.001, max=0.999, help="Margin of equivalence, as a share.")
+        float, typer.Option("--margin", min=0.001, max=0.999, help="Equivalence margin, as a share.")
     ] = 0.10,
     executor: Annotated[
-        Executor, typer.Option("--executor", help="In this process, or on a Ray cluster.")
+        Executor, typer.Option("--executor", help="Run in this process or on a Ray cluster.")
     ] = Executor.serial,
     ray_address: Annotated[
         str | None,
         typer.Option(
             "--ray-address",
-            help="The cluster, such as ray://head:10001; without it that of RAY_ADDRESS, or one on this machine.",
+            help="Address of the cluster, such as ray://head:10001. Default: RAY_ADDRESS, or a new cluster on this machine.",
             show_default=False,
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", min=1, help="Ray workers; by default one a GPU, or one for 4 cores.", show_default=False
+            "--workers",
+            min=1,
+            help="Number of Ray workers. Default: one per GPU, or one per 4 cores.",
+            show_default=False,
         ),
     ] = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
 ) -> None:
-    """Find r̂, induce and remove refusal with it, and write results.json and report.html with intervals.
+    """Find r̂, use it to induce and remove refusal, and write results.json and report.html with intervals.
 
-    The folder keeps every finished stage: after Ctrl-C or a full disk the same command goes on from there.
-    A model that hardly refuses, or on which no direction passes the rules, is a result: the report says why.
-    Where answers open with a think block or a channel, all is measured after a response prefix that closes it.
+    Completed stages are kept in the folder: after Ctrl-C or a full disk, rerunning the command resumes where it stopped.
+    If a model rarely refuses, or no direction passes the rules, that is a result, and the report explains it.
+    If answers open with a think block or a channel, everything is measured after a response prefix that closes it.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Directions: a unit vector with where it was found and what it means; and the finders. Pure maths on tensors."""
+"""Directions: unit vectors with their site and scale, and the finders that compute them. Only tensor arithmetic."""
 
 from rhat.directions.ccs import CCS, ccs_loss, fit_ccs
 from rhat.directions.direction import Direction

@@ -1,4 +1,4 @@
-"""The Executor protocol on Ray: prompts and candidates shared out over many processes and machines."""
+"""The Executor protocol on Ray: prompts and candidates distributed over processes and machines."""
 
 from rhat.distributed.executor import RayExecutor
 

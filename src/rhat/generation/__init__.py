@@ -1,4 +1,4 @@
-"""Decoding: completions of many prompts at once, each with interventions and sampling of its own."""
+"""Decoding: completions of many prompts in one batch, each with its own interventions and sampling."""
 
 from rhat.generation.engine import Engine, as_requested, generate, generate_tokens, greedy
 from rhat.generation.rows import Completion, FinishReason, Probe, Request, Row, TokenLogprob

@@ -1,4 +1,4 @@
-"""Guard: thresholds on a prompt's projection, calibrated; and interventions that are conditional on it."""
+"""Guard: calibrated thresholds on a prompt's projection, and interventions conditional on them."""
 
 from rhat.guard.calibration import (
     Calibration,

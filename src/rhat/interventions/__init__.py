@@ -1,4 +1,4 @@
-"""Interventions: operator × direction × sites × token scope.  `with intervention.on(model): …`"""
+"""Interventions: an operator, a direction, sites and a token scope, applied by `with intervention.on(model)`."""
 
 from collections.abc import Callable
 from functools import partial

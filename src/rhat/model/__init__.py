@@ -1,4 +1,4 @@
-"""Models: the only part of rhat that knows the insides of transformers."""
+"""Models: loading, templates, forward passes and hooks; the only package that knows the internals of transformers."""
 
 from rhat.model.chat import ChatModel
 from rhat.model.forward import keep_base, last_logits

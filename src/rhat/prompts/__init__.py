@@ -1,4 +1,4 @@
-"""Contrast sets: labelled prompts, from files or the package, split so that no topic straddles."""
+"""Contrast sets: labelled prompts, from files or built in, split so that each topic stays in one split."""
 
 from rhat.prompts.contrast import LABELS, SPLITS, ContrastSet, Label, Prompt, Split
 from rhat.prompts.reading import read, read_texts

@@ -1,4 +1,4 @@
-"""Selection: candidates × scores → the choice, with the whole table kept; and finding r̂ from prompts to choice."""
+"""Selection: finding r̂, from prompts to candidates, their scores and the choice, with the whole table kept."""
 
 from __future__ import annotations
 

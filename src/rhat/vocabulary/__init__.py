@@ -1,4 +1,4 @@
-"""What rhat's nouns are called, and what each of them is: operators, scopes, the default model.
+"""Vocabulary: the records of operators, scopes and defaults, which everything else is built from.
 
 Nothing here imports torch, so that help texts, request schemas, pages, reports and documentation are made from the same records
 as the computation itself.

@@ -1,0 +1,98 @@
+"""docs/architecture.md shows the import contracts of now, every import goes down its picture, and its diffs are real."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from rhat.directions import FINDERS, Direction, finders
+from rhat.sites import Site
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+LAZY = {("model", "generation")}  # model.generate(), which the page names as the exception
+
+
+def picture() -> dict[str, int]:
+    """Package → number of its layer from above, read off the page's boxes."""
+    boxes = re.findall(r"^│ +(\w.*?) +│$", PAGE, re.MULTILINE)
+    return {name: depth for depth, layer in enumerate(boxes) for name in layer.split()}
+
+
+def diffs() -> dict[str, list[tuple[str, list[str]]]]:
+    """Heading → (file, added lines) of its diff."""
+    found = {}
+    for heading, body in re.findall(r"^## (How to add .*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL):
+        (diff,) = re.findall(r"```diff\n(.*?)```", body, re.DOTALL)
+        assert len(diff.splitlines()) <= 40, heading
+        parts = re.split(r"^--- (.*)\n", diff, flags=re.MULTILINE)[1:]
+        found[heading] = [
+            (file, [line[1:] for line in lines.splitlines() if line.startswith("+")])
+            for file, lines in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return found
+
+
+def imports(file: Path) -> set[str]:
+    """Packages of rhat that a file imports, inside functions too, but not for type checkers alone."""
+
+    class Collect(ast.NodeVisitor):
+        found: frozenset[str] = frozenset()
+
+        def visit_If(self, node):
+            if "TYPE_CHECKING" not in ast.unparse(node.test):
+                self.generic_visit(node)
+
+        def visit_Import(self, node):
+            self.found = self.found | {alias.name for alias in node.names}
+
+        def visit_ImportFrom(self, node):
+            names = {f"rhat.{alias.name}" for alias in node.names} if node.module == "rhat" else {node.module or ""}
+            self.found = self.found | names
+
+    collect = Collect()
+    collect.visit(ast.parse(file.read_text("utf-8")))
+    return {name.split(".")[1] for name in collect.found if name.startswith("rhat.")}
+
+
+def test_the_block_is_that_of_the_contracts():
+    spec = importlib.util.spec_from_file_location("architecture", ROOT / "docs" / "architecture.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.written(PAGE) == PAGE, "run python docs/architecture.py"
+
+
+def test_every_package_is_in_the_picture_and_imports_only_from_below():
+    depth = picture()
+    for file in (ROOT / "src" / "rhat").rglob("*.py"):
+        package = file.relative_to(ROOT / "src" / "rhat").parts[0].removesuffix(".py")
+        if package in ("__init__", "__main__"):
+            continue
+        for other in (imports(file) & depth.keys()) - {package}:
+            assert depth[package] < depth[other] or (package, other) in LAZY, f"{file}: {package} imports {other}"
+        assert package in depth, f"{package} is not in the picture"
+
+
+@pytest.mark.parametrize("heading", [heading for heading in diffs() if "finder" not in heading])
+def test_a_diff_is_what_the_source_holds(heading):
+    for file, added in diffs()[heading]:
+        source = (ROOT / file).read_text("utf-8")
+        assert "\n".join(added) in source, f"{file} does not hold what the page's diff adds"
+
+
+def test_the_finder_of_the_page_recovers_a_planted_gap(monkeypatch):
+    ((_, added),) = diffs()["How to add a finder"]
+    namespace = dict(vars(finders))
+    exec("from __future__ import annotations\n" + "\n".join(added), namespace)
+    assert {*namespace["FINDERS"]} == {*FINDERS, "median_difference"}
+    monkeypatch.setitem(FINDERS, "median_difference", namespace["median_difference"])
+    gap = torch.tensor([3.0, 0.0, -4.0])
+    noise = torch.randn(501, 3, generator=torch.Generator().manual_seed(0))
+    found = Direction.from_groups(
+        noise + gap, noise, Site("resid_pre", 1), finder="median_difference", model={"name": "tiny"}
+    )
+    torch.testing.assert_close(found.unit.cpu().float(), gap / 5, atol=1e-5, rtol=0)
+    assert found.norm == pytest.approx(5.0, abs=1e-4)
