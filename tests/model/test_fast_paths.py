@@ -22,12 +22,12 @@ from rhat.interventions import Intervention
 from rhat.model import Read, forward, keep_base, last_logits, together
 from rhat.model.allocator import keep_freed_memory
 from rhat.model.discovery import discover
+from rhat.model.edits import merge
 from rhat.model.forward import plain_forward
 from rhat.model.layout import is_projection
 from rhat.model.packing import ROWS, positionwise
 from rhat.model.plans import plan as lay_out
 from rhat.model.positions import Scope
-from rhat.model.tap import merge
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import find
 from rhat.selection.settings import FindSettings

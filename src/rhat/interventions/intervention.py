@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,9 +15,10 @@ from torch import Tensor
 from rhat.directions.direction import Direction
 from rhat.errors import InterventionError
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edit, Edits, merge
 from rhat.model.layout import Layout
-from rhat.model.positions import NEVER, Scope, TokenContext
-from rhat.model.tap import Edit, Edits, merge, tap
+from rhat.model.positions import Scope, TokenContext
+from rhat.model.tap import tap
 from rhat.sites import Site
 from rhat.vocabulary import OPERATORS, Operator
 
@@ -45,43 +46,6 @@ class DirectionEdit:
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """The scope's first position."""
         return self.scope.first_position(prompt_length, template_start)
-
-
-@dataclass(frozen=True, eq=False)
-class Dispatch:
-    """One edit for many requests in a batch: each row goes to the edit that its row id names, or to none."""
-
-    edits: Mapping[int, Edit]
-
-    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
-        """Rows with an edit edited, the others as they were; None if none has one."""
-        groups: dict[int, tuple[Edit, list[int]]] = {}
-        for index, row in enumerate(context.rows.tolist()):
-            edit = self.edits.get(row)
-            if edit is not None:
-                groups.setdefault(id(edit), (edit, []))[1].append(index)
-        changed = None
-        for edit, members in groups.values():
-            if len(members) == len(context.rows):
-                return edit(activation, context)
-            which = torch.tensor(members, device=activation.device)
-            part = TokenContext(
-                context.positions[which],
-                context.real[which],
-                context.prompt_length[which],
-                context.template_start[which],
-                context.rows[which],
-                context.padded,
-            )
-            result = edit(activation[which], part)
-            if result is not None:
-                changed = activation.clone() if changed is None else changed
-                changed[which] = result
-        return changed
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """The earliest of all edits; 0 where any begins there."""
-        return min((e.first_position(prompt_length, template_start) for e in self.edits.values()), default=NEVER)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,7 +111,7 @@ class Intervention:
     @contextmanager
     def on(self, model: ChatModel) -> Iterator[ChatModel]:
         """Apply it to every forward pass of `model` (and of `model.hf`) inside the `with`; leaving restores the model."""
-        with tap(model.hf, model.layout, self.edits(model), model.template_length):
+        with tap(model, self.edits(model)):
             yield model
 
     def __repr__(self) -> str:
@@ -178,7 +142,7 @@ class Combined:
     @contextmanager
     def on(self, model: ChatModel) -> Iterator[ChatModel]:
         """Apply them inside the `with`."""
-        with tap(model.hf, model.layout, self.edits(model), model.template_length):
+        with tap(model, self.edits(model)):
             yield model
 
 
