@@ -49,7 +49,7 @@ def parallel(model: ChatModel) -> bool:
 
     read = {Site("mlp_out", 0): Read(lambda x, _context: heard.append(x.clone()))}
     for edits in (read, {Site("attn_out", 0): Shift(), **read}):
-        with torch.no_grad(), tap(model.hf, model.layout, edits):
+        with torch.no_grad(), tap(model, edits):
             model.hf(input_ids=torch.arange(40, 52)[None], use_cache=False)
     return torch.equal(*heard)
 

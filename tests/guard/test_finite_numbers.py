@@ -147,9 +147,9 @@ def test_a_prompt_that_overflows_has_no_projection(model):
 
 def test_an_attribution_is_of_numbers():
     fine = torch.zeros(1, 2), torch.zeros(1, 2, 3)
-    Attribution(*fine, -1)
+    Attribution(*fine, -1, (0,))
     for i in (0, 1):
         spoilt = [x.clone() for x in fine]
         spoilt[i].view(-1)[0] = torch.nan
         with pytest.raises(ModelError, match=r"heads: .*not finite"):
-            Attribution(*spoilt, -1)
+            Attribution(*spoilt, -1, (0,))

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError, FakeTensorMode
 
-from rhat.interventions import OPERATORS, Dispatch
+from rhat.interventions import OPERATORS
 from rhat.interventions.intervention import DirectionEdit
+from rhat.model.dispatch import Group, PerRow
 from rhat.model.positions import Scope, TokenContext
 
 
@@ -29,7 +30,7 @@ def test_the_direction_is_moved_to_each_activations_device(op, dtype):
         edit = DirectionEdit(OPERATORS[op], torch.empty(8, device="cuda:0"), 2.0, Scope("all"))
         for device in ("cuda:1", "cuda:0", "cpu"):
             x = torch.empty(2, 5, 8, dtype=dtype, device=device)
-            for done in (edit(x, where), Dispatch({0: edit, 1: edit})(x, where)):
+            for done in (edit(x, where), PerRow(((edit, Group(None)),))(x, where)):
                 assert (done.device, done.dtype, done.shape) == (x.device, x.dtype, x.shape)
 
 

@@ -4,9 +4,10 @@ import torch
 from hypothesis import given, settings
 
 from rhat.errors import InterventionError, SiteError
-from rhat.interventions import OPERATORS, Dispatch, Intervention
+from rhat.interventions import OPERATORS, Intervention
 from rhat.interventions.intervention import DirectionEdit
 from rhat.model import Scope, TokenContext
+from rhat.model.dispatch import Group, PerRow
 from tiny import tiny_chat_model
 
 
@@ -79,14 +80,16 @@ def test_an_edit_says_when_nothing_of_its_scope_is_there():
     assert edit(torch.zeros(1, 2, 8), context([[0, 1]], 4, 2)) is None
 
 
-def test_dispatch_gives_each_row_its_own():
+def test_each_row_gets_its_own_edit():
     x = torch.randn(3, 2, 8, dtype=torch.float64)
     u = unit_of(8)
-    edits = {
-        7: DirectionEdit(OPERATORS["add"], u, 1.0, Scope("all")),
-        9: DirectionEdit(OPERATORS["ablate"], u, 0, Scope("all")),
-    }
-    got = Dispatch(edits)(x, context([[0, 1]] * 3, 4, 2, rows=[9, 8, 7]))
+    edits = PerRow(
+        (
+            (DirectionEdit(OPERATORS["add"], u, 1.0, Scope("all")), Group(torch.tensor([2]))),
+            (DirectionEdit(OPERATORS["ablate"], u, 0, Scope("all")), Group(torch.tensor([0]))),
+        )
+    )
+    got = edits(x, context([[0, 1]] * 3, 4, 2, rows=[9, 8, 7]))
     torch.testing.assert_close(got[0], plain("ablate", x[0], u, 0))
     torch.testing.assert_close(got[1], x[1], atol=0, rtol=0)
     torch.testing.assert_close(got[2], plain("add", x[2], u, 1.0))

@@ -11,8 +11,9 @@ import torch
 import rhat
 from rhat.errors import ModelError, SiteError
 from rhat.generation import generate_tokens
-from rhat.interventions import OPERATORS, Dispatch, Intervention
+from rhat.interventions import OPERATORS, Intervention
 from rhat.model import Read, keep_base, last_logits, tap
+from rhat.model.dispatch import in_shares
 from rhat.model.forward import plain_forward, plain_last_logits
 from rhat.model.positions import Scope
 from rhat.sites import KINDS, Site
@@ -74,7 +75,7 @@ def logits(model, ids=None):
 def activations(model, sites):
     """Activations at sites in a plain forward pass."""
     held = {}
-    with tap(model.hf, model.layout, {s: Read(lambda x, _c, s=s: held.__setitem__(s, x.clone())) for s in sites}):
+    with tap(model, {s: Read(lambda x, _c, s=s: held.__setitem__(s, x.clone())) for s in sites}):
         logits(model)
     return held
 
@@ -101,9 +102,7 @@ class TestSites:
     def test_every_site_reads_its_shape_and_reading_changes_nothing(self, model, family):
         plain, before = logits(model), hooks_of(model)
         held = {}
-        with tap(
-            model.hf, model.layout, {s: Read(lambda x, _c, s=s: held.__setitem__(s, x.shape)) for s in there(family)}
-        ):
+        with tap(model, {s: Read(lambda x, _c, s=s: held.__setitem__(s, x.shape)) for s in there(family)}):
             read = logits(model)
         assert torch.equal(read, plain)
         assert hooks_of(model) == before
@@ -121,7 +120,7 @@ class TestSites:
             site = Site(kind, layers[0])
             with (
                 pytest.raises(SiteError, match=f"{site}: this model's block {layers[0]} has no such part"),
-                tap(model.hf, model.layout, {site: Read(lambda x, c: None)}),
+                tap(model, {site: Read(lambda x, c: None)}),
             ):
                 pass
 
@@ -137,7 +136,7 @@ class TestSites:
                 return 0
 
         for site in there(family):
-            with tap(model.hf, model.layout, {site: Shift()}):
+            with tap(model, {site: Shift()}):
                 assert relative(logits(model), plain) > 1e-3, site
             assert torch.equal(logits(model), plain), site
         assert hooks_of(model) == before
@@ -154,7 +153,7 @@ class TestSites:
 
         for kind in {site.kind for site in there(family)}:
             site = next(s for s in there(family) if s.kind == kind)
-            with pytest.raises(RuntimeError, match="stumbled"), tap(model.hf, model.layout, {site: Stumble()}):
+            with pytest.raises(RuntimeError, match="stumbled"), tap(model, {site: Stumble()}):
                 logits(model)
             assert hooks_of(model) == before
         assert torch.equal(logits(model), plain)
@@ -237,19 +236,11 @@ def conditions(model, unit):
     return found
 
 
-def by_row(model, edits, n=N_PROMPTS):
-    """One mapping of edits for rows of which each `n` in turn have an intervention of their own."""
-    sites = {}
-    for i, edit in enumerate(edits):
-        for site, one in edit.edits(model).items():
-            sites.setdefault(site, {}).update(dict.fromkeys(range(i * n, (i + 1) * n), one))
-    return {site: Dispatch(rows) for site, rows in sites.items()}
-
-
 def plainly(model, plan, edits):
     """Next-token logits of all prompts under each intervention, by one plain forward pass: one row each."""
     rows = list(plan.prompts) * len(edits)
-    return plain_forward(model, rows, torch.arange(len(rows)), by_row(model, edits)).split(len(plan.prompts))
+    own = in_shares([edit.edits(model) for edit in edits])
+    return plain_forward(model, rows, torch.arange(len(rows)), own).split(len(plan.prompts))
 
 
 class TestDecoding:
@@ -274,15 +265,18 @@ class TestDecoding:
     def test_fast_slow_and_transformers_say_the_same_in_every_scope(self, model, unit, monkeypatch):
         prompts = model.tokenize(PROMPTS)
         edits = {scope: Intervention("add", unit, 1, 8.0, scope=Scope.parse(scope)) for scope in SCOPES}
+        own = [mapping for edit in edits.values() for mapping in [edit.edits(model)] * len(prompts)]
+        together = self.tokens(
+            generate_tokens(model, prompts * len(SCOPES), own_edits=own, max_new_tokens=self.N)
+        )  # by the dispatch that the study and the server use
         monkeypatch.setenv("RHAT_SLOW", "1")
-        slow = self.tokens(
-            generate_tokens(model, prompts * len(SCOPES), by_row(model, edits.values()), max_new_tokens=self.N)
-        )
+        slow = self.tokens(generate_tokens(model, prompts * len(SCOPES), own_edits=own, max_new_tokens=self.N))
         monkeypatch.delenv("RHAT_SLOW")
         said = {}
         for i, (scope, edit) in enumerate(edits.items()):
             fast = self.tokens(generate_tokens(model, prompts, edit.edits(model), max_new_tokens=self.N))
             assert fast == slow[i * len(prompts) : (i + 1) * len(prompts)], scope
+            assert fast == together[i * len(prompts) : (i + 1) * len(prompts)], scope
             theirs = self.by_transformers(model, prompts, edit)
             assert [tuple(row[: len(mine)]) for row, mine in zip(theirs, fast, strict=True)] == fast, scope
             assert all(set(row[len(mine) :]) <= {0} for row, mine in zip(theirs, fast, strict=True)), scope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from rhat.interventions import Intervention
+    from rhat.interventions.intervention import Where
     from rhat.model import ChatModel, Layout
 
 SLOTS = 16  # prompts answered at the same time
@@ -40,11 +42,21 @@ else:
     OperatorName = StrEnum("OperatorName", {name: name for name in OPERATORS})
 
 
-class Where(StrEnum):
-    """Which layers to edit."""
+def layers_of(text: str | None) -> Where | None:
+    """What `--layers` means: own, all, or layers such as 5,7-9.
 
-    own = "own"
-    all = "all"
+    Raises:
+        InterventionError: if it is none of these.
+    """
+    if text is None or text in ("own", "all"):
+        return None if text is None else {"own": "own layer", "all": "all layers"}[text]  # type: ignore[return-value]
+    layers: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if found is None or (found[2] and int(found[2]) < int(found[1])):
+            raise InterventionError(f"--layers {text!r}: expected own, all, or layers such as 5,7-9")
+        layers += range(int(found[1]), int(found[2] or found[1]) + 1)
+    return tuple(layers)
 
 
 @dataclass
@@ -83,10 +95,10 @@ def steer(
         typer.Option("--layer", min=0, help="Layer to edit. [dim]default: r̂'s own[/dim]", show_default=False),
     ] = None,
     layers: Annotated[
-        Where | None,
+        str | None,
         typer.Option(
             "--layers",
-            help="Edit one layer or all of them. [dim]default: "
+            help="own, all, or layers such as 5,7-9. [dim]default: "
             f"all for {', '.join(o.name for o in OPERATORS.values() if o.everywhere)}, else own[/dim]",
             show_default=False,
         ),
@@ -123,8 +135,7 @@ def steer(
     from rhat.interventions import intervene
 
     r = Direction.load(direction)
-    wanted = {None: None, Where.own: "own layer", Where.all: "all layers"}[layers]
-    doing = intervene(str(op), r, value=value, layer=layer, scope=scope, where=wanted)  # type: ignore[arg-type]
+    doing = intervene(str(op), r, value=value, layer=layer, scope=scope, where=layers_of(layers))
     with progress() as report:
         model = where.load(report)
     r.check_fits(model)

@@ -3,48 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from rhat.generation.rows import Row
-from rhat.model.positions import NEVER, TokenContext
-from rhat.model.tap import Chain, Edit, Edits, Read
+from rhat.model.dispatch import Group, per_row
+from rhat.model.edits import Chain, Edit, Edits, Read
+from rhat.model.positions import TokenContext
 from rhat.sites import Site
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some rows of a batch, and their token context; `members` is None for all of them."""
-
-    members: Int[Tensor, " rows"] | None
-    context: TokenContext
-
-
-@dataclass(frozen=True, eq=False)
-class PerPart:
-    """One edit for a batch whose parts are edited differently; rows in no part stay as they were."""
-
-    edits: tuple[tuple[Edit, Part], ...]
-
-    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
-        """Each part edited by its own edit; None if nothing changed."""
-        changed = None
-        for edit, part in self.edits:
-            if part.members is None:
-                return edit(activation, context)
-            members = part.members.to(activation.device)
-            result = edit(activation[members], part.context.to(activation.device))
-            if result is not None:
-                changed = activation.clone() if changed is None else changed
-                changed[members] = result
-        return changed
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """The earliest of all."""
-        return min((e.first_position(prompt_length, template_start) for e, _ in self.edits), default=NEVER)
 
 
 def batch_edits(engine_edits: Edits, rows: Sequence[Row], context: TokenContext) -> dict[Site, Edit]:
@@ -66,23 +33,14 @@ def _own_edits(rows: Sequence[Row], context: TokenContext) -> dict[Site, Edit]:
     for index, row in enumerate(rows):
         if row.request.edits:
             groups.setdefault(id(row.request.edits), (row.request.edits, []))[1].append(index)
-    at: dict[Site, list[tuple[Edit, Part]]] = {}
-    for edits, members in groups.values():
-        part = Part(None, context) if len(members) == len(rows) else _part(members, context)
-        for site, edit in edits.items():
-            at.setdefault(site, []).append((edit, part))
-    return {site: PerPart(tuple(parts)) for site, parts in at.items()}
-
-
-def _part(members: list[int], context: TokenContext) -> Part:
-    which = torch.tensor(members, device=context.positions.device)
-    return Part(
-        which,
-        replace(
-            context,
-            **{n: getattr(context, n)[which] for n in ("positions", "real", "prompt_length", "template_start", "rows")},
-            length=None if context.length is None else context.length[which],
-        ),
+    return per_row(
+        [
+            (
+                edits,
+                Group(None if len(members) == len(rows) else torch.tensor(members, device=context.positions.device)),
+            )
+            for edits, members in groups.values()
+        ]
     )
 
 

@@ -21,13 +21,14 @@ from rhat.generation.rows import Choose, Completion, FinishReason, Request, Row,
 from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits, Read, first_layer, merge
 from rhat.model.finite import faulty
 from rhat.model.forward import blocks_between, decoder_arguments, head, left_padded, run_decoder, slow
 from rhat.model.kv import KeyValue, SlotCache, prefix_cache, taken
 from rhat.model.origin import not_finite
 from rhat.model.plans import TokenIds, common_prefix
 from rhat.model.positions import NEVER, TokenContext
-from rhat.model.tap import Edits, Read, declared, first_layer, merge, tap, tapped
+from rhat.model.tap import declared, tap, tapped
 from rhat.model.template import ChatPrompt
 from rhat.sites import Site
 
@@ -227,7 +228,7 @@ class Engine:
             return run_decoder(self.model, newest, positions[:, None], used, self.cache)[:, -1]
 
     def _tap(self, rows: Sequence[Row], context: TokenContext):
-        return tap(self.model.hf, self.model.layout, batch_edits(self.edits, rows, context))
+        return tap(self.model, batch_edits(self.edits, rows, context))
 
     def _template_lengths(self, rows: Sequence[Row]) -> Int[Tensor, " rows"]:
         own = self.model.template_length
@@ -362,7 +363,7 @@ class Engine:
         )
         kept: list[Tensor] = []
         reading = {Site("resid_pre", start): Read(lambda x, _context: kept.append(x.clone()))}
-        with declared(context), blocks_between(model, 0, None, start), tap(model.hf, model.layout, reading):
+        with declared(context), blocks_between(model, 0, None, start), tap(model, reading):
             run_decoder(model, ids, context.positions, shared + ids.shape[1], cache)
         place = {tokens: i for i, tokens in enumerate(by_prompt)}
         which = torch.tensor([place[row.request.tokens] for row in rows])
@@ -418,7 +419,7 @@ class Engine:
         )
         cache = prefix_cache(None, 0, self.model.layout.n_layers)
         edits = merge(self.edits, own if touching else {})
-        with declared(context), tap(self.model.hf, self.model.layout, edits):
+        with declared(context), tap(self.model, edits):
             run_decoder(self.model, torch.tensor([tokens], device=device), context.positions, shared, cache)
         self._prefixes[key] = (request.edits, taken(cache))
         if len(self._prefixes) > KEPT_PREFIXES:

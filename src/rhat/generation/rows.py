@@ -13,7 +13,7 @@ from torch import Tensor
 from rhat.errors import NonFiniteError
 from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
-from rhat.model.tap import Edits
+from rhat.model.edits import Edits
 from rhat.sites import Site
 
 FinishReason = Literal["stop", "length", "until", "cancelled", "failed"]

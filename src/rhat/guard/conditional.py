@@ -19,9 +19,9 @@ from rhat.errors import InterventionError
 from rhat.guard.reading import prompt_projections
 from rhat.interventions import Intervention, set_projection
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits
 from rhat.model.layout import Layout
 from rhat.model.plans import TokenIds
-from rhat.model.tap import Edits
 
 SIDES = ("above", "below")
 Result = TypeVar("Result")

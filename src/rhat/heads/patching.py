@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rhat.heads.attribution import Attribution, Head
+from rhat.model.edits import Edit
 from rhat.model.positions import Scope, TokenContext
-from rhat.model.tap import Edit
 from rhat.sites import Site
 
 

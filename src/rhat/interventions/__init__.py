@@ -5,7 +5,6 @@ from functools import partial
 
 from rhat.interventions.intervention import (
     Combined,
-    Dispatch,
     Intervention,
     ablate,
     add,
@@ -27,7 +26,6 @@ def __getattr__(name: str) -> Callable[..., Intervention]:
 __all__ = [
     "OPERATORS",
     "Combined",
-    "Dispatch",
     "Intervention",
     "ablate",
     "add",

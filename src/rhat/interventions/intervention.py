@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,13 +15,14 @@ from torch import Tensor
 from rhat.directions.direction import Direction
 from rhat.errors import InterventionError
 from rhat.model.chat import ChatModel
-from rhat.model.layout import Layout
-from rhat.model.positions import NEVER, Scope, TokenContext
-from rhat.model.tap import Edit, Edits, merge, tap
+from rhat.model.edits import Edit, Edits, merge
+from rhat.model.layout import Layout, span
+from rhat.model.positions import Scope, TokenContext
+from rhat.model.tap import tap
 from rhat.sites import Site
 from rhat.vocabulary import OPERATORS, Operator
 
-Where = Literal["own layer", "all layers"]
+Where = Literal["own layer", "all layers"] | tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,43 +48,6 @@ class DirectionEdit:
         return self.scope.first_position(prompt_length, template_start)
 
 
-@dataclass(frozen=True, eq=False)
-class Dispatch:
-    """One edit for many requests in a batch: each row goes to the edit that its row id names, or to none."""
-
-    edits: Mapping[int, Edit]
-
-    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
-        """Rows with an edit edited, the others as they were; None if none has one."""
-        groups: dict[int, tuple[Edit, list[int]]] = {}
-        for index, row in enumerate(context.rows.tolist()):
-            edit = self.edits.get(row)
-            if edit is not None:
-                groups.setdefault(id(edit), (edit, []))[1].append(index)
-        changed = None
-        for edit, members in groups.values():
-            if len(members) == len(context.rows):
-                return edit(activation, context)
-            which = torch.tensor(members, device=activation.device)
-            part = TokenContext(
-                context.positions[which],
-                context.real[which],
-                context.prompt_length[which],
-                context.template_start[which],
-                context.rows[which],
-                context.padded,
-            )
-            result = edit(activation[which], part)
-            if result is not None:
-                changed = activation.clone() if changed is None else changed
-                changed[which] = result
-        return changed
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """The earliest of all edits; 0 where any begins there."""
-        return min((e.first_position(prompt_length, template_start) for e in self.edits.values()), default=NEVER)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Intervention:
     """What is done to the residual stream, where, and to which tokens.
@@ -93,8 +57,9 @@ class Intervention:
     layer  the layer of "own layer"; the edit is at resid_pre there
     value  the operator's parameter, in its unit: target t of set_projection, coefficient c of add and subtract; 0 where the
            operator takes none
-    where  "own layer", or "all layers": for ablation block inputs and all that blocks add, so that nothing writes r̂
-           again (input and output of blocks whose parts cannot be told apart); block inputs only for the other operators
+    where  "own layer", "all layers", or the layers themselves, such as (5, 6, 7). At several layers ablation acts on block
+           inputs and on all that blocks add, so that nothing writes r̂ again (on input and output of blocks whose parts cannot
+           be told apart), and the other operators on block inputs only
     """
 
     op: str
@@ -107,8 +72,11 @@ class Intervention:
     def __post_init__(self) -> None:
         if self.op not in OPERATORS:
             raise InterventionError(f"operator {self.op!r}: expected one of {', '.join(OPERATORS)}")
-        if self.where not in ("own layer", "all layers"):
-            raise InterventionError(f"where {self.where!r}: expected 'own layer' or 'all layers'")
+        if isinstance(self.where, tuple):
+            if not self.where or any(not isinstance(layer, int) or layer < 0 for layer in self.where):
+                raise InterventionError(f"{self.op}: got layers {self.where}, expected one or more that count from 0")
+        elif self.where not in ("own layer", "all layers"):
+            raise InterventionError(f"where {self.where!r}: expected 'own layer', 'all layers' or a tuple of layers")
         if not math.isfinite(self.value):
             parameter = OPERATORS[self.op].parameter
             raise InterventionError(
@@ -126,9 +94,11 @@ class Intervention:
         """
         if self.where == "own layer":
             return [Site("resid_pre", self.layer).within(layout.n_layers)]
+        layers = range(layout.n_layers) if self.where == "all layers" else sorted(set(self.where))
+        inputs = [Site("resid_pre", layer).within(layout.n_layers) for layer in layers]
         if not OPERATORS[self.op].writers:
-            return [Site("resid_pre", layer) for layer in range(layout.n_layers)]
-        return [Site(kind, layer) for layer, parts in enumerate(layout.parts) for kind in parts.writes]
+            return inputs
+        return [Site(kind, layer) for layer in layers for kind in layout.parts[layer].writes]
 
     def edits(self, model: ChatModel) -> dict[Site, Edit]:
         """The edits that `tap` applies.
@@ -147,18 +117,23 @@ class Intervention:
     @contextmanager
     def on(self, model: ChatModel) -> Iterator[ChatModel]:
         """Apply it to every forward pass of `model` (and of `model.hf`) inside the `with`; leaving restores the model."""
-        with tap(model.hf, model.layout, self.edits(model), model.template_length):
+        with tap(model, self.edits(model)):
             yield model
 
     def __repr__(self) -> str:
         return "Intervention(" + ", ".join(f"{key} {value}" for key, value in self.describe().items()) + ")"
 
+    def _where(self, layout: Layout | None) -> str:
+        if self.where == "own layer":
+            return f"resid_pre.{self.layer}"
+        everywhere = layout.ablation if layout is not None and OPERATORS[self.op].writers else "all layers"
+        return everywhere if self.where == "all layers" else span(sorted(set(self.where)))
+
     def describe(self, layout: Layout | None = None) -> dict[str, Any]:
         """What results.json says of a condition; given a model's layout, also where ablation does not reach in it."""
-        everywhere = layout.ablation if layout is not None and OPERATORS[self.op].writers else "all layers"
         said: dict[str, Any] = {
             "op": self.op,
-            "sites": f"resid_pre.{self.layer}" if self.where == "own layer" else everywhere,
+            "sites": self._where(layout),
             "scope": str(self.scope),
         }
         parameter = OPERATORS[self.op].parameter
@@ -178,7 +153,7 @@ class Combined:
     @contextmanager
     def on(self, model: ChatModel) -> Iterator[ChatModel]:
         """Apply them inside the `with`."""
-        with tap(model.hf, model.layout, self.edits(model), model.template_length):
+        with tap(model, self.edits(model)):
             yield model
 
 
@@ -202,7 +177,8 @@ def intervene(
     and to all layers for operators that act everywhere.
 
     Raises:
-        InterventionError: if there is no such operator, or it takes no value and one is given.
+        InterventionError: if there is no such operator, it takes no value and one is given, or a layer is given to an
+            intervention that acts at several.
     """
     if op not in OPERATORS:
         raise InterventionError(f"operator {op!r}: expected one of {', '.join(OPERATORS)}")
@@ -212,6 +188,13 @@ def intervene(
         raise InterventionError(
             f"{op}: got the value {value}, expected none: this operator takes no number; leave it out"
         )
+    if where is None:
+        where = "all layers" if operator.everywhere else "own layer"
+    if layer is not None and where != "own layer":
+        raise InterventionError(
+            f"{op}: got layer {layer}, but it acts at {where if isinstance(where, str) else f'layers {where}'}; "
+            "leave the layer out, or choose the own layer (where='own layer', --layers own)"
+        )
     if value is None:
         value = 0.0 if parameter is None else parameter.default
     return Intervention(
@@ -219,7 +202,7 @@ def intervene(
         direction.unit,
         direction.layer if layer is None else layer,
         direction.mean_harmful if value is None else value,
-        where or ("all layers" if operator.everywhere else "own layer"),
+        where,
         Scope.parse(scope),
     )
 

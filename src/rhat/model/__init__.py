@@ -1,12 +1,13 @@
 """Models: loading, templates, forward passes and hooks; the only package that knows the internals of transformers."""
 
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Chain, Edit, Edits, Read, merge
 from rhat.model.forward import keep_base, last_logits
 from rhat.model.layout import Layout
 from rhat.model.loading import load
 from rhat.model.plans import Plan, plan
 from rhat.model.positions import NEVER, Scope, TokenContext
-from rhat.model.tap import Chain, Edit, Edits, Read, declared, merge, tap
+from rhat.model.tap import declared, tap
 
 __all__ = [
     "NEVER",

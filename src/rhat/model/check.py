@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edit, Read, merge
 from rhat.model.finite import distance, faulty, said
 from rhat.model.forward import plain_forward
 from rhat.model.layout import ADDED, span
 from rhat.model.lengths import try_lengths
 from rhat.model.nudges import Nudge, Remove
 from rhat.model.origin import check_logits
-from rhat.model.tap import Edit, Read, merge, tap
+from rhat.model.tap import tap
 from rhat.sites import KINDS, Kind, Site
 
 Outcome = Literal["ok", "failed", "absent"]
@@ -303,7 +304,7 @@ class _Prover:
             x, out = held[Site("head_out", layer)][0], held[Site("attn_proj", layer)][0].double()
             project = self.layout.parts[layer].attn_proj
             assert project is not None
-            with torch.no_grad(), tap(self.model.hf, self.layout, {}):
+            with torch.no_grad(), tap(self.model, {}):
                 bias = project(torch.zeros_like(x[None]))[0].double()
                 summed = (project(x * own.to(x)).double() - bias).sum(0) + bias
             worst = max(worst, distance(summed, out))

@@ -22,12 +22,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from rhat.model.edits import Chain, Edit, Edits, Read, first_layer
 from rhat.model.kv import KeyValue, SlotCache, attention_mask, prefix_cache, taken
 from rhat.model.origin import check_logits
 from rhat.model.packing import packed, replaced
 from rhat.model.plans import Batch, Plan, TokenIds
 from rhat.model.positions import NEVER, TokenContext
-from rhat.model.tap import Chain, Edit, Edits, Read, declared, declared_context, first_layer, tap, tapped
+from rhat.model.tap import declared, declared_context, tap, tapped
 from rhat.sites import Site
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _run_prefix(
     cache = prefix_cache(None, 0, model.layout.n_layers)
     context = the_plan.prefix_context()
     residual = base.prefix_residuals.get(start) if base else None
-    with declared(context), blocks_between(model, start, residual, stop), tap(model.hf, model.layout, edits):
+    with declared(context), blocks_between(model, start, residual, stop), tap(model, edits):
         run_decoder(model, the_plan.prefix, context.positions, the_plan.prefix_length, cache)
     new = taken(cache)
     if base is not None and base.prefix_kv is not None:
@@ -193,7 +194,7 @@ def keep_base(model: ChatModel, the_plan: Plan, layers: Sequence[int], *, keep_k
         for batch in the_plan.batches:
             kept: dict[int, Tensor] = {}
             cache = prefix_cache(base.prefix_kv, the_plan.prefix_length, model.layout.n_layers)
-            with declared(batch.context), tap(model.hf, model.layout, keeper(kept)):
+            with declared(batch.context), tap(model, keeper(kept)):
                 _run_batch(model, the_plan, batch, cache)
             base.residuals.append(kept)
             if keep_kv:
@@ -254,7 +255,7 @@ def prefill(
             torch.no_grad(),
             declared(batch.context),
             blocks_between(model, start, residual, stop),
-            tap(model.hf, model.layout, edits),
+            tap(model, edits),
         ):
             hidden = _run_batch(model, the_plan, batch, cache)
             last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths.to(hidden.device) - 1]
@@ -337,7 +338,7 @@ def last_tokens(
             torch.no_grad(),
             declared(context),
             blocks_between(model, start, residual, NEVER),
-            tap(model.hf, model.layout, edits),
+            tap(model, edits),
         ):
             hidden = run_decoder(model, batch.ids[row, column][:, None], at[:, None], slots.used, slots)[:, -1]
         with torch.no_grad():
@@ -427,6 +428,6 @@ def plain_last_positions(
     """Logits of every row's last positions, from every position's."""
     given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
     accepted = decoder_arguments(model.hf)
-    with torch.no_grad(), model.running(context), declared(context), tap(model.hf, model.layout, edits or {}):
+    with torch.no_grad(), model.running(context), declared(context), tap(model, edits or {}):
         logits = model.hf(**{k: v for k, v in given.items() if accepted is None or k in accepted}).logits
     return logits[:, -last:].clone()

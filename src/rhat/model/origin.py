@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rhat.errors import NonFiniteError
+from rhat.model.edits import Edits, Read, merge
 from rhat.model.finite import REMEDIES, faulty, said, sentence
-from rhat.model.tap import Edits, Read, declared, has, merge, tap
+from rhat.model.tap import declared, has, tap
 from rhat.sites import KINDS, Site
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _begins(
     context = replace(context, template_start=context.prompt_length - template_length)
     given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
     accepted = decoder_arguments(layout.base)
-    with torch.no_grad(), declared(context), tap(model.hf, layout, merge(edits, readers)):
+    with torch.no_grad(), declared(context), tap(model, merge(edits, readers)):
         hidden = layout.base(**{k: v for k, v in given.items() if accepted is None or k in accepted})[0]
     with torch.no_grad():
         bad = bool(faulty(head(model, hidden[0])).any())

@@ -4,7 +4,9 @@ Positions are absolute within a row's real tokens (padding does not count), so a
 in decode, under left padding and in a batch of unequal lengths.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -36,42 +38,23 @@ class TokenContext:
     length: Int[Tensor, " batch"] | None = None
 
     def repeated(self, times: int) -> "TokenContext":
-        """The context of the same rows so often, one copy after the other."""
-        return TokenContext(
-            self.positions.repeat(times, 1),
-            self.real.repeat(times, 1),
-            self.prompt_length.repeat(times),
-            self.template_start.repeat(times),
-            self.rows.repeat(times),
-            self.padded,
-            None if self.length is None else self.length.repeat(times),
-        )
+        """This context repeated `times` times, one copy after the other."""
+        return self._each(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
 
-    def part(self, rows: slice) -> "TokenContext":
-        """The context of some neighbouring rows."""
-        return TokenContext(
-            self.positions[rows],
-            self.real[rows],
-            self.prompt_length[rows],
-            self.template_start[rows],
-            self.rows[rows],
-            self.padded,
-            None if self.length is None else self.length[rows],
-        )
+    def select(self, rows: "slice | Int[Tensor, ' some']") -> "TokenContext":
+        """The context of some rows."""
+        return self._each(lambda x: x[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "TokenContext":
+        """Every tensor changed in the same way."""
+        changed: dict[str, Any] = {
+            f.name: change(x) for f in fields(self) if isinstance(x := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **changed)
 
     def to(self, device: torch.device) -> "TokenContext":
         """The same context on another device."""
-        if self.positions.device == device:
-            return self
-        return TokenContext(
-            self.positions.to(device),
-            self.real.to(device),
-            self.prompt_length.to(device),
-            self.template_start.to(device),
-            self.rows.to(device),
-            self.padded,
-            None if self.length is None else self.length.to(device),
-        )
+        return self if self.positions.device == device else self._each(lambda x: x.to(device))
 
 
 NEVER = 2**31  # a position that no sequence reaches

@@ -3,88 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from rhat.errors import SiteError
+from rhat.model.edits import Edit, Edits
 from rhat.model.layout import Layout, first_tensor
-from rhat.model.positions import NEVER, TokenContext
+from rhat.model.positions import TokenContext
 from rhat.sites import Site
-
-
-@runtime_checkable
-class Edit(Protocol):
-    """What is done at a site: gets the activation and its token context, returns a new tensor, or None to read only."""
-
-    def __call__(
-        self, activation: Float[Tensor, "batch seq width"], context: TokenContext
-    ) -> Float[Tensor, "batch seq width"] | None:
-        """The new activation, or None to leave it as it is."""
-        ...
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """The first absolute position that this edit can change in a row of that shape (NEVER: it only reads)."""
-        ...
-
-
-@dataclass(frozen=True)
-class Read:
-    """An edit that only reads: calls `function(activation, context)` and changes nothing."""
-
-    function: Callable[[Tensor, TokenContext], None]
-
-    def __call__(self, activation: Tensor, context: TokenContext) -> None:
-        """Pass the activation on to the reader."""
-        self.function(activation, context)
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """Never: reading changes nothing."""
-        return NEVER
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Several edits of one site, one after the other; each sees what the one before it returned."""
-
-    edits: tuple[Edit, ...]
-
-    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
-        """Apply every edit in turn; None if none changed anything."""
-        changed = None
-        for edit in self.edits:
-            result = edit(activation if changed is None else changed, context)
-            changed = result if result is not None else changed
-        return changed
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """The earliest of all."""
-        return min((e.first_position(prompt_length, template_start) for e in self.edits), default=NEVER)
-
-
-Edits = Mapping[Site, Edit]
-
-
-def merge(*many: Edits) -> dict[Site, Edit]:
-    """One mapping from several; edits of the same site are chained in the order given."""
-    merged: dict[Site, list[Edit]] = {}
-    for edits in many:
-        for site, edit in edits.items():
-            merged.setdefault(site, []).append(edit)
-    return {site: chain[0] if len(chain) == 1 else Chain(tuple(chain)) for site, chain in merged.items()}
-
-
-def first_layer(edits: Edits) -> int:
-    """The first block whose input or inside the edits or reads touch: blocks before it run as they would without."""
-    return min((site.layer for site in edits), default=NEVER)
-
 
 _DECLARED: ContextVar[TokenContext | None] = ContextVar("rhat_token_context", default=None)
 
@@ -270,6 +202,26 @@ def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> An
     return module.register_forward_hook(after)
 
 
+@runtime_checkable
+class Tappable(Protocol):
+    """What `tap` needs of a ChatModel."""
+
+    @property
+    def hf(self) -> Any:
+        """The transformers model."""
+        ...
+
+    @property
+    def layout(self) -> Layout:
+        """Where its parts are."""
+        ...
+
+    @property
+    def template_length(self) -> int:
+        """Template tokens after the instruction."""
+        ...
+
+
 _TAPPED: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
@@ -288,13 +240,17 @@ def _counted(hf: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def tap(hf: nn.Module, layout: Layout, edits: Edits, template_length: int = 0) -> Iterator[None]:
-    """Apply `edits` to every forward pass of `hf` inside the `with`; leaving it restores the model exactly.
+def tap(model: Tappable, edits: Edits) -> Iterator[None]:
+    """Apply `edits` to every forward pass of a ChatModel inside the `with`; leaving it restores the model exactly.
+
+    Passes that other code makes of `model.hf` are included: token scopes, those of the template too, then mean the tokens that
+    the model's own template gives.
 
     Raises:
         SiteError: if a site is not in this model; nothing is registered then.
     """
-    observer = _Observer(template_length)
+    hf, layout = model.hf, model.layout
+    observer = _Observer(model.template_length)
     for site in edits:
         _module_of(layout, site)
     with ExitStack() as stack:
@@ -304,8 +260,3 @@ def tap(hf: nn.Module, layout: Layout, edits: Edits, template_length: int = 0) -
         for site, edit in edits.items():
             stack.callback(_register(layout, site, edit, observer).remove)
         yield
-
-
-def sites_of(kinds: Sequence[str], layers: Sequence[int]) -> list[Site]:
-    """Every kind at every layer, in the order of a forward pass."""
-    return [Site(kind, layer) for layer in layers for kind in kinds]  # type: ignore[arg-type]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rhat.model.dispatch import in_shares
+from rhat.model.edits import Edits, first_layer
 from rhat.model.forward import (
     Base,
     blocks_between,
@@ -25,42 +26,13 @@ from rhat.model.forward import (
 from rhat.model.kv import KeyValue, prefix_cache, taken
 from rhat.model.origin import check_logits
 from rhat.model.plans import Plan
-from rhat.model.positions import NEVER, TokenContext
-from rhat.model.tap import Edit, Edits, declared, first_layer, tap, tapped
-from rhat.sites import Site
+from rhat.model.positions import NEVER
+from rhat.model.tap import declared, tap, tapped
 
 if TYPE_CHECKING:
     from rhat.model.chat import ChatModel
 
 Logits = tuple[int, Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]
-
-
-@dataclass(frozen=True, eq=False)
-class PerCondition:
-    """One edit for a batch that holds the same rows once for each condition, one condition after the other.
-
-    edits  each condition's, None where it does nothing here
-    """
-
-    edits: tuple[Edit | None, ...]
-
-    def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
-        """Each condition's rows edited by its own edit; None if nothing changed."""
-        each = len(activation) // len(self.edits)
-        changed = None
-        for index, edit in enumerate(self.edits):
-            rows = slice(index * each, (index + 1) * each)
-            result = None if edit is None else edit(activation[rows], context.part(rows))
-            if result is not None:
-                changed = activation.clone() if changed is None else changed
-                changed[rows] = result
-        return changed
-
-    def first_position(self, prompt_length: int, template_start: int) -> int:
-        """The earliest of all."""
-        return min(
-            (e.first_position(prompt_length, template_start) for e in self.edits if e is not None), default=NEVER
-        )
 
 
 def chunks(model: ChatModel, the_plan: Plan, conditions: Sequence[Edits]) -> list[range]:
@@ -99,7 +71,7 @@ def last_logits_under(
                 yield index, rows, logits
         return
     if base is not None and all(at_ends):
-        for rows, every in last_tokens(model, the_plan, _per_condition(conditions), base, len(conditions)):
+        for rows, every in last_tokens(model, the_plan, in_shares(conditions), base, len(conditions)):
             each = len(rows) // len(conditions)
             for index, part in enumerate(every.split(each)):
                 check_logits(model, the_plan.prompts, rows[:each], part, conditions[index])
@@ -121,7 +93,7 @@ def last_logits_under(
             torch.no_grad(),
             declared(context),
             blocks_between(model, start, residual, NEVER),
-            tap(model.hf, model.layout, _per_condition(conditions)),
+            tap(model, in_shares(conditions)),
         ):
             keys = the_plan.prefix_length + batch.ids.shape[1]
             hidden = run_decoder(model, batch.ids.repeat(n, 1), context.positions, keys, cache)
@@ -152,7 +124,7 @@ def _prefixes(
     with (
         declared(context),
         blocks_between(model, start, residual, NEVER),
-        tap(model.hf, model.layout, _per_condition(conditions)),
+        tap(model, in_shares(conditions)),
     ):
         run_decoder(model, the_plan.prefix.repeat(n, 1), context.positions, the_plan.prefix_length, cache)
     new = taken(cache)
@@ -166,8 +138,3 @@ def _for_each(kv: KeyValue | None, n: int, rows: int) -> KeyValue | None:
     if kv is None or len(kv[0]) != n:
         return kv
     return kv[0].repeat_interleave(rows, 0), kv[1].repeat_interleave(rows, 0)
-
-
-def _per_condition(conditions: Sequence[Edits]) -> dict[Site, Edit]:
-    sites = dict.fromkeys(site for edits in conditions for site in edits)
-    return {site: PerCondition(tuple(edits.get(site) for edits in conditions)) for site in sites}

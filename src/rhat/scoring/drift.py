@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits
 from rhat.model.forward import head, left_padded
 from rhat.model.origin import not_finite
 from rhat.model.plans import TokenIds
-from rhat.model.tap import Edits, declared, tap
+from rhat.model.tap import declared, tap
 from rhat.scoring.logodds import ROWS_AT_ONCE
 
 
@@ -68,7 +69,7 @@ def cross_entropy(
         lengths = torch.tensor([len(prompts[i]) for i in group])
         ids, mask, context = left_padded(model, sequences, torch.tensor(group), lengths)
         context = replace(context, length=mask.sum(-1))  # one pass over the whole, not as it was generated
-        with torch.no_grad(), model.running(context), declared(context), tap(model.hf, model.layout, edits or {}):
+        with torch.no_grad(), model.running(context), declared(context), tap(model, edits or {}):
             given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
             hidden = model.layout.base(**{k: v for k, v in given.items() if accepted is None or k in accepted})[0]
         for row, i in enumerate(group):

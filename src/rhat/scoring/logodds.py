@@ -10,9 +10,9 @@ from torch import Tensor
 
 from rhat.errors import StatisticsError
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits
 from rhat.model.forward import Base, last_logits
 from rhat.model.plans import Plan
-from rhat.model.tap import Edits
 
 ROWS_AT_ONCE = 8  # a vocabulary in float64 is a megabyte a row, and is needed a few times over
 

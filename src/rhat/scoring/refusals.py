@@ -10,8 +10,8 @@ from torch import Tensor
 
 from rhat.generation.engine import SLOTS, Completion, Row, generate_tokens, greedy
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds
-from rhat.model.tap import Edits
 from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases, Verdict
 
 

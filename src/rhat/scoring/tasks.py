@@ -17,9 +17,9 @@ from rhat.capture import Moments, capture, captured
 from rhat.executor import Executor, Progress, Worker
 from rhat.generation import Completion
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits, first_layer
 from rhat.model.forward import keep_base, last_logits, last_token_only
 from rhat.model.plans import Plan
-from rhat.model.tap import Edits, first_layer
 from rhat.model.together import chunks, last_logits_under
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score

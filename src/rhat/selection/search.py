@@ -14,8 +14,8 @@ from rhat.errors import StudyError
 from rhat.executor import Executor
 from rhat.interventions import Intervention
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits
 from rhat.model.plans import Plan
-from rhat.model.tap import Edits
 from rhat.prompts import Prompt
 from rhat.scoring import tasks
 from rhat.selection.choice import Choice, choose, choose_relaxed

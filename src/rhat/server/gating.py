@@ -9,7 +9,7 @@ from typing import Any
 from rhat.guard import prompt_projections
 from rhat.interventions import combine
 from rhat.model import ChatModel
-from rhat.model.tap import Edits
+from rhat.model.edits import Edits
 from rhat.server.jobs import GenerationJob
 from rhat.server.options import Part
 

@@ -120,7 +120,8 @@ class Directions:
         if isinstance(value, str):
             value = direction.mean_harmful if value == "harmful_mean" else direction.mean_harmless
         try:
-            made = intervene(spec.op, direction, value=value, layer=spec.layer, where=spec.where, scope=spec.scope)
+            where = tuple(spec.where) if isinstance(spec.where, list) else spec.where
+            made = intervene(spec.op, direction, value=value, layer=spec.layer, where=where, scope=spec.scope)
             made.sites(self.model.layout)
             gate = None
             if spec.when is not None:

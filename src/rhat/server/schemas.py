@@ -50,9 +50,13 @@ class _Intervention(BaseModel):
     )
     scope: Annotated[str, Field(max_length=40)] = Field("all", description=f"One of {WRITTEN}.")
     layer: Annotated[int, Field(strict=True, ge=0)] | None = Field(None, description="Without it the direction's own.")
-    where: Literal["own layer", "all layers"] | None = Field(
+    where: (
+        Literal["own layer", "all layers"]
+        | Annotated[list[Annotated[int, Field(strict=True, ge=0)]], Field(min_length=1, max_length=1000)]
+        | None
+    ) = Field(
         None,
-        description="Without it the own layer, and all layers for "
+        description="Or a list of layers. Without it the own layer, and all layers for "
         f"{', '.join(o.name for o in OPERATORS.values() if o.everywhere)}.",
     )
     when: Literal["above", "below"] | None = Field(

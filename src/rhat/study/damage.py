@@ -80,7 +80,7 @@ def _dose_of(lab: Lab, sites: Where, kl: float, rows: list[dict[str, Any]], scor
         if abs(_apart(best, kl)) < CLOSE:
             break
         coefficient = float(best["coefficient"] * np.exp(-_apart(best, kl) / 2))
-        name = f"subtract:{sites.split()[0]}:{coefficient / lab.direction.mean_harmful:.3g}"
+        name = f"subtract:{str(sites).split()[0]}:{coefficient / lab.direction.mean_harmful:.3g}"
         if name in scores:
             break
         rows.append(_row(lab, name, subtract(lab.direction, coefficient, where=sites), scores))

@@ -17,8 +17,8 @@ from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import Combined, Intervention
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits
 from rhat.model.plans import Plan
-from rhat.model.tap import Edits
 from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring import tasks
 from rhat.scoring.phrases import JUDGED_TOKENS

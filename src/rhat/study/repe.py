@@ -11,8 +11,8 @@ from torch import Tensor
 from rhat.directions import lat, random_direction
 from rhat.interventions import Intervention
 from rhat.interventions.intervention import DirectionEdit
+from rhat.model.edits import Edit, first_layer
 from rhat.model.positions import Scope
-from rhat.model.tap import Edit, first_layer
 from rhat.scoring import refusals
 from rhat.sites import Site
 from rhat.statistics import paired_comparison

@@ -62,6 +62,10 @@ class Operator:
     everywhere: bool = False
     writers: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by name: workers have the same table, and arithmetic cannot be pickled."""
+        return operator_named, (self.name,)
+
     def __call__(self, x: Any, unit: Any, value: Any = 0.0) -> Any:
         """The edited activation, in `x`'s dtype and shape [..., d_model].
 
@@ -70,6 +74,11 @@ class Operator:
         """
         wide = x.float() if x.element_size() < 4 else x
         return self.arithmetic(wide, unit.to(device=wide.device, dtype=wide.dtype), value).to(x.dtype)
+
+
+def operator_named(name: str) -> Operator:
+    """The operator of that name: how one is found again in another process."""
+    return OPERATORS[name]
 
 
 def _along(x: Any, r: Any) -> Any:

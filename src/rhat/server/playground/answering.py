@@ -97,12 +97,14 @@ def _drawn(title: str, note: str, choice: Choice, direction: Direction) -> str:
 
 
 def _spec(given: dict[str, Any], name: str) -> InterventionSpec:
-    parameter = OPERATORS[given["op"]].parameter
+    operator = OPERATORS[given["op"]]
+    parameter = operator.parameter
+    where = given["where"] or ("all layers" if operator.everywhere else "own layer")
     return InterventionSpec(
         op=given["op"],
         direction=name,
         scope=given["scope"],
-        layer=int(given["layer"]),
+        layer=int(given["layer"]) if where == "own layer" else None,
         where=given["where"] or None,
         when=given["when"] or None,
         threshold=None,

@@ -62,6 +62,7 @@ def _about(service: Service) -> str:
         "model": service.model.name,
         "key": service.settings.api_key is not None,
         "names": NAMES,
+        "everywhere": [o.name for o in OPERATORS.values() if o.everywhere],
         "parameters": {o.name: o.parameter.name for o in OPERATORS.values() if o.parameter is not None},
     }
     text = json.dumps(about).replace("<", "\\u003c")

@@ -6,7 +6,9 @@ window.rhat = (() => {
 
   // The request that the intervened answer was made with.
   const body = (set) => {
-    const rhat = { op: set.op, direction: set.direction, layer: set.layer, scope: set.scope };
+    const rhat = { op: set.op, direction: set.direction, scope: set.scope };
+    const where = set.where || (about().everywhere.includes(set.op) ? "all layers" : "own layer");
+    if (where === "own layer") rhat.layer = set.layer;  // elsewhere a layer would say nothing, and is rejected
     const parameter = about().parameters[set.op];
     if (parameter) rhat[parameter] = set.target;
     if (set.where) rhat.where = set.where;
