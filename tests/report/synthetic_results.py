@@ -132,10 +132,12 @@ def full(seed: int = 0) -> dict[str, Any]:
         comparison("add_difference", "set_projection", -0.01),
         comparison("random_set_projection", "baseline", 0.004, se=0.008),
         comparison("ablate", "baseline", -0.49, prompts="harmful", question=4),
-        comparison("ablate", "subtract", -0.08, prompts="harmful", question=4),
+        comparison("subtract", "baseline", -0.41, prompts="harmful", question=4),
+        comparison("subtract", "ablate", 0.08, prompts="harmful", question=4),
         comparison("random_ablate", "baseline", -0.01, prompts="harmful", question=4),
         comparison("repe_add", "set_projection", -0.21, question=6),
         comparison("heads:6", "random_heads:6", 0.09, question=7),
+        comparison("set_projection", "baseline", 0.53, prompts="borderline", n=100, se=0.05, question=9),
         comparison("set_harmless_mean", "baseline", -0.13, prompts="borderline", n=100, se=0.035, question=9),
         comparison("ablate", "baseline", -0.16, prompts="borderline", n=100, se=0.037, question=9),
         comparison("scope:prompt", "set_projection", -0.02, question=5),
@@ -273,9 +275,9 @@ def full(seed: int = 0) -> dict[str, Any]:
         ],
         "ablate_vs_subtract": {
             "matched": [
-                {"treatment": f"ablate:{sites}", "reference": f"subtract:{sites}:2", "sites": sites, "kl_treatment": 0.04,
+                {"treatment": f"subtract:{sites}:2", "reference": f"ablate:{sites}", "sites": sites, "kl_treatment": 0.04,
                  "kl_reference": 0.045, "unit": "share", "n": 64} | around("difference", value, 0.09)
-                for sites, value in (("own layer", -0.04), ("all layers", -0.21))
+                for sites, value in (("own layer", 0.04), ("all layers", 0.21))
             ],
             "spearman_projection_gap": {"n": N_TEST} | around("rho", -0.41, 0.11),
         },

@@ -1,14 +1,22 @@
+from pathlib import Path
+
 import pytest
 import synthetic_results
 from synthetic_results import comparison, share
 
-from rhat.report import verdicts
+from rhat.artifacts import results as contract
+from rhat.errors import ArtifactError
+from rhat.report import page, tables, verdicts
 from rhat.report.verdicts import judge, prompts_needed
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "example"
 
 
 def only(results, *rows):
-    """Results whose only comparisons are these."""
-    return {**results, "comparisons": list(rows)}
+    """Results whose only comparisons are these, and whose only rates those of the conditions compared."""
+    measured = {(name, row["prompts"]) for row in rows for name in (row["treatment"], row["reference"])}
+    rates = [row for row in results["rates"] if (row["condition"], row["prompts"]) in measured]
+    return {**results, "comparisons": list(rows), "rates": rates}
 
 
 @pytest.mark.parametrize(
@@ -83,10 +91,10 @@ def test_separation_is_held_against_chance(results, low, high, word):
 @pytest.mark.parametrize(
     ("ends", "word"),
     [
-        (((-0.3, -0.1), (-0.3, -0.1)), "better"),  # ablating leaves fewer refusals
-        (((0.1, 0.3), (0.1, 0.3)), "worse"),
+        (((0.1, 0.3), (0.1, 0.3)), "better"),  # subtracting leaves more refusals
+        (((-0.3, -0.1), (-0.3, -0.1)), "worse"),
         (((-0.1, 0.1), (-0.1, 0.1)), "undecided"),
-        (((-0.1, 0.1), (-0.3, -0.1)), "mixed"),
+        (((-0.1, 0.1), (0.1, 0.3)), "mixed"),
     ],
 )
 def test_ablating_is_judged_at_matched_damage(results, ends, word):
@@ -220,3 +228,59 @@ def test_both_predictions_are_held_against_the_interval(results, value, where):
     told = " ".join(verdicts.adding(only(results, row) | {"prediction": found}).reasons)
     assert "so the prediction lies outside the interval" in told
     assert f"Read at the last prompt token alone it should score {value:.2f} nats: {where} the interval" in told
+
+
+def test_the_label_of_the_example_says_what_its_sentences_say():
+    """On the stored run subtracting removes less at every matched damage: the label speaks of ablating."""
+    results = contract.read(EXAMPLE)
+    verdict = verdicts.ablating(results)
+    assert all(row["treatment"].startswith("subtract") and row["ci_low"] > 0
+               for row in results["ablate_vs_subtract"]["matched"])  # fmt: skip
+    assert verdict.word == "better"
+    assert page.prose()["questions"]["4"]["labels"]["better"] == "ablating removes more"
+    assert verdict.sentence.count("subtract removes less refusal than ablate") == 3
+    assert verdict.reasons[0].startswith("Subtract and ablate are equivalent within 10 points (+2.0 points [0.1, 5.0]")
+
+
+def test_a_comparison_told_the_other_way_round_gives_the_same_verdict(results):
+    del results["ablate_vs_subtract"]
+    before = verdicts.ablating(results).word
+    row = next(c for c in results["comparisons"] if (c["treatment"], c["reference"]) == ("subtract", "ablate"))
+    row.update(difference=-row["difference"], ci_low=-row["ci_high"], ci_high=-row["ci_low"])
+    row.update(ci90_low=-row["ci90_high"], ci90_high=-row["ci90_low"])
+    assert (before, verdicts.ablating(results).word) == ("better", "worse")
+
+
+@pytest.mark.parametrize(
+    ("kind", "drop", "message"),
+    [
+        (
+            "comparisons",
+            ("subtract", "ablate"),
+            r"expected subtract − ablate on harmful prompts, got ablate − baseline",
+        ),
+        ("comparisons", ("add_average", "set_projection"), r"expected add_average − set_projection on harmless"),
+        ("comparisons", ("scope:prompt", "set_projection"), r"None"),
+        ("rates", ("ablate", "harmful"), r"rates: expected ablate on harmful prompts, got baseline, subtract"),
+        ("pca", 14, r"pca: expected a row of layer 14, where r̂ is, got rows of layers"),
+        ("auroc", 14, r"auroc: expected a row of layer 14"),
+    ],
+)
+def test_a_row_that_must_be_there_and_is_not_is_an_error(results, kind, drop, message):
+    def names(row):
+        if kind == "comparisons":
+            return row["treatment"], row["reference"]
+        return (row["condition"], row["prompts"]) if kind == "rates" else row["layer"]
+
+    results[kind] = [row for row in results[kind] if names(row) != drop]
+    if message == "None":
+        assert len(verdicts.scopes(results).reasons) == 4
+        return
+    with pytest.raises(ArtifactError, match=message):
+        verdicts.verdicts(results)
+
+
+def test_a_claim_without_its_comparison_is_an_error(results):
+    results["comparisons"] = [c for c in results["comparisons"] if c["treatment"] != "heads:6"]
+    with pytest.raises(ArtifactError, match="primary: expected the comparison heads:6 − random_heads:6 that it names"):
+        tables.primary(results)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rhat.report import canvas, wording
 from rhat.report.canvas import AMBER, BORDERLINE, GREEN, GREY, HARMFUL, HARMLESS, LABELS, RATE, Measure
+from rhat.report.verdicts import at_layer
 from rhat.report.wording import Number
 
 Results = dict[str, Any]
@@ -122,7 +123,7 @@ def histogram(results: Results) -> Figure | None:
 
     layer = results.get("direction", {}).get("layer")
     rows = results.get("histogram", [])
-    rows = [row for row in rows if row["layer"] == layer] or rows
+    rows = at_layer("histogram", rows, layer) or rows
     if not rows:
         return None
     figure = canvas.bare(f"Projection on r̂, layer {rows[0]['layer']} (units)", "Prompts", height=320)
@@ -165,7 +166,8 @@ def pca(results: Results) -> Figure | None:
     if not rows:
         return None
     layer = results.get("direction", {}).get("layer")
-    row = next((row for row in rows if row["layer"] == layer), rows[-1])
+    at = at_layer("pca", rows, layer)
+    row = at[0] if at else rows[-1]
     shares = [f" ({share:.0%} of variance)" for share in row["explained"][:2]]
     shares += [""] * (2 - len(shares))
     figure = canvas.bare(f"PC 1{shares[0]}, layer {row['layer']}", f"PC 2{shares[1]}", height=440)

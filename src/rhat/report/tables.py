@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rhat.errors import ArtifactError
 from rhat.report import wording
-from rhat.report.verdicts import judge
+from rhat.report.verdicts import find, judge
 from rhat.report.wording import Number, Row, interval, number, p_value, percent
 
 Results = dict[str, Any]
@@ -159,12 +160,16 @@ def refusals(row: Row) -> str:
 
 def primary(results: Results) -> list[Table]:
     """The five primary claims, judged with their jointly adjusted p."""
-    found = {(r["treatment"], r["reference"], r["prompts"]): r for r in results.get("comparisons", [])}
     rows = []
     for claim in results.get("primary", []):
-        comparison = found.get((claim["treatment"], claim["reference"], claim["prompts"]))
-        if comparison:
-            rows.append({**comparison, **claim})
+        wanted = claim["treatment"], claim["reference"], claim["prompts"]
+        row = find(results, *wanted)
+        if row is None:
+            made = ", ".join(f"{r['treatment']} − {r['reference']}" for r in results.get("comparisons", []))
+            raise ArtifactError(
+                f"primary: expected the comparison {wanted[0]} − {wanted[1]} that it names, got {made or 'none'}"
+            )
+        rows.append({**row, **claim})
     columns = [
         text("Claim", "claim"),
         VERSUS,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
+from rhat.errors import ArtifactError
 from rhat.report import wording
 from rhat.report.wording import Number, Row, count, difference, interval, number, percent
 
@@ -73,10 +74,60 @@ def find(results: Results, treatment: str, reference: str, prompts: str) -> dict
     return next((row for row in results.get("comparisons", []) if _names(row) == wanted), None)
 
 
+def comparison(results: Results, treatment: str, reference: str, prompts: str) -> dict[str, Any] | None:
+    """The comparison of two conditions, None where the run did not measure both on these prompts.
+
+    Raises:
+        ArtifactError: if it measured both and did not compare them; it lists what it compared.
+    """
+    row = find(results, treatment, reference, prompts)
+    if row is not None:
+        return row
+    had = [_names(row) for row in results.get("comparisons", [])]
+    measured = {name for first, second, label in had if label == prompts for name in (first, second)}
+    measured |= {row["condition"] for row in results.get("rates", []) if row["prompts"] == prompts}
+    if not (had and {treatment, reference} <= measured):
+        return None
+    made = ", ".join(f"{first} − {second}" for first, second, label in had if label == prompts)
+    raise ArtifactError(
+        f"comparisons: expected {treatment} − {reference} on {prompts} prompts, got {made}; "
+        "run the study again with this version of rhat"
+    )
+
+
 def rate_of(results: Results, condition: str, prompts: str) -> dict[str, Any] | None:
     """The refusal rate of a condition, if the run measured it."""
     rows = results.get("rates", [])
     return next((row for row in rows if (row["condition"], row["prompts"]) == (condition, prompts)), None)
+
+
+def rate(results: Results, condition: str, prompts: str) -> dict[str, Any] | None:
+    """The refusal rate of a condition, None where the run generated nothing for these prompts.
+
+    Raises:
+        ArtifactError: if it generated answers to them under other conditions only; it lists those.
+    """
+    row = rate_of(results, condition, prompts)
+    had = [row["condition"] for row in results.get("rates", []) if row["prompts"] == prompts]
+    if row is None and had:
+        raise ArtifactError(
+            f"rates: expected {condition} on {prompts} prompts, got {', '.join(had)}; "
+            "run the study again with this version of rhat"
+        )
+    return row
+
+
+def at_layer(name: str, rows: list[dict[str, Any]], layer: int | None) -> list[dict[str, Any]]:
+    """The rows of a list at r̂'s layer; none where the list is empty or the run has no direction.
+
+    Raises:
+        ArtifactError: if there are rows of other layers only; it lists those layers.
+    """
+    found = [row for row in rows if row["layer"] == layer]
+    if rows and layer is not None and not found:
+        had = ", ".join(map(str, dict.fromkeys(row["layer"] for row in rows)))
+        raise ArtifactError(f"{name}: expected a row of layer {layer}, where r̂ is, got rows of layers {had}")
+    return found
 
 
 def describe(results: Results, row: Row) -> str:
@@ -100,7 +151,7 @@ def describe(results: Results, row: Row) -> str:
 
 def adding(results: Results) -> Verdict | None:
     """Question 1: is adding as good as setting?"""
-    row = find(results, "add_average", "set_projection", "harmless")
+    row = comparison(results, "add_average", "set_projection", "harmless")
     if row is None:
         return None
     rates = [rate_of(results, name, "harmless") for name in ("set_projection", "add_average", "add_difference")]
@@ -109,16 +160,16 @@ def adding(results: Results) -> Verdict | None:
     if shown:
         sentence = f"Refusals of harmless prompts: {', '.join(shown)}. {sentence}"
     reasons = []
-    other = find(results, "add_difference", "set_projection", "harmless")
+    other = comparison(results, "add_difference", "set_projection", "harmless")
     if other:
         reasons.append(describe(results, other))
-    for comparison in (row, other):
-        if comparison:
-            holds = "is" if _noninferior(comparison) else "is not shown to be"
+    for compared in (row, other):
+        if compared:
+            holds = "is" if _noninferior(compared) else "is not shown to be"
             reasons.append(
-                f"{wording.condition(comparison['treatment'])} {holds} non-inferior to setting at "
-                f"{number(100 * comparison['margin'], 0)} points (its 90% interval begins at "
-                f"{wording.points(comparison['ci90_low'])})."
+                f"{wording.condition(compared['treatment'])} {holds} non-inferior to setting at "
+                f"{number(100 * compared['margin'], 0)} points (its 90% interval begins at "
+                f"{wording.points(compared['ci90_low'])})."
             )
     if near := results.get("near_zero"):
         text = f"{percent(near['prompts_share'])} of {count(near['n_prompts'], 'harmless prompt')}"
@@ -135,9 +186,10 @@ def adding(results: Results) -> Verdict | None:
 def projections(results: Results) -> Verdict | None:
     """Question 2: what do projections look like?"""
     layer = results.get("direction", {}).get("layer")
-    row = next((row for row in results.get("auroc", []) if row["layer"] == layer), None)
-    if row is None:
+    at = at_layer("auroc", results.get("auroc", []), layer)
+    if not at:
         return None
+    row = at[0]
     means = {p["label"]: p for p in results.get("projections", []) if p["layer"] == layer and p["split"] == "test"}
     text = f"At layer {layer} the projection tells harmful from harmless prompts with AUROC {_auroc(row)}"
     if {"harmful", "harmless"} <= means.keys():
@@ -157,7 +209,8 @@ def components(results: Results) -> Verdict | None:
         return None
     layer = results.get("direction", {}).get("layer")
     best = max(rows, key=lambda row: abs(row["cosine_pc1_rhat"]))
-    row = next((row for row in rows if row["layer"] == layer), best)
+    at = at_layer("pca", rows, layer)
+    row = at[0] if at else best
     sentence = (
         f"At layer {row['layer']} the first component explains {percent(row['explained'][0])} of the "
         f"variance and its cosine with r̂ is {number(row['cosine_pc1_rhat'])}."
@@ -172,12 +225,12 @@ def components(results: Results) -> Verdict | None:
 def ablating(results: Results) -> Verdict | None:
     """Question 4: ablating or subtracting? On harmful prompts a lower rate is the stronger effect."""
     both = results.get("ablate_vs_subtract", {})
-    against = find(results, "ablate", "baseline", "harmful")
-    direct = find(results, "ablate", "subtract", "harmful")
+    against = comparison(results, "ablate", "baseline", "harmful")
+    direct = comparison(results, "subtract", "ablate", "harmful")
     matched = both.get("matched", [])
     if not (matched or direct or against):
         return None
-    words = [_flip(_sign(row)) for row in matched]
+    words = [_ablating(row, _sign(row)) for row in matched]
     parts = [
         f"{SITES[row['sites']]}, at matched damage (KL {number(row['kl_treatment'], 3)} and "
         f"{number(row['kl_reference'], 3)}): {_stronger(row)} ({difference(row)}, n = {row['n']})."
@@ -190,7 +243,7 @@ def ablating(results: Results) -> Verdict | None:
     main = direct or against
     word = words[0] if len(set(words)) == 1 else "mixed"
     if not words and main:
-        word = _flip(judge(main))
+        word = _ablating(main, judge(main))
     lead = _removal(results)
     told = " ".join([lead, *parts[: len(matched)]]).strip() or parts[0]
     reasons = [part for part in parts if part not in told]
@@ -211,9 +264,8 @@ def scopes(results: Results) -> Verdict | None:
     lead = f"Setting every token refuses {wording.measure(everything)}. " if everything else ""
     judged = []
     for row in sorted(rows, key=lambda row: row["token_share"]):
-        comparison = _scope_comparison(results, row)
-        if row["scope"] != "all" and comparison:
-            judged.append((row, comparison, _noninferior(comparison), comparison["ci_high"] < 0))
+        if row["scope"] != "all" and (beside := _scope_comparison(results, row)):
+            judged.append((row, beside, _noninferior(beside), beside["ci_high"] < 0))
     if not judged:
         return Verdict(5, "measured", f"{lead}No subset was compared with all tokens.")
     reasons = tuple(
@@ -230,7 +282,7 @@ def scopes(results: Results) -> Verdict | None:
         return Verdict(5, "equivalent", lead + text, reasons)
     if all(worse for *_, worse in judged):
         return Verdict(5, "worse", f"{lead}No smaller part of the sequence does as well.", reasons)
-    needed = max(prompts_needed(comparison, results.get("power")) for _, comparison, _, worse in judged if not worse)
+    needed = max(prompts_needed(beside, results.get("power")) for _, beside, _, worse in judged if not worse)
     text = f"Whether a part does as well is undecided: it would need about {count(needed, 'prompt')}."
     return Verdict(5, "undecided", lead + text, reasons)
 
@@ -294,7 +346,7 @@ def _generated_heads(results: Results) -> str:
     names = [row["condition"] for row in results.get("rates", []) if row["condition"].startswith("heads:")]
     parts = []
     for name in names:
-        pair = [rate_of(results, one, "harmless") for one in (name, f"random_{name}")]
+        pair = [rate(results, one, "harmless") for one in (name, f"random_{name}")]
         parts += [f"{wording.condition(row['condition'])} {wording.rate(row)}" for row in pair if row]
     return f"Harmless prompts refused: {', '.join(parts)}." if parts else ""
 
@@ -342,7 +394,7 @@ def over_refusal(results: Results) -> Verdict | None:
     rows = [
         row
         for name in ("set_harmless_mean", "ablate", "set_projection")
-        if (row := find(results, name, "baseline", "borderline"))
+        if (row := comparison(results, name, "baseline", "borderline"))
     ]
     reasons = [describe(results, row) for row in rows]
     for row in results.get("borderline_projections", []):
@@ -457,6 +509,16 @@ def _flip(word: str) -> str:
     return {"better": "worse", "worse": "better"}.get(word, word)
 
 
+def _ablating(row: Row, word: str) -> str:
+    """The judgement of a comparison on harmful prompts, where fewer refusals are better, told of ablating."""
+    treated = row["treatment"].partition(":")[0]
+    if "ablate" not in (treated, row["reference"].partition(":")[0]):
+        raise ArtifactError(
+            f"comparisons: expected one with ablate, got {row['treatment']} − {row['reference']} on harmful prompts"
+        )
+    return _flip(word) if treated == "ablate" else word
+
+
 def _stronger(row: Row) -> str:
     words = {"better": "removes less refusal than", "worse": "removes more refusal than"}
     verb = words.get(_sign(row), "cannot be told from")
@@ -464,7 +526,7 @@ def _stronger(row: Row) -> str:
 
 
 def _removal(results: Results) -> str:
-    rows = [rate_of(results, name, "harmful") for name in ("baseline", "ablate", "subtract")]
+    rows = [rate(results, name, "harmful") for name in ("baseline", "ablate", "subtract")]
     shown = [f"{wording.inside(wording.condition(r['condition']))} {wording.rate(r)}" for r in rows if r]
     return f"Refusals of harmful prompts: {', '.join(shown)}." if len(shown) > 1 else ""
 
@@ -483,11 +545,7 @@ def _chance(row: Row) -> str:
 
 
 def _scope_comparison(results: Results, row: Row) -> dict[str, Any] | None:
-    name = row.get("condition", f"scope:{row['scope']}")
-    for reference in ("scope:all", "set_projection"):
-        if found := find(results, name, reference, "harmless"):
-            return found
-    return None
+    return comparison(results, row.get("condition", f"scope:{row['scope']}"), "set_projection", "harmless")
 
 
 def _signed(value: Number, digits: int = 1) -> str:
