@@ -8,11 +8,11 @@ the figures and write the block again from there.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
+from rhat.artifacts import results as contract
 from rhat.errors import ArtifactError
 from rhat.report import draw, wording
 from rhat.report.verdicts import verdicts
@@ -85,7 +85,7 @@ def main() -> None:
         shutil.copy(source / "results.json", EXAMPLE / "results.json")
     draw(EXAMPLE)
     (EXAMPLE / "report.html").unlink()  # several megabytes, most of them Plotly's
-    results = json.loads((EXAMPLE / "results.json").read_text("utf-8"))
+    results = contract.read(EXAMPLE)
     README.write_text(put(README.read_text("utf-8"), block(results)), "utf-8")
 
 

@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "results.md"
 
 def minimal(**more):
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "outcome": "found",
         "outcome_sentence": "r̂ was found.",
         "model": {"name": "tiny", "n_layers": 2, "d_model": 8},
@@ -103,12 +103,12 @@ def test_read_says_what_is_wrong(tmp_path):
         ("{", "not valid JSON"),
         ('{"a": NaN}', "NaN is not JSON"),
         ("[1]", "expected a JSON object of results, got array"),
-        ("{}", "expected schema_version 1, got no schema_version"),
+        ("{}", "expected schema_version 2, got no schema_version"),
         (
-            json.dumps(minimal(schema_version=2)),
-            "expected schema_version 1, got schema_version 2; use the version",
+            json.dumps(minimal(schema_version=3)),
+            "expected schema_version 2, got schema_version 3; use the version",
         ),
-        (json.dumps(minimal(schema_version=True)), "expected schema_version 1, got schema_version True"),
+        (json.dumps(minimal(schema_version=True)), "expected schema_version 2, got schema_version True"),
         (json.dumps(minimal(rates=[{}])), r"rates\[0\]: expected condition"),
     ):
         path.write_text(text)
@@ -127,3 +127,19 @@ def test_every_field_is_documented_under_its_heading():
     top = set(re.findall(r"^\| `(\w+)`", sections[0], flags=re.M))
     assert top == set(contract.schema()["properties"])
     assert documented == {name: set(rows["properties"]) for name, rows in contract.schema()["$defs"].items()}
+
+
+def test_version_1_is_told_as_version_2(tmp_path):
+    """16 against 0 of 400 was "equivalent" there; and a broken file of version 1 says so in a line."""
+    row = {"treatment": "a", "reference": "baseline", "prompts": "harmless", "n": 400, "difference": 0.04}
+    row |= {"ci_low": 0.0248, "ci_high": 0.0640, "ci90_low": 0.0266, "ci90_high": 0.0596, "mcnemar_p": 3e-5}
+    row |= {"margin": 0.1, "equivalent": True, "noninferior": True, "verdict": "equivalent", "question": 1}
+    old = minimal(schema_version=1, comparisons=[row | {"holm_p": 1e-4}, row | {"holm_p": 0.2}])
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(old))
+    found = contract.read(tmp_path)
+    assert found["schema_version"] == 2
+    assert [(r["verdict"], r["equivalent"]) for r in found["comparisons"]] == [("better", True), ("equivalent", True)]
+    path.write_text(json.dumps(minimal(schema_version=1, comparisons=[{"treatment": "a"}])))
+    with pytest.raises(ArtifactError, match=r"broken results of version 1 \('ci_low'\); run the study again"):
+        contract.read(tmp_path)

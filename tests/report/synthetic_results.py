@@ -1,10 +1,11 @@
 """A synthetic but plausible results.json with every field of the contract, made from a seed."""
 
-import copy
 import itertools
 import math
 import random
 from typing import Any
+
+from rhat.artifacts.upgrade import upgrade
 
 N_LAYERS, CHOSEN, N_TEST = 24, 14, 256
 CATEGORIES = ("fraud", "weapons", "malware", "cooking", "travel", "letters")
@@ -236,8 +237,7 @@ def full(seed: int = 0) -> dict[str, Any]:
              "unit": "log-odds", "n": 64} | around("gap", -0.7 * harmless[layer] + noise(0.08), 0.25)
             for layer in range(1, 19)
         ],
-        "prediction": {"predicted_rate": 0.41, "observed_rate": 0.43, "observed_add_rate": 0.31, "ci_low": 0.37,
-                       "ci_high": 0.49, "n": N_TEST, "predicted_score": -0.4, "observed_score": -0.3,
+        "prediction": {"n": N_TEST, "predicted_score_last_token": -0.2, "predicted_score": -0.4, "observed_score": -0.3,
                        "observed_add_score": -0.8, "score_ci_low": -0.7, "score_ci_high": 0.1},
         "projections": [
             {"layer": layer, "label": label, "split": "test", "mean": mean[layer], "sd": 0.3 + gap[layer] / 5, "n": N_TEST}
@@ -350,7 +350,7 @@ def full(seed: int = 0) -> dict[str, Any]:
         "manifest": {"rhat": "0.1.0", "python": "3.11.2", "command": "rhat study --preset full", "seed": 0,
                      "machine": {"processor": "2 cores", "gpu": None}, "versions": {"torch": "2.9", "transformers": "5.0"}},
     }  # fmt: skip
-    return copy.deepcopy(results)
+    return upgrade(results)
 
 
 def quick(seed: int = 0) -> dict[str, Any]:
@@ -378,8 +378,6 @@ def by_score(seed: int = 0) -> dict[str, Any]:
     """A run whose every sweep was measured by log-odds and that generated nothing."""
     results = full(seed)
     del results["rates"]
-    for key in ("predicted_rate", "observed_rate", "observed_add_rate", "ci_low", "ci_high"):
-        del results["prediction"][key]
 
     def scored(value: Any) -> Any:
         if isinstance(value, list):
@@ -394,5 +392,4 @@ def by_score(seed: int = 0) -> dict[str, Any]:
             row |= score(math.log((rate + 0.01) / (1.01 - rate)), n=row["n"])
         return row
 
-    scored_results: dict[str, Any] = scored(results)
-    return scored_results
+    return upgrade(scored(results))

@@ -5,9 +5,9 @@ import synthetic_results
 from synthetic_results import comparison, share
 
 from rhat.artifacts import results as contract
+from rhat.artifacts.upgrade import upgrade
 from rhat.errors import ArtifactError
 from rhat.report import page, tables, verdicts
-from rhat.report.verdicts import judge, prompts_needed
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example"
 
@@ -16,7 +16,7 @@ def only(results, *rows):
     """Results whose only comparisons are these, and whose only rates those of the conditions compared."""
     measured = {(name, row["prompts"]) for row in rows for name in (row["treatment"], row["reference"])}
     rates = [row for row in results["rates"] if (row["condition"], row["prompts"]) in measured]
-    return {**results, "comparisons": list(rows), "rates": rates}
+    return upgrade({**results, "comparisons": list(rows), "rates": rates, "primary": []})
 
 
 @pytest.mark.parametrize(
@@ -35,29 +35,11 @@ def test_adding_is_judged_by_its_interval(results, difference, se, word, phrase)
     assert phrase in verdict.sentence
 
 
-def test_the_verdict_field_of_a_row_is_not_believed(results):
-    row = comparison("add_average", "set_projection", -0.12) | {"verdict": "equivalent", "equivalent": True}
-    assert verdicts.adding(only(results, row)).word == "worse"
-
-
 def test_a_clear_but_small_difference_says_that_it_is_inside_the_margin(results):
     row = comparison("add_average", "set_projection", -0.04, se=0.01)
-    assert "though by less than the margin of 10 points" in verdicts.describe(results, row)
-
-
-def test_holm_can_take_a_verdict_back():
-    row = comparison("add_average", "set_projection", -0.12, se=0.05) | {"holm_p": 0.09}
-    assert judge(row) == "undecided"
-    assert judge({**row, "holm_p": 0.03}) == "worse"
-
-
-def test_undecided_says_how_many_prompts_it_would_need(results):
-    row = comparison("add_average", "set_projection", 0.0, se=0.08, n=64)
-    results = only(results, row)
-    del results["power"]
-    # two one-sided tests at 5 %, 80 % power, no difference: n = (sd (1.645 + 1.282) / margin)², sd = 0.08 √64
-    assert prompts_needed(row) == pytest.approx((0.64 * 2.927 / 0.1) ** 2, abs=10)
-    assert "it would need about 360 prompts" in verdicts.adding(results).sentence
+    row = only(results, row)["comparisons"][0]
+    assert "refuses less than set projection, by less than the margin of 10 points" in verdicts.describe(results, row)
+    assert tables.refusals(row) == "refuses less, by less than the margin"
 
 
 def test_the_studys_own_power_goes_first(results):
@@ -66,17 +48,18 @@ def test_the_studys_own_power_goes_first(results):
     assert "about 410 prompts" in verdicts.adding({**only(results, row), "power": [power]}).sentence
 
 
-def test_more_prompts_are_needed_than_were_there():
-    for difference in (-0.09, 0.0, 0.05, 0.15):
-        row = comparison("a", "b", difference, se=0.09, n=50)
-        assert judge(row) == "undecided"
-        assert prompts_needed(row) > 50
+@pytest.mark.parametrize(("value", "inside"), [(-0.3, "lies inside"), (1.0, "lies outside")])
+def test_prediction_is_held_against_the_interval(results, value, inside):
+    results["prediction"]["predicted_score"] = value
+    assert any(inside in reason for reason in verdicts.adding(upgrade(results)).reasons)
 
 
-@pytest.mark.parametrize(("rate", "inside"), [(0.41, "lies inside"), (0.2, "lies outside")])
-def test_prediction_is_held_against_the_interval(results, rate, inside):
-    results["prediction"]["predicted_rate"] = rate
-    assert any(inside in reason for reason in verdicts.adding(results).reasons)
+def test_the_verdict_of_a_row_is_what_is_told(results):
+    """The report judges nothing: it reads what the study wrote."""
+    results = only(results, comparison("add_average", "set_projection", -0.12))
+    assert verdicts.adding(results).word == "worse"
+    results["comparisons"][0]["verdict"] = "undecided"
+    assert verdicts.adding(results).word == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +68,7 @@ def test_prediction_is_held_against_the_interval(results, rate, inside):
 def test_separation_is_held_against_chance(results, low, high, word):
     for row in results["auroc"]:
         row.update(auroc=(low + high) / 2, ci_low=low, ci_high=high)
-    assert verdicts.projections(results).word == word
+    assert verdicts.projections(upgrade(results)).word == word
 
 
 @pytest.mark.parametrize(
@@ -100,7 +83,7 @@ def test_separation_is_held_against_chance(results, low, high, word):
 def test_ablating_is_judged_at_matched_damage(results, ends, word):
     for row, (low, high) in zip(results["ablate_vs_subtract"]["matched"], ends, strict=True):
         row.update(difference=(low + high) / 2, ci_low=low, ci_high=high)
-    assert verdicts.ablating(results).word == word
+    assert verdicts.ablating(upgrade(results)).word == word
 
 
 @pytest.mark.parametrize(
@@ -114,7 +97,7 @@ def test_ablating_is_judged_at_matched_damage(results, ends, word):
 def test_the_explanation_is_tested_by_rank(results, low, high, phrase):
     rank = {"rho": (low + high) / 2, "ci_low": low, "ci_high": high, "n": 99}
     results["ablate_vs_subtract"]["spearman_projection_gap"] = rank
-    assert phrase in verdicts.ablating(results).reasons[-1]
+    assert phrase in verdicts.ablating(upgrade(results)).reasons[-1]
 
 
 def test_the_smallest_sufficient_scope_is_named(results):
@@ -132,7 +115,7 @@ def test_scopes_that_all_fall_short_or_are_undecided(results):
     results.pop("power")
     verdict = verdicts.scopes(only(results, *wide))
     assert verdict.word == "undecided"
-    assert "would need about" in verdict.sentence
+    assert verdict.sentence.endswith("undecided.")
 
 
 @pytest.mark.parametrize(
@@ -150,11 +133,11 @@ def test_heads_need_to_clear_baseline_and_random(results):
     for row in rows:
         clear = row["k"] >= 6 if row["reference"] == "random" else row["k"] >= 2
         row.update(difference=0.05, ci_low=0.01 if clear else -0.01, ci_high=0.1, holm_p=0.01)
-    assert verdicts.smallest_k(rows, "attributed") == 6
-    assert "6 heads at one token suffice" in verdicts.heads(results).sentence
+    assert upgrade(results)["heads"]["smallest_k"] == 6
+    assert "6 heads at one token suffice" in verdicts.heads(upgrade(results)).sentence
     for row in rows:
         row["ci_low"] = -0.01
-    assert verdicts.heads(results).word == "undecided"
+    assert verdicts.heads(upgrade(results)).word == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -167,9 +150,9 @@ def test_fewer_refusals_of_borderline_prompts_are_better(results, difference, se
 
 
 def test_a_second_direction_is_reported(results):
-    assert "no further direction" in verdicts.stability(results).sentence
-    results["stability"]["refits"][2]["induce"] = share(0.3, 64)
-    assert "round 2 still finds a direction" in verdicts.stability(results).sentence
+    assert "no further direction" in verdicts.stability(upgrade(results)).sentence
+    results["stability"]["refits"][2]["induce"] = share(0.6, 64)
+    assert "round 2 still finds a direction" in verdicts.stability(upgrade(results)).sentence
 
 
 def test_a_run_by_log_odds_alone_is_judged_too():
@@ -178,7 +161,7 @@ def test_a_run_by_log_odds_alone_is_judged_too():
     assert {1, 4, 5, 7, 10, 11} <= set(found)
     assert "no further direction" in found[11].sentence
     results["stability"]["refits"][1]["induce"] = synthetic_results.score(2.0, n=64)
-    assert "round 1 still finds a direction" in verdicts.stability(results).sentence
+    assert "round 1 still finds a direction" in verdicts.stability(upgrade(results)).sentence
     assert any("setting should score −0.40 nats" in reason for reason in found[1].reasons)
 
 
@@ -214,7 +197,7 @@ def a_layer(layer, harmless, gap, half=0.1, harmful=10.0):
 def test_layers_say_whether_setting_and_adding_part_where_harmless_prompts_do_not_project_to_zero(results):
     row = comparison("add_average", "set_projection", 0.01)
     as_explained = [a_layer(0, -4.0, 0.8), a_layer(1, 3.0, -0.6), a_layer(2, 0.1, 0.02), a_layer(3, 5.0, 0.5)]
-    told = " ".join(verdicts.adding(only(results, row) | {"layers": as_explained}).reasons)
+    told = " ".join(verdicts.adding(upgrade(only(results, row) | {"layers": as_explained})).reasons)
     assert "part at 3 of 4 layers; at 2 of them as the explanation says" in told
     assert "0.02 nats on average at the 1 layer where" in told
     assert "by 0.63 at the others" in told
@@ -225,7 +208,7 @@ def test_both_predictions_are_held_against_the_interval(results, value, where):
     found = {"predicted_score": 5.0, "predicted_score_last_token": value, "observed_score": 0.0, "score_ci_low": -0.2}
     found |= {"score_ci_high": 0.2, "observed_add_score": 0.0, "n": 64}
     row = comparison("add_average", "set_projection", 0.01)
-    told = " ".join(verdicts.adding(only(results, row) | {"prediction": found}).reasons)
+    told = " ".join(verdicts.adding(upgrade(only(results, row) | {"prediction": found})).reasons)
     assert "so the prediction lies outside the interval" in told
     assert f"Read at the last prompt token alone it should score {value:.2f} nats: {where} the interval" in told
 
@@ -233,7 +216,7 @@ def test_both_predictions_are_held_against_the_interval(results, value, where):
 def test_the_label_of_the_example_says_what_its_sentences_say():
     """On the stored run subtracting removes less at every matched damage: the label speaks of ablating."""
     results = contract.read(EXAMPLE)
-    verdict = verdicts.ablating(results)
+    verdict = verdicts.ablating(upgrade(results))
     assert all(row["treatment"].startswith("subtract") and row["ci_low"] > 0
                for row in results["ablate_vs_subtract"]["matched"])  # fmt: skip
     assert verdict.word == "better"
@@ -244,11 +227,12 @@ def test_the_label_of_the_example_says_what_its_sentences_say():
 
 def test_a_comparison_told_the_other_way_round_gives_the_same_verdict(results):
     del results["ablate_vs_subtract"]
-    before = verdicts.ablating(results).word
+    before = verdicts.ablating(upgrade(results)).word
+    results = upgrade(results)
     row = next(c for c in results["comparisons"] if (c["treatment"], c["reference"]) == ("subtract", "ablate"))
     row.update(difference=-row["difference"], ci_low=-row["ci_high"], ci_high=-row["ci_low"])
     row.update(ci90_low=-row["ci90_high"], ci90_high=-row["ci90_low"])
-    assert (before, verdicts.ablating(results).word) == ("better", "worse")
+    assert (before, verdicts.ablating(upgrade(results)).word) == ("better", "worse")
 
 
 @pytest.mark.parametrize(

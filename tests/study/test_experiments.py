@@ -111,9 +111,13 @@ def test_merge_appends_lists_and_joins_mappings():
 
 
 def test_holm_is_within_a_question():
-    rows = [{"question": 1, "mcnemar_p": 0.01}, {"question": 1, "mcnemar_p": 0.04}, {"question": 4, "mcnemar_p": 0.04}]
+    ends = {"ci_low": 0.01, "ci_high": 0.3, "ci90_low": 0.02, "ci90_high": 0.28, "margin": 0.1}
+    rows = [ends | {"question": 1, "mcnemar_p": p} for p in (0.01, 0.04, 0.06)] + [
+        ends | {"question": 4, "mcnemar_p": 0.04}
+    ]
     adjust(rows)
-    assert [r["holm_p"] for r in rows] == pytest.approx([0.02, 0.04, 0.04])
+    assert [r["holm_p"] for r in rows] == pytest.approx([0.03, 0.08, 0.08, 0.04])
+    assert [r["verdict"] for r in rows] == ["better", "undecided", "undecided", "better"]
 
 
 def test_pca_agrees_with_scikit_learn(lab):

@@ -16,7 +16,7 @@ from typing import Any
 
 from rhat.errors import ArtifactError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "results.json"
 FREE_FORM = "manifest"  # the one key under which null is allowed
 
@@ -61,10 +61,10 @@ def write(results: Mapping[str, Any], folder: Path | str) -> Path:
 
 
 def read(source: Path | str) -> dict[str, Any]:
-    """The results in a study's folder, or in the file itself.
+    """The results in a study's folder, or in the file itself; those of version 1 are told as version 2 tells them.
 
     Raises:
-        ArtifactError: if the file is missing, not JSON, of another schema version, or breaks the contract.
+        ArtifactError: if the file is missing, not JSON, of an unknown schema version, or breaks the contract.
     """
     path = Path(source)
     if path.is_dir():
@@ -84,6 +84,8 @@ def read(source: Path | str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ArtifactError(f"{path}: expected a JSON object of results, got {_kind(found)}")
     version = found.get("schema_version")
+    if version == 1 and not isinstance(version, bool):
+        return upgraded(found, str(path))
     if isinstance(version, bool) or version != SCHEMA_VERSION:
         got = "no schema_version" if version is None else f"schema_version {version!r}"
         raise ArtifactError(
@@ -92,6 +94,22 @@ def read(source: Path | str) -> dict[str, Any]:
         )
     _validate(found, str(path))
     return found
+
+
+def upgraded(found: Mapping[str, Any], where: str = FILE_NAME) -> dict[str, Any]:
+    """Results of version 1 as version 2 tells them.
+
+    Raises:
+        ArtifactError: if a row lacks what it needs for that, or they then break the contract.
+    """
+    from rhat.artifacts.upgrade import upgrade
+
+    try:
+        results = upgrade(found)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{where}: broken results of version 1 ({error}); run the study again") from error
+    _validate(results, where)
+    return results
 
 
 def replace_text(path: Path, text: str) -> None:

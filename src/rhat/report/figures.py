@@ -79,14 +79,12 @@ def prediction(results: Results) -> Figure | None:
     found = results.get("prediction")
     if not found:
         return None
-    rate = "predicted_rate" in found
-    measure = RATE if rate else canvas.SCORE
-    key = "rate" if rate else "score"
+    measure = canvas.SCORE
     names = ["Set, predicted", "Set, observed", "Add, observed"]
     rows = []
-    for field in (f"predicted_{key}", f"observed_{key}", f"observed_add_{key}"):
+    for field in ("predicted_score", "observed_score", "observed_add_score"):
         value = found[field]
-        low, high = (found[measure.low], found[measure.high]) if field == f"observed_{key}" else (value, value)
+        low, high = (found[measure.low], found[measure.high]) if field == "observed_score" else (value, value)
         rows.append({measure.value: value, measure.low: low, measure.high: high, "n": found["n"]})
     return canvas.forest(names, rows, measure, [BORDERLINE, GREEN, AMBER])
 

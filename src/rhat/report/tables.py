@@ -6,7 +6,7 @@ from typing import Any
 
 from rhat.errors import ArtifactError
 from rhat.report import wording
-from rhat.report.verdicts import find, judge
+from rhat.report.verdicts import find
 from rhat.report.wording import Number, Row, interval, number, p_value, percent
 
 Results = dict[str, Any]
@@ -154,8 +154,11 @@ def comparisons(results: Results, question: int) -> list[Table]:
 
 
 def refusals(row: Row) -> str:
-    """The judgement of a comparison of refusal rates in neutral words."""
-    return {"better": "refuses more", "worse": "refuses less"}.get(judge(row), judge(row))
+    """The verdict on a comparison of refusal rates in neutral words."""
+    word = {"better": "refuses more", "worse": "refuses less"}.get(row["verdict"])
+    if word is None:
+        return str(row["verdict"])
+    return f"{word}, by less than the margin" if row["equivalent"] else word
 
 
 def primary(results: Results) -> list[Table]:

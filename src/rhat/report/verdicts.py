@@ -1,20 +1,14 @@
 """Plain-words verdicts, computed from the numbers of results.json and nothing else."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 from rhat.errors import ArtifactError
 from rhat.report import wording
 from rhat.report.wording import Number, Row, count, difference, interval, number, percent
 
 Results = dict[str, Any]
-Judgement = Literal["better", "worse", "equivalent", "undecided"]
-ALPHA = 0.05
-POWER = 0.8
-NEAR = 0.1  # of the gap between the means: near enough to zero for setting to be adding
 SITES = {
     "mixed": "Subtracting at its own layer beside ablating at all layers",
     "own layer": "Both at the own layer",
@@ -36,36 +30,10 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def judge(row: Row) -> Judgement:
-    """What a paired comparison says of treatment − reference; more counts as better.
-
-    better or worse: the 95 % interval leaves 0 out, and the Holm-adjusted p, where there is one, is < 0.05.
-    equivalent: the 90 % interval lies inside ± margin. undecided: neither.
-    """
-    clear = row.get("holm_p", 0.0) < ALPHA
-    if clear and row["ci_low"] > 0:
-        return "better"
-    if clear and row["ci_high"] < 0:
-        return "worse"
-    return "equivalent" if _inside_margin(row) else "undecided"
-
-
-def prompts_needed(row: Row, power: list[dict[str, Any]] | None = None) -> int:
-    """About how many prompts would have decided an undecided comparison.
-
-    The study's own number where `power` has it. Otherwise from the width of the row's interval, at 80 %
-    power: what equivalence at the margin or telling the observed difference from 0 needs, whichever is fewer.
-    """
-    for known in power or []:
-        if _names(known) == _names(row) and known["prompts_needed"] > row["n"]:
-            return int(known["prompts_needed"])
-    z = NormalDist().inv_cdf
-    per_prompt = row["n"] * ((row["ci_high"] - row["ci_low"]) / (2 * z(0.975))) ** 2
-    wanted = [per_prompt * ((z(1 - ALPHA) + z(1 - (1 - POWER) / 2)) / row["margin"]) ** 2]
-    if row["difference"]:
-        wanted.append(per_prompt * ((z(0.975) + z(POWER)) / row["difference"]) ** 2)
-    more = [amount for amount in wanted if amount > row["n"]] or [2 * row["n"]]
-    return 10 * math.ceil(min(more) / 10)
+def prompts_needed(row: Row, power: list[dict[str, Any]]) -> int | None:
+    """The study's number of prompts that show equivalence with 80 % power, where it is more than there were."""
+    known = next((found for found in power if _names(found) == _names(row)), None)
+    return known["prompts_needed"] if known and known["prompts_needed"] > row["n"] else None
 
 
 def find(results: Results, treatment: str, reference: str, prompts: str) -> dict[str, Any] | None:
@@ -132,21 +100,19 @@ def at_layer(name: str, rows: list[dict[str, Any]], layer: int | None) -> list[d
 
 def describe(results: Results, row: Row) -> str:
     """A comparison in a sentence: who, by how much, with its interval, and what that means."""
-    word = judge(row)
+    word = row["verdict"]
     margin = f"{number(100 * row['margin'], 0)} points"
     verb = {"better": "refuses more than", "worse": "refuses less than"}.get(word)
     names = wording.condition(row["treatment"]), wording.condition(row["reference"])
     numbers = f"{difference(row)}, n = {row['n']}"
     if verb:
-        small = f", though by less than the margin of {margin}" if _inside_margin(row) else ""
-        return f"{names[0]} {verb} {wording.inside(names[1])} ({numbers}){small}."
+        small = f", by less than the margin of {margin}" if row["equivalent"] else ""
+        return f"{names[0]} {verb} {wording.inside(names[1])}{small} ({numbers})."
     if word == "equivalent":
         return f"{names[0]} and {wording.inside(names[1])} are equivalent within {margin} ({numbers})."
-    needed = prompts_needed(row, results.get("power"))
-    return (
-        f"{names[0]} against {wording.inside(names[1])} is undecided ({numbers}): "
-        f"it would need about {count(needed, 'prompt')}."
-    )
+    needed = prompts_needed(row, results.get("power", []))
+    more = f": it would need about {count(needed, 'prompt')}" if needed else ""
+    return f"{names[0]} against {wording.inside(names[1])} is undecided ({numbers}){more}."
 
 
 def adding(results: Results) -> Verdict | None:
@@ -165,7 +131,7 @@ def adding(results: Results) -> Verdict | None:
         reasons.append(describe(results, other))
     for compared in (row, other):
         if compared:
-            holds = "is" if _noninferior(compared) else "is not shown to be"
+            holds = "is" if compared["noninferior"] else "is not shown to be"
             reasons.append(
                 f"{wording.condition(compared['treatment'])} {holds} non-inferior to setting at "
                 f"{number(100 * compared['margin'], 0)} points (its 90% interval begins at "
@@ -177,10 +143,10 @@ def adding(results: Results) -> Verdict | None:
             text += f" and {percent(near['tokens_share'])} of all edited tokens"
         reasons.append(f"{text} project to within {percent(near['threshold_share'])} of the gap around zero.")
     if layers := results.get("layers"):
-        reasons.append(_layer_reason(layers))
+        reasons.append(_layer_reason(layers, results.get("near_zero", {}).get("threshold_share")))
     if "prediction" in results:
         reasons.append(_prediction_reason(results["prediction"]))
-    return Verdict(1, judge(row), sentence, tuple(reasons))
+    return Verdict(1, row["verdict"], sentence, tuple(reasons))
 
 
 def projections(results: Results) -> Verdict | None:
@@ -199,7 +165,7 @@ def projections(results: Results) -> Verdict | None:
         f"{inner['comparison'].capitalize()}: AUROC {_auroc(inner)}, {_chance(inner)}."
         for inner in results.get("auroc_within", [])
     ]
-    return Verdict(2, _against_chance(row), f"{text}.", tuple(reasons))
+    return Verdict(2, row["verdict"], f"{text}.", tuple(reasons))
 
 
 def components(results: Results) -> Verdict | None:
@@ -230,7 +196,7 @@ def ablating(results: Results) -> Verdict | None:
     matched = both.get("matched", [])
     if not (matched or direct or against):
         return None
-    words = [_ablating(row, _sign(row)) for row in matched]
+    words = [_ablating(row) for row in matched]
     parts = [
         f"{SITES[row['sites']]}, at matched damage (KL {number(row['kl_treatment'], 3)} and "
         f"{number(row['kl_reference'], 3)}): {_stronger(row)} ({difference(row)}, n = {row['n']})."
@@ -243,12 +209,12 @@ def ablating(results: Results) -> Verdict | None:
     main = direct or against
     word = words[0] if len(set(words)) == 1 else "mixed"
     if not words and main:
-        word = _ablating(main, judge(main))
+        word = _ablating(main)
     lead = _removal(results)
     told = " ".join([lead, *parts[: len(matched)]]).strip() or parts[0]
     reasons = [part for part in parts if part not in told]
     if rank := both.get("spearman_projection_gap"):
-        holds = {"better": "smaller", "worse": "larger"}.get(_sign({**rank, "difference": rank["rho"]}))
+        holds = {"better": "smaller", "worse": "larger"}.get(rank["verdict"])
         text = "no clear trend" if holds is None else f"the gap is {holds} where the projection is smaller"
         rho = f"{number(rank['rho'])} {interval(rank['ci_low'], rank['ci_high'])}"
         reasons = [*reasons, f"Per prompt: {text} (Spearman's ρ {rho}, n = {rank['n']})."]
@@ -265,7 +231,7 @@ def scopes(results: Results) -> Verdict | None:
     judged = []
     for row in sorted(rows, key=lambda row: row["token_share"]):
         if row["scope"] != "all" and (beside := _scope_comparison(results, row)):
-            judged.append((row, beside, _noninferior(beside), beside["ci_high"] < 0))
+            judged.append((row, beside, beside["noninferior"], beside["verdict"] == "worse"))
     if not judged:
         return Verdict(5, "measured", f"{lead}No subset was compared with all tokens.")
     reasons = tuple(
@@ -282,8 +248,10 @@ def scopes(results: Results) -> Verdict | None:
         return Verdict(5, "equivalent", lead + text, reasons)
     if all(worse for *_, worse in judged):
         return Verdict(5, "worse", f"{lead}No smaller part of the sequence does as well.", reasons)
-    needed = max(prompts_needed(beside, results.get("power")) for _, beside, _, worse in judged if not worse)
-    text = f"Whether a part does as well is undecided: it would need about {count(needed, 'prompt')}."
+    open_ones = [beside for _, beside, _, worse in judged if not worse]
+    needed = max(prompts_needed(beside, results.get("power", [])) or 0 for beside in open_ones)
+    more = f": it would need about {count(needed, 'prompt')}" if needed else ""
+    text = f"Whether a part does as well is undecided{more}."
     return Verdict(5, "undecided", lead + text, reasons)
 
 
@@ -309,7 +277,7 @@ def boost(results: Results) -> Verdict | None:
     row = find(results, "repe_add", "set_projection", "harmless")
     if row:
         reasons.insert(0, describe(results, row))
-    return Verdict(6, judge(row) if row else "measured", f"{sentence}.", tuple(reasons))
+    return Verdict(6, row["verdict"] if row else "measured", f"{sentence}.", tuple(reasons))
 
 
 def heads(results: Results) -> Verdict | None:
@@ -323,12 +291,11 @@ def heads(results: Results) -> Verdict | None:
         for row in found["ranking"][:1]
     ]
     rows = found.get("comparisons", [])
-    smallest = {kind: smallest_k(rows, kind) for kind in ("attributed", "greedy")}
-    if smallest["greedy"]:
-        reasons.append(f"Chosen greedily, {count(smallest['greedy'], 'head')} suffice.")
+    if "smallest_k_greedy" in found:
+        reasons.append(f"Chosen greedily, {count(found['smallest_k_greedy'], 'head')} suffice.")
     if not any(row["kind"] == "attributed" for row in rows):
         return Verdict(7, "measured", reasons[0] if reasons else "No heads were ranked.", tuple(reasons[1:]))
-    k = smallest["attributed"]
+    k = found.get("smallest_k")
     if k is None:
         text = "No number of heads tried clears both the baseline and as many random heads"
         largest = max(rows, key=lambda row: row["k"])
@@ -349,18 +316,6 @@ def _generated_heads(results: Results) -> str:
         pair = [rate(results, one, "harmless") for one in (name, f"random_{name}")]
         parts += [f"{wording.condition(row['condition'])} {wording.rate(row)}" for row in pair if row]
     return f"Harmless prompts refused: {', '.join(parts)}." if parts else ""
-
-
-def smallest_k(rows: list[dict[str, Any]], kind: str) -> int | None:
-    """The smallest k whose interval clears baseline and random heads alike."""
-    wanted = {"baseline", "random"}
-    ks = sorted({row["k"] for row in rows if row["kind"] == kind})
-    for k in ks:
-        here = [row for row in rows if row["kind"] == kind and row["k"] == k]
-        clear = {row["reference"] for row in here if row["ci_low"] > 0 and row.get("holm_p", 0) < ALPHA}
-        if wanted <= clear:
-            return int(k)
-    return None
 
 
 def finders(results: Results) -> Verdict | None:
@@ -404,7 +359,7 @@ def over_refusal(results: Results) -> Verdict | None:
         )
     if not rows:
         return Verdict(9, "measured", sentence, tuple(reasons))
-    return Verdict(9, _flip(judge(rows[0])), f"{sentence} {reasons[0]}", tuple(reasons[1:]))
+    return Verdict(9, _flip(rows[0]["verdict"]), f"{sentence} {reasons[0]}", tuple(reasons[1:]))
 
 
 def dose(results: Results) -> Verdict | None:
@@ -443,11 +398,7 @@ def stability(results: Results) -> Verdict | None:
                 f"{number(max(values))} ({len(values)} of them)."
             )
     refits = [row for row in found.get("refits", []) if row["round"] > 0 and "induce" in row]
-    left = [
-        (row, above)
-        for row in refits
-        if (above := _above(row["induce"], _baseline(results, row["induce"]))) is not None
-    ]
+    left = [(row, row["verdict"] == "better") for row in refits if "verdict" in row]
     reasons += [
         f"Round {row['round']}: setting it refuses {wording.measure(row['induce'])} of harmless prompts"
         + (f", ablating it {wording.measure(row['prevent'])} of harmful ones." if "prevent" in row else ".")
@@ -491,37 +442,24 @@ def _names(row: Row) -> tuple[str, str, str]:
     return row["treatment"], row["reference"], row["prompts"]
 
 
-def _inside_margin(row: Row) -> bool:
-    return bool(-row["margin"] < row["ci90_low"] and row["ci90_high"] < row["margin"])
-
-
-def _noninferior(row: Row) -> bool:
-    return bool(row["ci90_low"] > -row["margin"])
-
-
-def _sign(row: Row) -> str:
-    """The judgement of a difference that has a 95 % interval but no margin."""
-    return "better" if row["ci_low"] > 0 else "worse" if row["ci_high"] < 0 else "undecided"
-
-
 def _flip(word: str) -> str:
     """The judgement where less counts as better."""
     return {"better": "worse", "worse": "better"}.get(word, word)
 
 
-def _ablating(row: Row, word: str) -> str:
+def _ablating(row: Row) -> str:
     """The judgement of a comparison on harmful prompts, where fewer refusals are better, told of ablating."""
     treated = row["treatment"].partition(":")[0]
     if "ablate" not in (treated, row["reference"].partition(":")[0]):
         raise ArtifactError(
             f"comparisons: expected one with ablate, got {row['treatment']} − {row['reference']} on harmful prompts"
         )
-    return _flip(word) if treated == "ablate" else word
+    return _flip(row["verdict"]) if treated == "ablate" else str(row["verdict"])
 
 
 def _stronger(row: Row) -> str:
     words = {"better": "removes less refusal than", "worse": "removes more refusal than"}
-    verb = words.get(_sign(row), "cannot be told from")
+    verb = words.get(row["verdict"], "cannot be told from")
     return f"{row['treatment'].partition(':')[0]} {verb} {row['reference'].partition(':')[0]}"
 
 
@@ -535,13 +473,9 @@ def _auroc(row: Row) -> str:
     return f"{number(row['auroc'], 3)} {interval(row['ci_low'], row['ci_high'], digits=3)}"
 
 
-def _against_chance(row: Row) -> str:
-    return "better" if row["ci_low"] > 0.5 else "worse" if row["ci_high"] < 0.5 else "undecided"
-
-
 def _chance(row: Row) -> str:
     words = {"better": "above chance", "worse": "below chance", "undecided": "not told from chance"}
-    return words[_against_chance(row)]
+    return words[row["verdict"]]
 
 
 def _scope_comparison(results: Results, row: Row) -> dict[str, Any] | None:
@@ -552,49 +486,24 @@ def _signed(value: Number, digits: int = 1) -> str:
     return f"{'+' if value > 0 else ''}{number(value, digits)}"
 
 
-def _baseline(results: Results, like: Row) -> dict[str, Any] | None:
-    """The baseline on harmless prompts, measured as `like` is."""
-    if "rate" in like:
-        return rate_of(results, "baseline", "harmless")
-    rows = results.get("scores", [])
-    return next((row for row in rows if (row["condition"], row["prompts"]) == ("baseline", "harmless")), None)
-
-
-def _above(row: Row, base: Row | None) -> bool | None:
-    """Whether a row's interval lies above the baseline's; None without a baseline."""
-    if base is None:
-        return None
-    kind = "" if "rate" in row else "score_"
-    return bool(row[f"{kind}ci_low"] > base[f"{kind}ci_high"])
-
-
 def _prediction_reason(found: Row) -> str:
     """Setting's effect as adding's dose curve predicts it, against what was observed."""
-    if "predicted_rate" in found:
-        value, low, high = found["predicted_rate"], found["ci_low"], found["ci_high"]
-        predicted, observed = (
-            f"refuse {percent(value)}",
-            f"refuses {wording.rate({**found, 'rate': found['observed_rate']})}",
-        )
-    else:
-        value, low, high = found["predicted_score"], found["score_ci_low"], found["score_ci_high"]
-        seen = wording.score({**found, "score_mean": found["observed_score"]})
-        predicted, observed = f"score {number(value)} nats", f"scores {seen}"
-    where = "inside" if low <= value <= high else "outside"
+    seen = wording.score({**found, "score_mean": found["observed_score"]})
+    where = "inside" if found["inside"] else "outside"
     text = (
-        f"From adding's dose curve, read at the mean of all edited tokens, setting should {predicted}; it {observed}, "
-        f"so the prediction lies {where} the interval."
+        f"From adding's dose curve, read at the mean of all edited tokens, setting should score "
+        f"{number(found['predicted_score'])} nats; it scores {seen}, so the prediction lies {where} the interval."
     )
     if "predicted_score_last_token" in found:
         alone = found["predicted_score_last_token"]
-        where = "inside" if found["score_ci_low"] <= alone <= found["score_ci_high"] else "outside"
+        where = "inside" if found["inside_last_token"] else "outside"
         text += f" Read at the last prompt token alone it should score {number(alone)} nats: {where} the interval."
     return text
 
 
-def _layer_reason(layers: list[dict[str, Any]]) -> str:
+def _layer_reason(layers: list[dict[str, Any]], share: Number | None) -> str:
     """How the gap between setting and adding goes with the harmless mean, over layers."""
-    apart = [row["layer"] for row in layers if row["ci_low"] > 0 or row["ci_high"] < 0]
+    apart = [row["layer"] for row in layers if row["verdict"] in ("better", "worse")]
     text = f"Setting and adding part at {len(apart)} of {count(len(layers), 'layer')}"
     if apart:
         opposed = sum(row["gap"] * row["harmless_mean_projection"] < 0 for row in layers if row["layer"] in apart)
@@ -605,11 +514,11 @@ def _layer_reason(layers: list[dict[str, Any]]) -> str:
     near: list[float] = []
     far: list[float] = []
     for row in layers:
-        gap = abs(row["harmful_mean_projection"] - row["harmless_mean_projection"])
-        (near if abs(row["harmless_mean_projection"]) <= NEAR * gap else far).append(abs(row["gap"]))
+        (near if row["near_zero"] else far).append(abs(row["gap"]))
     if not (near and far):
         return f"{text}."
+    within = "near zero" if share is None else f"within {percent(share)} of the gap from zero"
     return (
         f"{text}. They differ by {number(sum(near) / len(near))} nats on average at the {count(len(near), 'layer')} where the "
-        f"harmless mean lies within {percent(NEAR)} of the gap from zero, by {number(sum(far) / len(far))} at the others."
+        f"harmless mean lies {within}, by {number(sum(far) / len(far))} at the others."
     )

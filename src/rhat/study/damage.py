@@ -8,7 +8,7 @@ import numpy as np
 
 from rhat.interventions import Intervention, ablate, subtract
 from rhat.interventions.intervention import Where
-from rhat.statistics import mean_interval, spearman
+from rhat.statistics import judge, mean_interval, spearman
 from rhat.study.lab import Lab
 from rhat.study.rows import score_part
 
@@ -115,6 +115,7 @@ def _matched(lab: Lab, rows: list[dict[str, Any]], scores: dict[str, np.ndarray]
                     "ci_high": gap.high,
                     "unit": "log-odds",
                     "n": gap.n,
+                    "verdict": judge((gap.low, gap.high)),
                 }
             )
     return {"matched": found}
@@ -132,4 +133,6 @@ def _per_prompt(lab: Lab) -> dict[str, Any]:
     }
     projections = d.project(lab.testing["harmful"][:, d.layer]).numpy()
     rank = spearman(projections, np.abs(at_layer["subtract"] - at_layer["ablate"]))
-    return {"spearman_projection_gap": {"rho": rank.estimate, "ci_low": rank.low, "ci_high": rank.high, "n": rank.n}}
+    verdict = judge((rank.low, rank.high))
+    row = {"rho": rank.estimate, "ci_low": rank.low, "ci_high": rank.high, "n": rank.n, "verdict": verdict}
+    return {"spearman_projection_gap": row}

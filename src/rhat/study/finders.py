@@ -18,7 +18,7 @@ from rhat.prompts import statements
 from rhat.sites import Site
 from rhat.statistics import wilson
 from rhat.study.lab import Lab
-from rhat.study.projections import principal_components
+from rhat.study.projections import against_chance, principal_components
 from rhat.study.rows import rate_part, score_part
 
 CCS_PAIRS = 96  # training pairs of requests, half of each label
@@ -143,6 +143,7 @@ def _probe_both(
         "ci_low": accuracy.low,
         "ci_high": accuracy.high,
         "n": accuracy.n,
+        "verdict": against_chance(accuracy.low, accuracy.high),
         "cosine_to_rhat": cosine,
     }
     pca_row = _pca_row(lab, name, data)
@@ -177,5 +178,6 @@ def _pca_row(lab: Lab, name: str, data: dict[str, tuple[Tensor, Tensor, Bool[Ten
         "ci_low": accuracy.low,
         "ci_high": accuracy.high,
         "n": accuracy.n,
+        "verdict": against_chance(accuracy.low, accuracy.high),
         "cosine_to_rhat": float(sign * axis @ lab.direction.unit.double()),
     }

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rhat.heads import Attribution, Head, attribute, patch_heads
-from rhat.statistics import holm, mean_interval
+from rhat.statistics import holm, judge, mean_interval
 from rhat.study.lab import Lab, Measurement
 from rhat.study.rows import compare, rate_part, rate_row, score_part, score_row
 
@@ -74,12 +74,12 @@ def heads(lab: Lab) -> dict[str, Any]:
                         "ci_high": gap.high,
                         "unit": "log-odds",
                         "n": gap.n,
-                        "clears": bool(gap.low > 0),
                     }
                 )
                 p_values.append(_p_value(scores[kind] - against))
     for row, p in zip(comparisons, holm(p_values), strict=True):
-        row["holm_p"] = float(p)
+        row["holm_p"] = float(min(p, 1.0))
+        row["verdict"] = judge((row["ci_low"], row["ci_high"]), holm_p=row["holm_p"])
     part: dict[str, Any] = {
         "position": found.position,
         "ranking": [{"layer": h[0], "head": h[1], "attribution": v} for h, v in found.ranking()],
@@ -91,7 +91,8 @@ def heads(lab: Lab) -> dict[str, Any]:
         clearing = [
             k
             for k in ks
-            if (c := [r for r in comparisons if r["k"] == k and r["kind"] == kind]) and all(r["clears"] for r in c)
+            if (c := [r for r in comparisons if r["k"] == k and r["kind"] == kind])
+            and all(r["verdict"] == "better" for r in c)
         ]
         if clearing:
             part[name] = min(clearing)

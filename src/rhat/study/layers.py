@@ -10,8 +10,9 @@ from rhat.capture import capture_all_tokens
 from rhat.interventions import Intervention, add, set_projection
 from rhat.model.forward import keep_base
 from rhat.scoring import last_token_scores
-from rhat.statistics import mean_interval
+from rhat.statistics import judge, mean_interval
 from rhat.study.lab import Lab
+from rhat.study.setting import NEAR
 
 DOSES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of t, for add's dose curve
 
@@ -29,11 +30,14 @@ def layers(lab: Lab) -> dict[str, Any]:
             for make in (set_projection, add)
         }
         gap = mean_interval(under["set_projection"] - under["add"])
+        harmless, harmful = (
+            float(d.project(lab.testing[label][:n, layer]).mean()) for label in ("harmless", "harmful")
+        )
         rows.append(
             {
                 "layer": layer,
-                "harmless_mean_projection": float(d.project(lab.testing["harmless"][:n, layer]).mean()),
-                "harmful_mean_projection": float(d.project(lab.testing["harmful"][:n, layer]).mean()),
+                "harmless_mean_projection": harmless,
+                "harmful_mean_projection": harmful,
                 "set_score": float(under["set_projection"].mean()),
                 "add_score": float(under["add"].mean()),
                 "gap": gap.estimate,
@@ -41,6 +45,8 @@ def layers(lab: Lab) -> dict[str, Any]:
                 "ci_high": gap.high,
                 "unit": "log-odds",
                 "n": gap.n,
+                "verdict": judge((gap.low, gap.high)),
+                "near_zero": bool(abs(harmless) <= NEAR * abs(harmful - harmless)),
             }
         )
         lab.progress("layers", done + 1, len(own))
@@ -76,6 +82,8 @@ def prediction(lab: Lab) -> dict[str, Any]:
         "score_ci_high": interval.high,
         "mean_dose": float(wanted.mean()),
         "n": interval.n,
+        "inside": bool(interval.low <= predicted.mean() <= interval.high),
+        "inside_last_token": bool(interval.low <= by_last.mean() <= interval.high),
     }
     if len(observed) > 3:
         part["correlation"] = float(np.corrcoef(predicted, observed)[0, 1])

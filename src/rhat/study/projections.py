@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.capture import capture_all_tokens
-from rhat.statistics import auroc
+from rhat.statistics import Judgement, auroc, judge
 from rhat.study.lab import Lab
 
 BINS = 30
@@ -43,7 +43,14 @@ def projections(lab: Lab) -> dict[str, Any]:
             )
         area = auroc(on["test", "harmful"], on["test", "harmless"])
         part["auroc"].append(
-            {"layer": layer, "auroc": area.estimate, "ci_low": area.low, "ci_high": area.high, "n": area.n}
+            {
+                "layer": layer,
+                "auroc": area.estimate,
+                "ci_low": area.low,
+                "ci_high": area.high,
+                "n": area.n,
+                "verdict": against_chance(area.low, area.high),
+            }
         )
     part["histogram"] = _histogram(lab)
     part["trajectories"] = _trajectories(lab)
@@ -82,6 +89,11 @@ def _trajectories(lab: Lab) -> list[dict[str, Any]]:
     return rows
 
 
+def against_chance(low: float, high: float) -> Judgement:
+    """The verdict on an AUROC or an accuracy of two equal kinds: better is above one half."""
+    return judge((low - 0.5, high - 0.5))
+
+
 def within(lab: Lab) -> list[dict[str, Any]]:
     """AUROC of the projection for refused against complied prompts of one label, where both were seen.
 
@@ -105,6 +117,7 @@ def within(lab: Lab) -> list[dict[str, Any]]:
                     "auroc": area.estimate,
                     "ci_low": area.low,
                     "ci_high": area.high,
+                    "verdict": against_chance(area.low, area.high),
                     "n_positive": int(refused.sum()),
                     "n_negative": int((~refused).sum()),
                 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rhat.statistics import equivalence_power, holm, mean_interval, paired_comparison, wilson
+from rhat.statistics import Judgement, equivalence_power, holm, judge, mean_interval, paired_comparison, wilson
 from rhat.study.lab import Measurement
 
 Row = dict[str, Any]
@@ -68,7 +68,7 @@ def drift_row(m: Measurement) -> Row:
 
 
 def compare(treatment: Measurement, reference: Measurement, margin: float, question: int) -> tuple[Row, Row]:
-    """A row of `comparisons` and one of `power`, for the prompts that both have."""
+    """A row of `comparisons`, without what `adjust` adds, and one of `power`, for the prompts that both have."""
     n = min(len(treatment.verdicts), len(reference.verdicts))
     result = paired_comparison(treatment.refused[:n], reference.refused[:n], margin=margin)
     ids = {"treatment": treatment.condition, "reference": reference.condition, "prompts": treatment.label, "n": n}
@@ -82,7 +82,6 @@ def compare(treatment: Measurement, reference: Measurement, margin: float, quest
         "margin": margin,
         "equivalent": bool(result.equivalent),
         "noninferior": bool(result.noninferior),
-        "verdict": result.verdict,
         "question": question,
     }
     power = ids | {
@@ -94,11 +93,17 @@ def compare(treatment: Measurement, reference: Measurement, margin: float, quest
 
 
 def adjust(rows: Sequence[Row]) -> None:
-    """Holm-adjust the McNemar p values of comparisons, within each question, in place."""
+    """Holm-adjust the McNemar p values of comparisons, within each question, and judge by them, in place."""
     for question in {row["question"] for row in rows}:
         family = [row for row in rows if row["question"] == question]
         for row, p in zip(family, holm([row["mcnemar_p"] for row in family]), strict=True):
             row["holm_p"] = float(min(p, 1.0))
+            row["verdict"] = judged(row, row["holm_p"])
+
+
+def judged(row: Row, holm_p: float) -> Judgement:
+    """The verdict on a row of `comparisons` with a p value adjusted in some family."""
+    return judge((row["ci_low"], row["ci_high"]), (row["ci90_low"], row["ci90_high"]), row["margin"], holm_p)
 
 
 def merge(results: Row, part: Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ from rhat.study.layers import layers
 from rhat.study.primary import PRIMARY
 from rhat.study.projections import components, projections
 from rhat.study.repe import repe
-from rhat.study.rows import adjust, merge, rate_row, score_row
+from rhat.study.rows import adjust, judged, merge, rate_row, score_row
 from rhat.study.scopes import scopes
 from rhat.study.setting import ablating, agreement_rows, setting
 from rhat.study.stability import stability
@@ -373,6 +373,7 @@ def _primary(compared: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "reference": row["reference"],
             "prompts": row["prompts"],
             "holm_p": float(min(p, 1.0)),
+            "verdict": judged(row, float(p)),
         }
         for (claim_id, claim, row), p in zip(found, adjusted, strict=True)
     ]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.interventions import Intervention, combine
+from rhat.statistics import judge, mean_interval
 from rhat.study.lab import Lab
 from rhat.study.rows import score_part
 
@@ -65,7 +66,9 @@ def _tested(
     lab: Lab, step: int, unit: Tensor, norm: float, target: float, found: list[Tensor], n: int
 ) -> dict[str, Any]:
     layer = lab.direction.layer
+    before, _ = lab.score(None, "harmless", n)
     induced, _ = lab.score(Intervention("set_projection", unit, layer, target), "harmless", n)
+    more = mean_interval(induced - before)
     ablation = combine([Intervention("ablate", u, layer, where="all layers") for u in found])
     prevented, _ = lab.score(ablation, "harmful", n)
     return {
@@ -74,4 +77,5 @@ def _tested(
         "norm": norm,
         "induce": score_part(induced),
         "prevent": score_part(prevented),
+        "verdict": judge((more.low, more.high)),
     }
