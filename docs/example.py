@@ -12,9 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from rhat.artifacts import results as contract
+from rhat import results as contract
+from rhat.artifacts.run import Results
+from rhat.display import wording
 from rhat.errors import ArtifactError
-from rhat.report import draw, wording
+from rhat.report import draw
 from rhat.report.verdicts import verdicts
 
 DOCS = Path(__file__).parent
@@ -28,30 +30,30 @@ SHOWN = (
     ("borderline", ("baseline", "set_harmless_mean", "set_projection", "ablate")),
 )  # fmt: skip
 FIGURES = ("rates_harmless", "set_add_zero", "damage")
-ANSWERED = (1, 4, 5, 6, 7)
+ANSWERED = ("induce", "suppress", "scopes", "repe", "heads")
 
 
-def block(results: dict) -> str:
+def block(results: Results) -> str:
     """The README's block: the printed table, three figures and the answers in words."""
-    model, direction = results["model"], results["direction"]
-    rule = results["selection"]["rule"]
+    model, direction = results.model, results.direction
+    rule = results.selection.rule
     lines = [
-        f"`make study` on {model['name'].rsplit('/', 1)[-1]} ({model['n_layers']} layers, {model['dtype']}): r̂ is at layer "
-        f"{direction['layer']}, position −{-direction['position']}, by the {rule} rule. On test prompts, which took no part in "
+        f"`make study` on {model.name.rsplit('/', 1)[-1]} ({model.n_layers} layers, {model.dtype}): r̂ is at layer "
+        f"{direction.layer}, position −{-direction.position}, by the {rule} rule. On test prompts, which took no part in "
         "finding it:",
         "",
         "| test prompts | condition | refused | 95 % interval | n |",
         "| --- | --- | ---: | ---: | ---: |",
     ]
-    by_name = {(r["prompts"], r["condition"]): r for r in results["rates"]}
+    by_name = {(r.prompts, r.condition): r for r in results.rates}
     for label, names in SHOWN:
         for name in names:
             if (label, name) not in by_name:
                 raise ArtifactError(f"rates: expected {name} on {label} prompts, got {', '.join(map(str, by_name))}")
             row = by_name[label, name]
             lines.append(
-                f"| {label} | {wording.condition(name)} | {100 * row['rate']:.1f} % | "
-                f"{100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f} % | {row['n']} |"
+                f"| {label} | {wording.condition(name)} | {100 * row.rate:.1f} % | "
+                f"{100 * row.ci_low:.1f} to {100 * row.ci_high:.1f} % | {row.n} |"
             )
     found = verdicts(results)
     lines += ["", "What the numbers say, computed by the report:", ""]
@@ -85,7 +87,7 @@ def main() -> None:
         shutil.copy(source / "results.json", EXAMPLE / "results.json")
     draw(EXAMPLE)
     (EXAMPLE / "report.html").unlink()  # several megabytes, most of them Plotly's
-    results = contract.read(EXAMPLE)
+    results = contract.load(EXAMPLE)
     README.write_text(put(README.read_text("utf-8"), block(results)), "utf-8")
 
 

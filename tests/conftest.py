@@ -25,3 +25,11 @@ def default_model():
     import rhat
 
     return rhat.load()
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory):
+    """The folder of a study of all experiments on the tiny taught model, once a session."""
+    from studies import everything
+
+    return everything(tmp_path_factory.mktemp("studied"))

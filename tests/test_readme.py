@@ -1,7 +1,7 @@
 import importlib.util
 from pathlib import Path
 
-from rhat.artifacts import results as contract
+from rhat import results as contract
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,7 +15,7 @@ def example():
 
 def test_every_number_of_the_readme_comes_from_the_example():
     module = example()
-    results = contract.read(module.EXAMPLE)
+    results = contract.load(module.EXAMPLE)
     readme = (ROOT / "README.md").read_text("utf-8")
     assert module.put(readme, module.block(results)) == readme
 

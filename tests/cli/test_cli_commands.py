@@ -604,7 +604,7 @@ class TestStudies:
         assert not list(tmp_path.iterdir())
 
     def test_report_and_compare(self, cli, results, tmp_path):
-        from rhat.artifacts import results as contract
+        from rhat import results as contract
 
         for name in ("a", "b"):
             contract.write(results, tmp_path / name)

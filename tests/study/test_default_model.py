@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rhat
-from rhat.artifacts import results as contract
+from rhat import results as contract
 from rhat.scoring import kl_divergence, last_token_scores
 from rhat.study import StudyConfig, run
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from labs import tiny_lab
-from rhat.artifacts import results as contract
+from rhat import results as contract
 from rhat.interventions import Intervention, ablate, add, set_projection
 from rhat.scoring import last_token_scores
 from rhat.study import EXPERIMENTS
@@ -112,8 +112,8 @@ def test_merge_appends_lists_and_joins_mappings():
 
 def test_holm_is_within_a_question():
     ends = {"ci_low": 0.01, "ci_high": 0.3, "ci90_low": 0.02, "ci90_high": 0.28, "margin": 0.1}
-    rows = [ends | {"question": 1, "mcnemar_p": p} for p in (0.01, 0.04, 0.06)] + [
-        ends | {"question": 4, "mcnemar_p": 0.04}
+    rows = [ends | {"question": "induce", "mcnemar_p": p} for p in (0.01, 0.04, 0.06)] + [
+        ends | {"question": "suppress", "mcnemar_p": 0.04}
     ]
     adjust(rows)
     assert [r["holm_p"] for r in rows] == pytest.approx([0.03, 0.08, 0.08, 0.04])

@@ -1,14 +1,12 @@
 """A study that is interrupted, or that meets a full disk, on a tiny model that was taught to refuse."""
 
 import errno
-import json
 from dataclasses import replace
 
 import pytest
 
-from labs import contrast_set
-from refusing import refusing_folder
-from rhat.artifacts import results as contract
+import studies
+from rhat import results as contract
 from rhat.errors import ArtifactError
 from rhat.study import StudyConfig, run, stages
 from rhat.study.config import PRESETS
@@ -18,19 +16,7 @@ ONLY = ("setting", "ablating", "projections")
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study")
-    files = {}
-    for label in ("harmful", "harmless"):
-        files[label] = str(folder / f"{label}.jsonl")
-        rows = [{"prompt": p.text, "split": p.split} for p in contrast_set(13).prompts if p.label == label]
-        (folder / f"{label}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    return {
-        "model": str(refusing_folder(folder / "model")),
-        "preset": "quick",
-        "only": ONLY,
-        "dtype": "float64",
-        **files,
-    }
+    return studies.arguments(tmp_path_factory.mktemp("study")) | {"preset": "quick", "only": ONLY}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""From version 1 of results.json to version 2: verdicts by the one judge, in every row that has a difference.
+"""From version 1 of results.json to version 2: verdicts by the one judge, in every row that has a difference; keys, not numbers.
 
 Version 1 judged comparisons before Holm's adjustment and left the other rows to the reader. What version 2 measures prompt by
 prompt, and version 1 did not keep, is read off the intervals it did keep.
@@ -14,6 +14,20 @@ from rhat.statistics import judge
 NEAR = 0.10  # version 1's share of the gap between the means within which a projection was near zero
 CHANCE = 0.5
 
+QUESTIONS = {
+    1: "induce",
+    2: "projections",
+    3: "pca",
+    4: "suppress",
+    5: "scopes",
+    6: "repe",
+    7: "heads",
+    8: "finders",
+    9: "over_refusal",
+    10: "dose_response",
+    11: "stability",
+}
+
 Row = dict[str, Any]
 
 
@@ -24,6 +38,8 @@ def upgrade(found: Mapping[str, Any]) -> Row:
     compared = results.get("comparisons", [])
     for row in compared:
         row["verdict"] = _of_rates(row, row.get("holm_p"))
+        if "question" in row:
+            row["question"] = QUESTIONS[row["question"]]
     for claim in results.get("primary", []):
         names = _names(claim)
         claim["verdict"] = next(

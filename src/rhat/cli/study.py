@@ -26,8 +26,8 @@ from rhat.cli.options import (
 from rhat.cli.progress import progress
 
 if TYPE_CHECKING:
+    from rhat.display.tables import Table
     from rhat.executor import Executor as Worker
-    from rhat.report.tables import Table
     from rhat.study import StudyConfig
 
 NEEDS = 64 * MEGABYTE
@@ -169,22 +169,27 @@ def _at_work(config: StudyConfig, address: str | None, workers: int | None) -> A
 
 def show(results: dict[str, Any]) -> None:
     """The main tables and the verdicts, on stdout."""
-    from rhat.report import tables as parts
+    from rhat.display import tables as parts
+    from rhat.questions import KEYS
+    from rhat.report.appendix import primary
     from rhat.report.verdicts import verdicts
+    from rhat.results import records
 
     console = out()
+    run = records(results)
     chosen: list[Table] = [
-        *parts.rates(results, "harmless"),
-        *parts.rates(results, "harmful"),
-        *parts.rates(results, "borderline"),
-        *parts.primary(results),
-        *parts.comparisons(results, 1),
-        *parts.comparisons(results, 4),
+        *parts.rates(run, "harmless"),
+        *parts.rates(run, "harmful"),
+        *parts.rates(run, "borderline"),
+        *primary(run),
+        *parts.comparisons(run, "induce"),
+        *parts.comparisons(run, "suppress"),
     ]
     for part in chosen:
         tables.show_part(part)
     console.print(f"[bold]{results['outcome']}[/bold]: ", end="")
     console.print(results["outcome_sentence"], markup=False, soft_wrap=True)
-    for number, verdict in sorted(verdicts(results).items()):
-        console.print(f"[bold]{number:2d}[/bold]  ", end="")
+    width = max(map(len, KEYS))
+    for key, verdict in verdicts(run).items():
+        console.print(f"[bold]{key:{width}}[/bold]  ", end="")
         console.print(verdict.sentence, markup=False, soft_wrap=True)

@@ -26,7 +26,7 @@ def borderline(lab: Lab) -> dict[str, Any]:
     }
     measured = list(lab.measure_each(doings, "borderline", len(prompts), stage="borderline").values())
     baseline = measured[0]
-    compared = [compare(m, baseline, lab.margin, 9) for m in measured[1:]]
+    compared = [compare(m, baseline, lab.margin, "over_refusal") for m in measured[1:]]
     values = d.project(lab.activations(prompts, [d.layer])[:, 0]).numpy()
     groups = {"all": np.ones(len(values), dtype=bool), "refused": baseline.refused, "complied": ~baseline.refused}
     rows = []

@@ -52,7 +52,7 @@ def guard(lab: Lab) -> dict[str, Any]:
         if label not in projected:
             continue
         m, baseline = _gated(lab, name, gates[name], label, projected[label])
-        row, power = compare(m, baseline, lab.margin, 9)
+        row, power = compare(m, baseline, lab.margin, "over_refusal")
         part["rates"].append(rate_row(m))
         part["comparisons"].append(row)
         part["power"] += [power] if "prompts_needed" in power else []

@@ -165,7 +165,7 @@ def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any
     k = len(top)
     sets = {_name(k, "attributed"): top, _name(k, "random"): random_heads(top, lab, lab.seed)}
     patched, random_ = _confirm(lab, found, sets, n).values()
-    compared = [compare(patched, random_, lab.margin, 7), compare(patched, baseline, lab.margin, 7)]
+    compared = [compare(patched, random_, lab.margin, "heads"), compare(patched, baseline, lab.margin, "heads")]
     return {
         "rates": [rate_row(patched), rate_row(random_)],
         "scores": [score_row(patched), score_row(random_)],

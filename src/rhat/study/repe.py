@@ -96,12 +96,12 @@ def repe(lab: Lab) -> dict[str, Any]:
             "sites": [f"resid_post.{layer}" for layer in range(span[0], span[1] + 1)],
         },
     )
-    compared = [compare(chosen, baseline, lab.margin, 6)]
+    compared = [compare(chosen, baseline, lab.margin, "repe")]
     boosts = []
     rivals = {"repe_add": chosen}
     if ("set_projection", "harmless") in lab.measurements:
         rivals["set_projection"] = lab.measurements["set_projection", "harmless"]
-        compared.append(compare(chosen, rivals["set_projection"].first(n), lab.margin, 6))
+        compared.append(compare(chosen, rivals["set_projection"].first(n), lab.margin, "repe"))
     for name, m in rivals.items():
         boost = paired_comparison(m.first(n).refused, baseline.refused, margin=lab.margin)
         boosts.append(

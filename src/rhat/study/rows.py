@@ -67,7 +67,7 @@ def drift_row(m: Measurement) -> Row:
     return row
 
 
-def compare(treatment: Measurement, reference: Measurement, margin: float, question: int) -> tuple[Row, Row]:
+def compare(treatment: Measurement, reference: Measurement, margin: float, question: str) -> tuple[Row, Row]:
     """A row of `comparisons`, without what `adjust` adds, and one of `power`, for the prompts that both have."""
     n = min(len(treatment.verdicts), len(reference.verdicts))
     result = paired_comparison(treatment.refused[:n], reference.refused[:n], margin=margin)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rhat import model as models
-from rhat.artifacts import results as contract
+from rhat import results as contract
 from rhat.errors import ArtifactError, StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import set_projection
@@ -283,32 +283,39 @@ def _plain_rates(lab: Lab, label: str, n: int) -> Any:
 
 def _head(config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding) -> dict[str, Any]:
     """What is known once r̂ is found, or is not."""
-    head: dict[str, Any] = {
-        "schema_version": contract.SCHEMA_VERSION,
-        "outcome": finding.outcome,
-        "outcome_sentence": finding.sentence,
+    made: dict[str, Any] = head(model, finding) | {
         "prompts_fingerprint": prompts.fingerprint,
         "settings": config.settings(),
         "manifest": manifest(config),
         "conditions": {},
-        "model": model.describe(),
         "prompts": _prompt_rows(prompts, finding, config),
         "refusal_tokens": [{"id": t.id, "text": t.text, "share": t.share} for t in finding.refusal_tokens],
     }
     if finding.openings and finding.outcome == "no_refusal":
         head["openings"] = [{"text": text, "count": count} for text, count in finding.openings]
     if finding.candidates:
-        head["candidates"] = [dict(c) for c in finding.candidates]
-        head["selection"] = {
+        made["candidates"] = [dict(c) for c in finding.candidates]
+        made["selection"] = {
             "rule": finding.rule,
             "kl_max": FindSettings.kl_max,
             "induce_min": FindSettings.induce_min,
             "last_layer": max(0, int((1 - FindSettings.skip_last) * model.n_layers) - 1),
             "removed": dict(finding.removed),
         }
+    return made
+
+
+def head(model: Any, finding: Finding) -> dict[str, Any]:
+    """What every results.json begins with: the outcome, the model, and r̂ where there is one."""
+    made: dict[str, Any] = {
+        "schema_version": contract.SCHEMA_VERSION,
+        "outcome": finding.outcome,
+        "outcome_sentence": finding.sentence,
+        "model": model.describe(),
+    }
     d = finding.direction
     if d is not None:
-        head["direction"] = {
+        made["direction"] = {
             "site": str(d.site),
             "layer": d.layer,
             "position": d.position,
@@ -317,7 +324,7 @@ def _head(config: StudyConfig, model: Any, prompts: ContrastSet, finding: Findin
             "harmful_mean": d.mean_harmful,
             "harmless_mean": d.mean_harmless,
         }
-    return head
+    return made
 
 
 def _prompt_rows(prompts: ContrastSet, finding: Finding, config: StudyConfig) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ def scopes(lab: Lab) -> dict[str, Any]:
             }
         )
         if scope != "all":
-            compared.append(compare(m, measured["set_projection"], lab.margin, 5))
+            compared.append(compare(m, measured["set_projection"], lab.margin, "scopes"))
     return {
         "scopes": rows,
         "comparisons": [row for row, _ in compared],

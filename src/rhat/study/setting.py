@@ -77,7 +77,7 @@ def setting(lab: Lab) -> dict[str, Any]:
         ("random_set_projection", "baseline"),
         ("set_projection", "random_set_projection"),
     ]
-    compared = [compare(by_name[a], by_name[b], lab.margin, 1) for a, b in pairs]
+    compared = [compare(by_name[a], by_name[b], lab.margin, "induce") for a, b in pairs]
     part: dict[str, Any] = {
         "rates": [rate_row(m) for m in measured],
         "scores": [score_row(m) for m in measured],
@@ -126,7 +126,7 @@ def ablating(lab: Lab) -> dict[str, Any]:
     baseline, ablated, subtracted, dealt = measured
     n = len(baseline.verdicts)
     pairs = [(ablated, baseline), (subtracted, baseline), (subtracted, ablated), (dealt, baseline), (ablated, dealt)]
-    compared = [compare(a, b, lab.margin, 4) for a, b in pairs]
+    compared = [compare(a, b, lab.margin, "suppress") for a, b in pairs]
     part = {
         "rates": [rate_row(m) for m in measured],
         "scores": [score_row(m) for m in measured],

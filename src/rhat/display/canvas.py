@@ -1,10 +1,15 @@
 """What all figures share: colours, the bare figure, and dots and lines with intervals as error bars."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
-from rhat.report.wording import Number, Row
+from rhat.artifacts.run import Results
+from rhat.display import wording
+from rhat.display.wording import Number, Row
+
+R = TypeVar("R")
 
 # Tones with a contrast of at least 3:1 on white and on near-black, apart for colour-blind readers as well.
 HARMFUL, HARMLESS, BORDERLINE = "#d9601a", "#3b82c4", "#a66bbe"
@@ -28,17 +33,19 @@ class Measure:
 
 
 RATE = Measure("rate", "ci_low", "ci_high", "Refusal rate", ".0%", (0.0, 1.0))
+SPREAD = Measure("mean", "low", "high", "Projection on r̂ (units)", "")
+PALE = [[0, "#f3f6fa"], [1, "#6ea8dc"]]  # dark numbers are readable on all of it
 SCORE = Measure("score_mean", "score_ci_low", "score_ci_high", "Refusal score (nats)", "")
 
 
 def measure_of(rows: Sequence[Row]) -> Measure:
     """Rates where most rows have one, otherwise scores."""
-    return RATE if 2 * sum("rate" in row for row in rows) >= len(rows) else SCORE
+    return RATE if 2 * sum(getattr(row, "rate", None) is not None for row in rows) >= len(rows) else SCORE
 
 
-def having(rows: Sequence[Row], measure: Measure) -> list[Row]:
+def having(rows: Sequence[R], measure: Measure) -> tuple[R, ...]:
     """The rows that carry the measure."""
-    return [row for row in rows if measure.value in row]
+    return tuple(row for row in rows if getattr(row, measure.value, None) is not None)
 
 
 def colour(condition: str) -> str:
@@ -106,8 +113,10 @@ def curve(
     """Values of rows against x, with error bars."""
     import plotly.graph_objects as go
 
-    values = [row[measure.value] for row in rows]
-    bars = error(values, [row[measure.low] for row in rows], [row[measure.high] for row in rows], tone)
+    values = [getattr(row, measure.value) for row in rows]
+    bars = error(
+        values, [getattr(row, measure.low) for row in rows], [getattr(row, measure.high) for row in rows], tone
+    )
     return go.Scatter(
         x=list(x),
         y=values,
@@ -124,8 +133,10 @@ def dots(names: Sequence[Any], rows: Sequence[Row], measure: Measure, tones: Seq
     """One row a line, its name on the y axis, its value along x with error bars."""
     import plotly.graph_objects as go
 
-    values = [row[measure.value] for row in rows]
-    bars = error(values, [row[measure.low] for row in rows], [row[measure.high] for row in rows], GREY)
+    values = [getattr(row, measure.value) for row in rows]
+    bars = error(
+        values, [getattr(row, measure.low) for row in rows], [getattr(row, measure.high) for row in rows], GREY
+    )
     return go.Scatter(
         x=values,
         y=list(names),
@@ -134,7 +145,7 @@ def dots(names: Sequence[Any], rows: Sequence[Row], measure: Measure, tones: Seq
         name=name,
         showlegend=bool(name),
         marker={"color": list(tones), "size": 9},
-        customdata=[row.get("n", "") for row in rows],
+        customdata=[getattr(row, "n", "") for row in rows],
         hovertemplate="%{y}: %{x} (n = %{customdata})<extra></extra>",
     )
 
@@ -162,7 +173,9 @@ def scale(update: Any, measure: Measure, rows: Sequence[Row], **where: Any) -> N
     """Give an axis the measure's ticks; rates begin at 0 and end just above the highest interval."""
     update(tickformat=measure.tick, **where)
     if measure.span:
-        top = max((row[measure.high] for row in rows if measure.high in row), default=1.0)
+        top = max(
+            (getattr(row, measure.high) for row in rows if getattr(row, measure.high, None) is not None), default=1.0
+        )
         update(range=[-0.015 * max(top, 0.1), min(1.03, 1.1 * top)], **where)
 
 
@@ -172,3 +185,42 @@ def line(x: Sequence[Any], y: Sequence[Any], name: str, tone: str, *, dash: str 
 
     style = {"color": tone, "dash": dash, "width": 1.5}
     return go.Scatter(x=list(x), y=list(y), name=name, mode="lines", line=style, **more)
+
+
+def rates(results: Results, prompts: str) -> Any | None:
+    """Refusal rates on one kind of prompts, one dot a condition; None where there are none."""
+    rows = [row for row in results.rates if row.prompts == prompts]
+    if not rows:
+        return None
+    names = [wording.condition(row.condition) for row in rows]
+    return forest(names, rows, RATE, [colour(row.condition) for row in rows])
+
+
+def heat(x: list[Any], y: list[Any], z: list[list[Number | None]], unit: str, *, text: bool = True) -> Any:
+    """A heat map; None is an empty cell."""
+    import plotly.graph_objects as go
+
+    form = ".0%" if unit == "rate" else ".2f"
+    return go.Heatmap(
+        x=x,
+        y=y,
+        z=z,
+        colorscale=PALE if text else "Cividis",
+        texttemplate=f"%{{z:{form}}}" if text else None,
+        textfont={"color": "#1c2026"},
+        colorbar={"title": {"text": unit}, "thickness": 10, "len": 1, "outlinewidth": 0},
+        showscale=not text,
+        xgap=1,
+        ygap=1,
+        hovertemplate=f"%{{y}}, %{{x}}: %{{z:{form}}} {unit}<extra></extra>",
+    )
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Names without repetition, in order."""
+    return list(dict.fromkeys(names))
+
+
+def around_mean(row: Row) -> Any:
+    """A row of mean and sd with the ends of one standard deviation, for `SPREAD`."""
+    return SimpleNamespace(**dict(row), low=row.mean - row.sd, high=row.mean + row.sd)

@@ -1,6 +1,6 @@
 """The report's Plotly figures as SVG, drawn by matplotlib: no browser is needed.
 
-It knows what `figures` uses: scatter (lines, markers, error bars), bars, heat maps, subplots, and linear,
+It knows what the figures use: scatter (lines, markers, error bars), bars, heat maps, subplots, and linear,
 log and category axes. An unknown kind of trace raises rather than being left out.
 """
 

@@ -1,11 +1,10 @@
 """Numbers and ids in words: "31% [26, 37]", "−11 points", "the last prompt token"."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rhat.vocabulary import OPERATORS, SCOPES
 
-Row = Mapping[str, Any]
+Row = Any  # a record, or what has the same fields
 Number = int | float  # as JSON gives them
 
 CONDITIONS = {
@@ -93,24 +92,24 @@ def interval(low: Number, high: Number, *, scale: Number = 1, digits: int = 2) -
 
 def rate(row: Row) -> str:
     """A row's rate with its interval: "31% [26.0, 37.1]"."""
-    return f"{percent(row['rate'])} {interval(row['ci_low'], row['ci_high'], scale=100, digits=1)}"
+    return f"{percent(row.rate)} {interval(row.ci_low, row.ci_high, scale=100, digits=1)}"
 
 
 def score(row: Row) -> str:
     """A row's mean refusal score with its interval, in nats."""
-    return f"{number(row['score_mean'])} {interval(row['score_ci_low'], row['score_ci_high'])}"
+    return f"{number(row.score_mean)} {interval(row.score_ci_low, row.score_ci_high)}"
 
 
 def measure(row: Row) -> str:
     """A row's rate, or its score where it has no rate."""
-    return rate(row) if "rate" in row else f"{score(row)} nats"
+    return rate(row) if getattr(row, "rate", None) is not None else f"{score(row)} nats"
 
 
 def difference(row: Row) -> str:
     """A row's difference with its interval, in its unit (shares when it names none)."""
-    if row.get("unit", "share") == "share":
-        return f"{points(row['difference'])} {interval(row['ci_low'], row['ci_high'], scale=100, digits=1)}"
-    return f"{number(row['difference'])} nats {interval(row['ci_low'], row['ci_high'])}"
+    if getattr(row, "unit", "share") == "share":
+        return f"{points(row.difference)} {interval(row.ci_low, row.ci_high, scale=100, digits=1)}"
+    return f"{number(row.difference)} nats {interval(row.ci_low, row.ci_high)}"
 
 
 def p_value(value: Number) -> str:
@@ -121,3 +120,16 @@ def p_value(value: Number) -> str:
 def count(value: int, noun: str) -> str:
     """A count with its noun: "1 prompt", "1,204 prompts"."""
     return f"{value:,} {noun if value == 1 else noun + 's'}"
+
+
+def signed(value: Number, digits: int = 1) -> str:
+    """A number with its sign, also where that is plus."""
+    return f"{'+' if value > 0 else ''}{number(value, digits)}"
+
+
+def judgement(row: Row) -> str:
+    """The verdict on a comparison of refusal rates in neutral words."""
+    word = {"better": "refuses more", "worse": "refuses less"}.get(row.verdict)
+    if word is None:
+        return str(row.verdict)
+    return f"{word}, by less than the margin" if row.equivalent else word
