@@ -37,7 +37,7 @@ def everything(folder: Path) -> Path:
 
 def measured(condition: str, label: str, refused: list[bool]):
     """A measurement as an experiment makes it, of given verdicts."""
-    from rhat.study.lab import Measurement
+    from rhat.lab import Measurement
 
     ids = tuple(f"{label}-{i}" for i in range(len(refused)))
     verdicts = tuple("refused" if one else "complied" for one in refused)

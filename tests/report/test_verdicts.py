@@ -8,12 +8,12 @@ import studies
 from rhat import results as contract
 from rhat.display import wording
 from rhat.errors import ArtifactError
+from rhat.lab.rows import adjust, compare
 from rhat.questions import KEYS, QUESTIONS
 from rhat.questions.sentences import describe
 from rhat.report.appendix import primary
 from rhat.report.verdicts import verdicts
 from rhat.results import records
-from rhat.study.rows import adjust, compare
 
 QUESTION = {question.key: question for question in QUESTIONS}
 TURNED = {"better": "worse", "worse": "better"}
@@ -25,7 +25,7 @@ def compared(results, treatment, reference, prompts, pairs, question):
     row, _ = compare(
         studies.measured(treatment, prompts, first), studies.measured(reference, prompts, second), 0.1, question
     )
-    adjust([row])
+    [row] = (one.plain() for one in adjust([row]))
     kept = [r for r in results["comparisons"] if r["question"] != question or r["prompts"] != prompts]
     others = [
         r

@@ -13,7 +13,7 @@ from rhat.scoring import kl_divergence, last_token_scores
 from rhat.study import StudyConfig, run
 
 pytestmark = pytest.mark.model
-ONLY = ("setting", "ablating")
+ONLY = ("induce", "suppress")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ docs/results.md are made from them. A field that was not computed is None here, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -52,6 +53,15 @@ class Record(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
     )
+
+    @classmethod
+    def of(cls: type[R], fields: Mapping[str, Any]) -> R:
+        """A record of these fields; one that it does not have is an error.
+
+        Raises:
+            pydantic.ValidationError: if a field is unknown, missing, or not what it may be.
+        """
+        return cls.model_validate(fields, extra="forbid")
 
     def changed(self: R, **fields: Any) -> R:
         """A copy with some fields changed, checked again."""

@@ -45,10 +45,10 @@ def run(
 
     direction = Direction.load(file)
     contrast = prompts.read(seed, where.offline)
+    from rhat.lab.rows import adjust
     from rhat.selection.around import around
     from rhat.study import EXPERIMENTS, open_lab
-    from rhat.study.rows import adjust
-    from rhat.study.run import head
+    from rhat.study.summary import head
 
     with progress() as report:
         model = where.load(report)
@@ -58,8 +58,8 @@ def run(
         if finding.direction is not None:
             found = head(model, finding)
             lab = open_lab(model, contrast, finding, preset.value, seed=seed, progress=report)
-            results = EXPERIMENTS[experiment.name](lab)
-            adjust(results.get("comparisons", []))
+            part = EXPERIMENTS[experiment.name](lab)
+            results = part.changed(comparisons=adjust(part.comparisons)).plain()
     if form is Format.json:
         tables.document(results)
     elif form is Format.jsonl:

@@ -34,7 +34,7 @@ NEEDS = 64 * MEGABYTE
 
 
 class Preset(StrEnum):
-    """rhat.study.config.PRESETS; a test holds the two together."""
+    """rhat.lab.PRESETS; a test holds the two together."""
 
     quick = "quick"
     standard = "standard"
@@ -76,7 +76,7 @@ def study(
     only: Annotated[
         str,
         typer.Option(
-            "--only", help="Run only these experiments, separated by commas: setting,scopes,heads", show_default=False
+            "--only", help="Run only these experiments, separated by commas: induce,scopes,heads", show_default=False
         ),
     ] = "",
     margin: Annotated[
@@ -118,7 +118,7 @@ def study(
 
     [bold]rhat study --model ./my-model --preset quick --out runs/mine[/bold]
 
-    [bold]rhat study --harmful bad.jsonl --harmless good.csv --only setting,scopes --out runs/own[/bold]
+    [bold]rhat study --harmful bad.jsonl --harmless good.csv --only induce,scopes --out runs/own[/bold]
     """
     check_folder(destination, needs=NEEDS)
     from rhat.prompts.sources import with_column
@@ -162,7 +162,7 @@ def _at_work(config: StudyConfig, address: str | None, workers: int | None) -> A
     if config.executor == "serial":
         return nullcontext()
     from rhat.distributed import RayExecutor
-    from rhat.study.run import model_arguments
+    from rhat.study.opening import model_arguments
 
     return RayExecutor(model_arguments(config), address, workers=workers)
 

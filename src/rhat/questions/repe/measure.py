@@ -1,4 +1,4 @@
-"""Question 6: how big is the boost, beside representation engineering's control (Zou et al. 2023)."""
+"""What is measured: how big is the boost, beside representation engineering's control (Zou et al. 2023)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.directions import lat, random_direction
-from rhat.interventions import Intervention
+from rhat.interventions import Intervention, set_projection
 from rhat.interventions.intervention import DirectionEdit
-from rhat.model.edits import Edit, first_layer
+from rhat.lab import Lab
+from rhat.lab.rows import compared, kl_part, rate_row, score_part, score_row
 from rhat.model.positions import Scope
+from rhat.model.edits import Edit, first_layer
+from rhat.questions.repe.rows import Rows
 from rhat.scoring import refusals
 from rhat.sites import Site
 from rhat.statistics import paired_comparison
-from rhat.study.lab import Lab
-from rhat.study.rows import compare, kl_part, rate_row, score_part, score_row
 from rhat.vocabulary import OPERATORS
 
 PUBLISHED = {
@@ -60,7 +61,7 @@ def _edits(
     }
 
 
-def repe(lab: Lab) -> dict[str, Any]:
+def repe(lab: Lab) -> Rows:
     """RepE control: x + c v_l over a range of layers, the best setting chosen on validation prompts, then tested.
 
     Validation prompts are harmless and kept by the filter; test prompts are the headline ones.
@@ -96,14 +97,13 @@ def repe(lab: Lab) -> dict[str, Any]:
             "sites": [f"resid_post.{layer}" for layer in range(span[0], span[1] + 1)],
         },
     )
-    compared = [compare(chosen, baseline, lab.margin, "repe")]
+    rivals = {
+        "repe_add": chosen,
+        "set_projection": lab.measure("set_projection", set_projection(lab.direction), "harmless", n),
+    }
     boosts = []
-    rivals = {"repe_add": chosen}
-    if ("set_projection", "harmless") in lab.measurements:
-        rivals["set_projection"] = lab.measurements["set_projection", "harmless"]
-        compared.append(compare(chosen, rivals["set_projection"].first(n), lab.margin, "repe"))
     for name, m in rivals.items():
-        boost = paired_comparison(m.first(n).refused, baseline.refused, margin=lab.margin)
+        boost = paired_comparison(m.refused, baseline.refused, margin=lab.margin)
         boosts.append(
             {
                 "condition": name,
@@ -114,14 +114,15 @@ def repe(lab: Lab) -> dict[str, Any]:
                 "n": n,
             }
         )
-    return {
-        "repe": {"best": best, "table": table, "boosts": boosts, "published": PUBLISHED},
-        "rates": [rate_row(chosen)],
-        "scores": [score_row(chosen)],
-        "comparisons": [row for row, _ in compared],
-        "power": [row for _, row in compared if "prompts_needed" in row],
-        "factorial": factorial(lab, vectors),
-    }
+    return Rows.of(
+        {
+            "repe": {"best": best, "table": table, "boosts": boosts, "published": PUBLISHED},
+            "rates": [rate_row(chosen)],
+            "scores": [score_row(chosen)],
+            **compared([(chosen, baseline), (chosen, rivals["set_projection"])], lab.margin, "repe"),
+            "factorial": factorial(lab, vectors),
+        }
+    )
 
 
 def _best(lab: Lab, vectors: Tensor, table: list[dict[str, Any]], n: int) -> dict[str, Any]:

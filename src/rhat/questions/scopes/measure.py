@@ -1,26 +1,25 @@
-"""Question 5: how much of the sequence is needed."""
+"""What is measured: how much of the sequence is needed."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from rhat.interventions import set_projection
+from rhat.lab import Lab
+from rhat.lab.rows import compared, kl_part, rate_part, score_part
+from rhat.questions.scopes.rows import Rows
 from rhat.scoring.phrases import JUDGED_TOKENS
-from rhat.study.lab import Lab
-from rhat.study.rows import compare, kl_part, rate_part, score_part
 
 SCOPES = ("all", "prompt", "template", "last_prompt_token", "generated", "first_generated:1", "first_generated:4")
 
 
-def scopes(lab: Lab) -> dict[str, Any]:
+def scopes(lab: Lab) -> Rows:
     """Setting under each token scope on harmless prompts, by generation; each against all tokens (non-inferiority)."""
     d = lab.direction
     n = min(len(lab.test("harmless", lab.sizes.headline)), max(lab.sizes.sweep, 96))
     lengths = np.array([len(p) for p in lab.plan("harmless", n).prompts])
     k = lab.model.template_length
-    rows, compared = [], []
+    rows, pairs = [], []
     names = {scope: "set_projection" if scope == "all" else f"scope:{scope}" for scope in SCOPES}
     doings = {name: set_projection(d, scope=scope) for scope, name in names.items()}
     measured = lab.measure_each(doings, "harmless", n, kl=True, stage="scopes")
@@ -45,9 +44,5 @@ def scopes(lab: Lab) -> dict[str, Any]:
             }
         )
         if scope != "all":
-            compared.append(compare(m, measured["set_projection"], lab.margin, "scopes"))
-    return {
-        "scopes": rows,
-        "comparisons": [row for row, _ in compared],
-        "power": [row for _, row in compared if "prompts_needed" in row],
-    }
+            pairs.append((m, measured["set_projection"]))
+    return Rows.of({"scopes": rows} | compared(pairs, lab.margin, "scopes"))

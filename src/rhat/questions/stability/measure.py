@@ -1,4 +1,4 @@
-"""Question 11: is it one direction? Split halves, other draws, and what is left after ablating it."""
+"""What is measured: is it one direction? Split halves, other draws, and what is left after ablating it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.interventions import Intervention, combine
+from rhat.lab import Lab
+from rhat.lab.rows import score_part
+from rhat.questions.stability.rows import Rows
 from rhat.statistics import judge, mean_interval
-from rhat.study.lab import Lab
-from rhat.study.rows import score_part
 
 DRAWS = 20
 ROUNDS = 3
 
 
-def stability(lab: Lab) -> dict[str, Any]:
+def stability(lab: Lab) -> Rows:
     """Split-half cosines, cosines with r̂ of directions from bootstrap draws, and refits after ablation."""
     layer = lab.direction.layer
     sides = [lab.training[label][:, layer].double() for label in ("harmful", "harmless")]
@@ -29,7 +30,7 @@ def stability(lab: Lab) -> dict[str, Any]:
         halves.append(_cosine(a, b))
         picks = [torch.randint(len(side), (len(side),), generator=generator) for side in sides]
         draws.append(_cosine(sides[0][picks[0]].mean(0) - sides[1][picks[1]].mean(0), lab.direction.unit.double()))
-    return {"stability": {"split_half": halves, "seeds": draws, "refits": _refits(lab)}}
+    return Rows.of({"stability": {"split_half": halves, "seeds": draws, "refits": _refits(lab)}})
 
 
 def _cosine(a: Tensor, b: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Question 8: which finder finds it. Difference of means, LAT, logistic probe, random; and CCS, as a probe."""
+"""What is measured: which finder finds it. Difference of means, LAT, logistic probe, random; and CCS, as a probe."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from torch import Tensor
 from rhat.capture import captured
 from rhat.directions import fit_ccs, lat, logistic, mean_difference, random_direction
 from rhat.interventions import Intervention
+from rhat.lab import Lab
+from rhat.lab.chance import against_chance
+from rhat.lab.components import principal_components
+from rhat.lab.rows import rate_part, score_part
 from rhat.model.plans import TokenIds
 from rhat.model.template import render
 from rhat.prompts import statements
+from rhat.questions.finders.rows import Rows
 from rhat.sites import Site
 from rhat.statistics import wilson
-from rhat.study.lab import Lab
-from rhat.study.projections import against_chance, principal_components
-from rhat.study.rows import rate_part, score_part
 
 CCS_PAIRS = 96  # training pairs of requests, half of each label
 
 
-def finders(lab: Lab) -> dict[str, Any]:
+def finders(lab: Lab) -> Rows:
     """Every finder on the kept training activations at r̂'s site and position, tested on test prompts."""
     layer = lab.direction.layer
     positive, negative = (lab.training[label][:, layer] for label in ("harmful", "harmless"))
@@ -63,7 +65,7 @@ def finders(lab: Lab) -> dict[str, Any]:
     for row, m in zip(rows, measured.values(), strict=True):
         row["set_effect"] = {**score_part(m.scores), **rate_part(m.refused)}
     probes, ccs_rows = _ccs(lab)
-    return {"finders": rows + probes, "ccs": ccs_rows}
+    return Rows.of({"finders": rows + probes, "ccs": ccs_rows})
 
 
 def _answer_ids(lab: Lab, text: str, answers: Sequence[str]) -> list[TokenIds]:

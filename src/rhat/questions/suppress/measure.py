@@ -1,16 +1,20 @@
-"""Question 4: ablating against subtracting, over coefficients and sites, compared at matched damage."""
+"""What is measured: ablating, subtracting and ablating at random on harmful prompts; ablating against subtracting, over coefficients and sites, compared at matched damage."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import torch
 
+from rhat.artifacts.rows import Drift
 from rhat.interventions import Intervention, ablate, subtract
 from rhat.interventions.intervention import Where
+from rhat.lab import Dealt, Lab, Measurement
+from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
+from rhat.questions.suppress.rows import Rows
+from rhat.scoring import cross_entropy
 from rhat.statistics import judge, mean_interval, spearman
-from rhat.study.lab import Lab
-from rhat.study.rows import score_part
 
 OWN_SHARES = (
     0.25,
@@ -25,7 +29,78 @@ STEPS, CLOSE, WIDE = 3, np.log(1.15), np.log(1.5)  # of matching KL
 ALL_SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)  # and at every layer, where they add up
 
 
-def damage(lab: Lab) -> dict[str, Any]:
+def suppress(lab: Lab) -> Rows:
+    """Refusals on harmful test prompts: baseline, ablating, subtracting, ablating at random."""
+    d, n = lab.direction, lab.sizes.headline
+    units = lab.random_units()[: lab.sizes.dealt]
+    doings = {
+        "baseline": None,
+        "ablate": ablate(d),
+        "subtract": subtract(d),
+        "random_ablate": Dealt(tuple(_ablate_random(lab, unit) for unit in units)),
+    }
+    measured = list(lab.measure_each(doings, "harmful", n, stage="ablating").values())
+    baseline, ablated, subtracted, dealt = measured
+    n = len(baseline.verdicts)
+    pairs = [(ablated, baseline), (subtracted, baseline), (subtracted, ablated), (dealt, baseline), (ablated, dealt)]
+    few = min(lab.sizes.sweep, n)
+    part: dict[str, Any] = {
+        "rates": [rate_row(m) for m in measured],
+        "scores": [score_row(m) for m in measured],
+        **compared(pairs, lab.margin, "suppress"),
+        "random_controls": _few_random_ablations(lab, dealt, few),
+        "drift": _harmless_drift(lab, few),
+    }
+    return Rows.of(part)
+
+
+def _ablate_random(lab: Lab, unit: torch.Tensor) -> Intervention:
+    return Intervention("ablate", unit, lab.direction.layer, where="all layers")
+
+
+def _few_random_ablations(lab: Lab, dealt: Measurement, n: int) -> list[dict[str, Any]]:
+    """Ablation at random touches every layer, so only the dealt directions are scored."""
+    units = lab.random_units()[: lab.sizes.dealt]
+    found = lab.score_each([_ablate_random(lab, unit) for unit in units], "harmful", n)
+    return [
+        {
+            "condition": "random_ablate",
+            "seed": lab.seed * 1000 + i,
+            "kind": "orthogonal",
+            "prompts": "harmful",
+            **score_part(scores),
+            **{k: v for k, v in rate_part(dealt.refused[i :: lab.sizes.dealt]).items() if k != "n"},
+        }
+        for i, (scores, _) in enumerate(found)
+    ]
+
+
+def _harmless_drift(lab: Lab, n: int) -> list[Drift]:
+    """What ablating and subtracting do to harmless prompts: KL, degeneration, and, of half as many as the sweep's, the
+    cross-entropy of the baseline's answers."""
+    d = lab.direction
+    few = max(1, min(n, lab.sizes.sweep) // 2)
+    said = _baseline_completions(lab, few)
+    rows: list[Drift] = []
+    doings = {"ablate": ablate(d), "subtract": subtract(d)}
+    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="ablating, harmless")
+    for name, doing in {"baseline": None, **doings}.items():
+        entropy = cross_entropy(lab.model, *said, lab.edits(doing)).nanmean()
+        if doing is None:
+            none = {"kl_mean": 0.0, "ci_low": 0.0, "ci_high": 0.0, "cross_entropy": float(entropy)}
+            rows.append(Drift.of({"condition": name, "prompts": "harmless", "n": few} | none))
+            continue
+        rows.append(drift_row(measured[name], float(entropy)))
+    return rows
+
+
+def _baseline_completions(lab: Lab, n: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Tokenised harmless prompts and the unedited model's own greedy answers to them."""
+    prompts = lab.model.tokenize([p.text for p in lab.test("harmless", n)])
+    return prompts, list(lab.measure("baseline", None, "harmless", n).tokens)
+
+
+def damage(lab: Lab) -> Rows:
     """Refusal scores of harmful prompts beside KL on harmless ones: {ablate, subtract} × {own layer, all layers}."""
     d, n = lab.direction, lab.sizes.sweep
     doings: list[tuple[str, Intervention]] = [
@@ -41,7 +116,8 @@ def damage(lab: Lab) -> dict[str, Any]:
     for done, (name, doing) in enumerate(doings):
         rows.append(_row(lab, name, doing, scores))
         lab.progress("damage", done + 1, len(doings))
-    return {"damage": rows, "ablate_vs_subtract": _matched(lab, rows, scores) | _per_prompt(lab)}
+    both = _matched(lab, rows, scores) | _per_prompt(lab)
+    return Rows.of({"damage": rows, "ablate_vs_subtract": both})
 
 
 def _row(lab: Lab, name: str, doing: Intervention, scores: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -122,7 +198,7 @@ def _matched(lab: Lab, rows: list[dict[str, Any]], scores: dict[str, np.ndarray]
 
 
 def _per_prompt(lab: Lab) -> dict[str, Any]:
-    """The thread's explanation, prompt by prompt: is subtracting further from ablating where the projection is smaller?
+    """The explanation by the projection, prompt by prompt: is subtracting further from ablating where the projection is smaller?
 
     Both at the own layer, where they differ by r̂·x − c only.
     """

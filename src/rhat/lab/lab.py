@@ -12,10 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rhat.directions import Direction, random_direction
+from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import Combined, Intervention
+from rhat.lab.controls import Controls
+from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement
+from rhat.lab.preset import Preset
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import Plan
@@ -25,70 +28,18 @@ from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.selection.finding import Finding, direction_at
 from rhat.selection.means import Means
 from rhat.selection.settings import Progress
-from rhat.sites import Site
-from rhat.study.config import Preset
-
-Label = str
-Doing = Intervention | Combined | Mapping[Site, Any] | None  # an intervention, ready edits, or nothing
-
-
-@dataclass(frozen=True, eq=False)
-class Dealt:
-    """Many controls for the price of one: prompt i gets intervention i mod len(doings)."""
-
-    doings: tuple[Intervention, ...]
-
-
-KL_PROMPTS = 256  # so many prompts' baseline logits are held, whatever the number of prompts
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """One condition on one set of prompts, prompt by prompt.
-
-    scores are refusal scores (nats); kl is KL(base ‖ edited) of the next token, of the first KL_PROMPTS prompts at most.
-    """
-
-    condition: str
-    label: Label
-    prompt_ids: tuple[str, ...]
-    scores: np.ndarray
-    verdicts: tuple[str, ...] = ()
-    kl: np.ndarray | None = None
-    texts: tuple[str, ...] = ()
-    tokens: tuple[tuple[int, ...], ...] = ()
-
-    @property
-    def refused(self) -> np.ndarray:
-        """True where the completion refuses."""
-        return np.array([v == "refused" for v in self.verdicts], dtype=bool)
-
-    def first(self, n: int) -> Measurement:
-        """The same of the first n prompts (subsets of test prompts are nested)."""
-        return Measurement(
-            self.condition,
-            self.label,
-            self.prompt_ids[:n],
-            self.scores[:n],
-            self.verdicts[:n],
-            None if self.kl is None else self.kl[:n],
-            self.texts[:n],
-            self.tokens[:n],
-        )
 
 
 @dataclass(eq=False)
-class Lab:
+class Lab(Controls):
     """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
 
-    given     the direction to study; None only where nothing was found and nothing that needs one is run
     executor  who runs prompts: `score`, `measure`, their `…_each` and `activations` go through it
     """
 
     model: ChatModel
     prompts: ContrastSet
     finding: Finding
-    given: Direction | None
     sizes: Preset
     seed: int = 0
     margin: float = 0.10
@@ -107,9 +58,9 @@ class Lab:
     @property
     def direction(self) -> Direction:
         """r̂, the direction that is studied."""
-        if self.given is None:
+        if self.finding.direction is None:
             raise StudyError(f"no direction to study: {self.finding.sentence}")
-        return self.given
+        return self.finding.direction
 
     @property
     def means(self) -> Means:
@@ -250,7 +201,7 @@ class Lab:
         if not isinstance(doing, Dealt):
             self.describe(condition, doing, said)
             return [self.edits(doing)]
-        self.describe(condition, doing.doings[0], {"direction": "random", "dealt": len(doing.doings), **said})
+        self.describe(condition, doing.doings[0], {"direction": "random", **said})
         return [self.edits(one) for one in doing.doings]
 
     def _known(self, condition: str, label: Label, n: int, kl: bool) -> Measurement | None:
@@ -309,6 +260,12 @@ class Lab:
             row["sites"] = [row["sites"]]
         self.conditions[condition] = row | dict(said or {})
 
+    def record(self, measurement: Measurement, description: Mapping[str, Any]) -> Measurement:
+        """Keep a measurement that an experiment put together from others, and what its condition stands for."""
+        self.conditions[measurement.condition] = dict(description)
+        self.measurements[measurement.condition, measurement.label] = measurement
+        return measurement
+
     # Activations
 
     def activations(
@@ -346,33 +303,3 @@ class Lab:
             return None
         d = self.direction
         return direction_at(self.model, self.means, layer, d.position, d.prompts, d.method)
-
-    # Controls
-
-    @property
-    def gap(self) -> float:
-        """Mean harmful minus mean harmless training projection, residual-stream units: the shift that setting makes."""
-        return self.direction.mean_harmful - self.direction.mean_harmless
-
-    def random_units(self) -> list[Float[Tensor, " d_model"]]:
-        """Seeded random unit vectors orthogonal to r̂."""
-        return [
-            random_direction(self.model.d_model, self.seed * 1000 + i, self.direction.unit)
-            for i in range(self.sizes.randoms)
-        ]
-
-    def permuted_units(self, n: int = 5) -> list[Float[Tensor, " d_model"]]:
-        """Unit mean differences of training activations with permuted labels."""
-        both = torch.cat([self.training[label][:, self.direction.layer] for label in ("harmful", "harmless")]).double()
-        n_first = len(self.training["harmful"])
-        units = []
-        for i in range(n):
-            order = torch.randperm(len(both), generator=torch.Generator().manual_seed(self.seed * 1000 + 500 + i))
-            vector = both[order[:n_first]].mean(0) - both[order[n_first:]].mean(0)
-            units.append((vector / vector.norm()).float())
-        return units
-
-    def random_target(self, unit: Float[Tensor, " d_model"]) -> float:
-        """Where setting puts a control direction: the harmless mean on it, plus the shift that setting r̂ makes."""
-        at = self.means.positions.index(self.direction.position)
-        return float(self.means.harmless[self.direction.layer, at].float() @ unit) + self.gap

@@ -1,4 +1,4 @@
-"""Question 7: how few heads induce refusal."""
+"""What is measured: how few heads induce refusal."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import numpy as np
 import torch
 
 from rhat.heads import Attribution, Head, attribute, patch_heads
+from rhat.lab import Lab, Measurement
+from rhat.lab.rows import compared, rate_part, rate_row, score_part, score_row
+from rhat.questions.heads.rows import Rows
 from rhat.statistics import holm, judge, mean_interval
-from rhat.study.lab import Lab, Measurement
-from rhat.study.rows import compare, rate_part, rate_row, score_part, score_row
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
-HEADLINE_K = 6  # the number of the thread
+HEADLINE_K = 6  # the number that the published result used
 SHORTLIST = 24
 GREEDY_STEPS = 8
 GREEDY_PROMPTS = 16
 CONFIRMED = (1, 3, 6, 12)  # k confirmed by generation on the sweep's prompts
 
 
-def heads(lab: Lab) -> dict[str, Any]:
+def heads(lab: Lab) -> Rows:
     """Attribute r̂ to heads, then patch the top k at the last prompt token into harmless runs, against random heads.
 
     Attribution and the choice of heads use training and validation prompts; the curve is on test prompts.
     """
     if not any(layer < lab.direction.layer for layer in lab.model.layout.with_heads):
-        return {}
+        return Rows()
     texts = {label: [p.text for p in lab.finding.kept["train"][label][:128]] for label in ("harmful", "harmless")}
     found = attribute(lab.model, lab.direction, texts["harmful"], texts["harmless"])
     ranked = [head for head, _ in found.ranking()]
@@ -96,7 +97,7 @@ def heads(lab: Lab) -> dict[str, Any]:
         ]
         if clearing:
             part[name] = min(clearing)
-    return {"heads": part} | _headline(lab, found, ranked)
+    return Rows.of({"heads": part} | _headline(lab, found, ranked))
 
 
 def _p_value(differences: np.ndarray) -> float:
@@ -165,10 +166,8 @@ def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any
     k = len(top)
     sets = {_name(k, "attributed"): top, _name(k, "random"): random_heads(top, lab, lab.seed)}
     patched, random_ = _confirm(lab, found, sets, n).values()
-    compared = [compare(patched, random_, lab.margin, "heads"), compare(patched, baseline, lab.margin, "heads")]
     return {
         "rates": [rate_row(patched), rate_row(random_)],
         "scores": [score_row(patched), score_row(random_)],
-        "comparisons": [row for row, _ in compared],
-        "power": [row for _, row in compared if "prompts_needed" in row],
+        **compared([(patched, random_), (patched, baseline)], lab.margin, "heads"),
     }

@@ -1,4 +1,4 @@
-"""Question 10: dose and response."""
+"""What is measured: dose and response."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from rhat.interventions import add, set_projection
+from rhat.lab import Lab
+from rhat.lab.rows import kl_part, rate_part, score_part
+from rhat.questions.dose_response.rows import Rows
 from rhat.statistics import half_effect_dose
-from rhat.study.lab import Lab
-from rhat.study.rows import kl_part, rate_part, score_part
 
 SHARES = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0)  # of the gap, from the harmless mean
 
 
-def doses(lab: Lab) -> dict[str, Any]:
+def dose_response(lab: Lab) -> Rows:
     """Targets from well below the harmless mean to well above the harmful one: refusals and KL; and adding beside it.
 
     A target is the harmless mean plus a share of the gap; adding aims at the same target with that share of the gap.
@@ -25,8 +26,10 @@ def doses(lab: Lab) -> dict[str, Any]:
     targets = [d.mean_harmless + share * lab.gap for share in SHARES]
     names = ["set_projection" if share == 1 else f"set:{share:g}" for share in SHARES]
     doings = {name: set_projection(d, target) for name, target in zip(names, targets, strict=True)}
-    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="doses")
-    added = lab.score_each([add(d, share * lab.gap) for share in SHARES], "harmless", n, kl=True, stage="doses, adding")
+    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="dose_response")
+    added = lab.score_each(
+        [add(d, share * lab.gap) for share in SHARES], "harmless", n, kl=True, stage="dose_response, adding"
+    )
     for name, share, target, (scores, kl) in zip(names, SHARES, targets, added, strict=True):
         m = measured[name]
         rows += [
@@ -53,4 +56,4 @@ def doses(lab: Lab) -> dict[str, Any]:
                 "unit": "residual units",
             }
         ]
-    return part
+    return Rows.of(part)
