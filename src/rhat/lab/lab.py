@@ -78,8 +78,7 @@ class Lab(Controls):
         """The first n prompts of a label and split, laid out for the fast path."""
         key = (label, split, n)
         if key not in self._plans:
-            some = self.prompts_of(label, n, split)
-            self._plans[key] = self.model.plan([p.text for p in some])
+            self._plans[key] = self.model.plan([p.text for p in self.prompts_of(label, n, split)])
         return self._plans[key]
 
     def prompts_of(self, label: Label, n: int, split: str = "test") -> tuple[Prompt, ...]:
@@ -92,11 +91,9 @@ class Lab(Controls):
 
     def edits(self, doing: Doing) -> Edits:
         """The edits of an intervention, of ready edits, or of nothing."""
-        if doing is None:
-            return {}
         if isinstance(doing, Intervention | Combined):
             return doing.edits(self.model)
-        return doing
+        return {} if doing is None else doing
 
     def score(
         self, doing: Doing, label: Label, n: int, split: str = "test", *, kl: bool = False

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from rhat import results as contract
+from rhat.artifacts.header import Claim, ScoreAgreement
 from rhat.artifacts.rows import Comparison
-from rhat.artifacts.run import Claim, ScoreAgreement
 from rhat.lab import Lab
 from rhat.lab.rows import adjust, judged
 from rhat.prompts import ContrastSet

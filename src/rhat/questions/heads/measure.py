@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from rhat.heads import Attribution, Head, attribute, patch_heads
 from rhat.lab import Lab, Measurement
 from rhat.lab.rows import compared, rate_part, rate_row, score_part, score_row
-from rhat.questions.heads.rows import Rows
+from rhat.questions.heads.rows import HeadComparison, Rows
 from rhat.statistics import holm, judge, mean_interval
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
@@ -34,8 +35,6 @@ def heads(lab: Lab) -> Rows:
     n = lab.sizes.sweep
     before, _ = lab.score(None, "harmless", n)
     chosen = greedy(lab, found, ranked[:SHORTLIST])
-    curve: list[dict[str, Any]] = [{"k": 0, "kind": "attributed", **score_part(before)}]
-    comparisons: list[dict[str, Any]] = []
     ks = [k for k in KS if k <= len(ranked)]
     sets: dict[tuple[int, str], list[Head]] = {}
     for k in ks:
@@ -45,59 +44,61 @@ def heads(lab: Lab) -> Rows:
             sets[k, "greedy"] = chosen[:k]
     found_scores = lab.score_each([_patch(lab, found, some) for some in sets.values()], "harmless", n, stage="heads")
     by_set = {key: scores for key, (scores, _) in zip(sets, found_scores, strict=True)}
-    confirmed = _confirm(
-        lab,
-        found,
-        {_name(k, kind): some for (k, kind), some in sets.items() if k in CONFIRMED and kind != "random"},
-        n,
-    )
-    p_values = []
-    for k in ks:
-        scores = {kind: by_set[k, kind] for kind in ("attributed", "random", "greedy") if (k, kind) in by_set}
-        for kind, values in scores.items():
-            row = {"k": k, "kind": kind, **score_part(values)}
-            if kind == "random":
-                row["seed"] = lab.seed
-            m = confirmed.get(_name(k, kind))
-            if m is not None:
-                row |= rate_part(m.refused) | {"refused": int(m.refused.sum())}
-            curve.append(row)
-        for kind in scores.keys() - {"random"}:
-            for reference, against in (("baseline", before), ("random", scores["random"])):
-                gap = mean_interval(scores[kind] - against)
-                comparisons.append(
-                    {
-                        "k": k,
-                        "kind": kind,
-                        "reference": reference,
-                        "difference": gap.estimate,
-                        "ci_low": gap.low,
-                        "ci_high": gap.high,
-                        "unit": "log-odds",
-                        "n": gap.n,
-                    }
-                )
-                p_values.append(_p_value(scores[kind] - against))
-    for row, p in zip(comparisons, holm(p_values), strict=True):
-        row["holm_p"] = float(min(p, 1.0))
-        row["verdict"] = judge((row["ci_low"], row["ci_high"]), holm_p=row["holm_p"])
+    shown = {_name(k, kind): some for (k, kind), some in sets.items() if k in CONFIRMED and kind != "random"}
+    confirmed = _confirm(lab, found, shown, n)
+    comparisons = _comparisons(by_set, before)
     part: dict[str, Any] = {
         "position": found.position,
         "ranking": [{"layer": h[0], "head": h[1], "attribution": v} for h, v in found.ranking()],
-        "curve": curve,
+        "curve": [{"k": 0, "kind": "attributed", **score_part(before)}, *_curve(lab, by_set, confirmed)],
         "comparisons": comparisons,
-        "greedy": [list(h) for h in chosen],
+        "smallest_k": smallest_k(comparisons, "attributed"),
+        "smallest_k_greedy": smallest_k(comparisons, "greedy"),
+        "greedy": chosen,
     }
-    for name, kind in (("smallest_k", "attributed"), ("smallest_k_greedy", "greedy")):
-        clearing = [
-            k
-            for k in ks
-            if (c := [r for r in comparisons if r["k"] == k and r["kind"] == kind])
-            and all(r["verdict"] == "better" for r in c)
-        ]
-        if clearing:
-            part[name] = min(clearing)
     return Rows.of({"heads": part} | _headline(lab, found, ranked))
+
+
+def _curve(
+    lab: Lab, by_set: dict[tuple[int, str], np.ndarray], confirmed: dict[str, Measurement]
+) -> list[dict[str, Any]]:
+    """Refusal with each set of heads patched; by generation too, where that was confirmed."""
+    rows = []
+    for (k, kind), scores in by_set.items():
+        row = {"k": k, "kind": kind, **score_part(scores)}
+        if kind == "random":
+            row["seed"] = lab.seed
+        m = confirmed.get(_name(k, kind))
+        if m is not None:
+            row |= rate_part(m.refused) | {"refused": int(m.refused.sum())}
+        rows.append(row)
+    return rows
+
+
+def _comparisons(by_set: dict[tuple[int, str], np.ndarray], before: np.ndarray) -> list[HeadComparison]:
+    """Each set of heads against the baseline and against as many random heads, Holm-adjusted together."""
+    rows, p_values = [], []
+    for (k, kind), scores in by_set.items():
+        if kind == "random":
+            continue
+        for reference, against in (("baseline", before), ("random", by_set[k, "random"])):
+            gap = mean_interval(scores - against)
+            row: dict[str, Any] = {"k": k, "kind": kind, "reference": reference, "difference": gap.estimate}
+            rows.append(row | {"ci_low": gap.low, "ci_high": gap.high, "unit": "log-odds", "n": gap.n})
+            p_values.append(_p_value(scores - against))
+    judged = []
+    for row, p in zip(rows, holm(p_values), strict=True):
+        p = float(min(p, 1.0))
+        verdict = judge((row["ci_low"], row["ci_high"]), holm_p=p)
+        judged.append(HeadComparison.of(row | {"holm_p": p, "verdict": verdict}))
+    return judged
+
+
+def smallest_k(rows: Sequence[HeadComparison], kind: str) -> int | None:
+    """The smallest number of heads of a kind that is better than both references; None if none is."""
+    of_kind = [row for row in rows if row.kind == kind]
+    failing = {row.k for row in of_kind if row.verdict != "better"}
+    return min({row.k for row in of_kind} - failing, default=None)
 
 
 def _p_value(differences: np.ndarray) -> float:

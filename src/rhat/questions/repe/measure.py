@@ -11,11 +11,11 @@ from torch import Tensor
 from rhat.directions import lat, random_direction
 from rhat.interventions import Intervention, set_projection
 from rhat.interventions.intervention import DirectionEdit
-from rhat.lab import Lab
+from rhat.lab import Lab, Measurement
 from rhat.lab.rows import compared, kl_part, rate_row, score_part, score_row
 from rhat.model.positions import Scope
 from rhat.model.edits import Edit, first_layer
-from rhat.questions.repe.rows import Rows
+from rhat.questions.repe.rows import Boost, Rows
 from rhat.scoring import refusals
 from rhat.sites import Site
 from rhat.statistics import paired_comparison
@@ -24,7 +24,7 @@ from rhat.vocabulary import OPERATORS
 PUBLISHED = {
     "value": 8.0,
     "model": "Vicuna-13B",
-    "source": "Zou et al. 2023, Representation Engineering (arXiv 2310.01405), as quoted in the thread",
+    "source": "Zou et al. 2023, Representation Engineering (arXiv 2310.01405)",
 }
 FINALISTS = 8  # settings of the highest validation scores that are judged by generation
 SHARES = (0.1, 0.2, 0.4, 0.8)  # coefficients, in units of the length of the raw difference at r̂'s layer
@@ -101,28 +101,27 @@ def repe(lab: Lab) -> Rows:
         "repe_add": chosen,
         "set_projection": lab.measure("set_projection", set_projection(lab.direction), "harmless", n),
     }
-    boosts = []
-    for name, m in rivals.items():
-        boost = paired_comparison(m.refused, baseline.refused, margin=lab.margin)
-        boosts.append(
-            {
-                "condition": name,
-                "prompts": "harmless",
-                "points": 100 * boost.difference,
-                "ci_low": 100 * boost.ci_low,
-                "ci_high": 100 * boost.ci_high,
-                "n": n,
-            }
-        )
     return Rows.of(
         {
-            "repe": {"best": best, "table": table, "boosts": boosts, "published": PUBLISHED},
+            "repe": {
+                "best": best,
+                "table": table,
+                "boosts": [_boost(m, baseline, lab.margin) for m in rivals.values()],
+                "published": PUBLISHED,
+            },
             "rates": [rate_row(chosen)],
             "scores": [score_row(chosen)],
             **compared([(chosen, baseline), (chosen, rivals["set_projection"])], lab.margin, "repe"),
             "factorial": factorial(lab, vectors),
         }
     )
+
+
+def _boost(m: Measurement, baseline: Measurement, margin: float) -> Boost:
+    """How many points more of the prompts are refused than without an edit."""
+    boost = paired_comparison(m.refused, baseline.refused, margin=margin)
+    ends = {"points": 100 * boost.difference, "ci_low": 100 * boost.ci_low, "ci_high": 100 * boost.ci_high}
+    return Boost.of({"condition": m.condition, "prompts": m.label, "n": boost.n} | ends)
 
 
 def _best(lab: Lab, vectors: Tensor, table: list[dict[str, Any]], n: int) -> dict[str, Any]:
