@@ -13,8 +13,8 @@ from rhat.interventions import Intervention, set_projection
 from rhat.interventions.intervention import DirectionEdit
 from rhat.lab import Lab, Measurement
 from rhat.lab.rows import compared, kl_part, rate_row, score_part, score_row
-from rhat.model.positions import Scope
 from rhat.model.edits import Edit, first_layer
+from rhat.model.positions import Scope
 from rhat.questions.repe.rows import Boost, Rows
 from rhat.scoring import refusals
 from rhat.sites import Site
