@@ -110,8 +110,8 @@ def draw(curves: dict[str, dict[str, Any]]) -> None:
     """The three curves side by side."""
     import plotly.graph_objects as go
 
-    from rhat.report.canvas import GREEN, GREY, bare
-    from rhat.report.static import to_svg
+    from rhat.display.canvas import GREEN, GREY, bare
+    from rhat.display.static import to_svg
 
     titles = ["scoring prompts", "ablated candidates, 32 prompts", "layers left to run, 64 prompts"]
     figure = bare(y="Seconds", columns=3, subplot_titles=titles, height=300)

@@ -1,19 +1,22 @@
-"""Copy a study's results and figures into docs/example and put its numbers into the README.
+"""Copy a study's results into docs/example, draw its figures there and put its numbers into the README.
 
     .venv/bin/python docs/example.py runs/default
 
-No number of the README's block is written by hand: it comes from docs/example/results.json. Run with no argument to write
-the block again from there.
+No number of the README's block is written by hand: it comes from docs/example/results.json. Run with no argument to draw
+the figures and write the block again from there.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
-from rhat.report import wording
+from rhat import results as contract
+from rhat.artifacts.run import Results
+from rhat.display import wording
+from rhat.errors import ArtifactError
+from rhat.report import draw
 from rhat.report.verdicts import verdicts
 
 DOCS = Path(__file__).parent
@@ -27,38 +30,39 @@ SHOWN = (
     ("borderline", ("baseline", "set_harmless_mean", "set_projection", "ablate")),
 )  # fmt: skip
 FIGURES = ("rates_harmless", "set_add_zero", "damage")
-ANSWERED = (1, 4, 5, 6, 7)
+ANSWERED = ("induce", "suppress", "scopes", "repe", "heads")
 
 
-def block(results: dict) -> str:
+def block(results: Results) -> str:
     """The README's block: the printed table, three figures and the answers in words."""
-    model, direction = results["model"], results["direction"]
-    rule = results["selection"]["rule"]
+    model, direction = results.model, results.direction
+    rule = results.selection.rule
     lines = [
-        f"`make study` on {model['name'].rsplit('/', 1)[-1]} ({model['n_layers']} layers, {model['dtype']}): r̂ is at layer "
-        f"{direction['layer']}, position −{-direction['position']}, by the {rule} rule. On test prompts, which took no part in "
+        f"`make study` on {model.name.rsplit('/', 1)[-1]} ({model.n_layers} layers, {model.dtype}): r̂ is at layer "
+        f"{direction.layer}, position −{-direction.position}, by the {rule} rule. On test prompts, which took no part in "
         "finding it:",
         "",
         "| test prompts | condition | refused | 95 % interval | n |",
         "| --- | --- | ---: | ---: | ---: |",
     ]
-    by_name = {(r["prompts"], r["condition"]): r for r in results["rates"]}
+    by_name = {(r.prompts, r.condition): r for r in results.rates}
     for label, names in SHOWN:
         for name in names:
-            row = by_name.get((label, name))
-            if row:
-                lines.append(
-                    f"| {label} | {wording.condition(name)} | {100 * row['rate']:.1f} % | "
-                    f"{100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f} % | {row['n']} |"
-                )
+            if (label, name) not in by_name:
+                raise ArtifactError(f"rates: expected {name} on {label} prompts, got {', '.join(map(str, by_name))}")
+            row = by_name[label, name]
+            lines.append(
+                f"| {label} | {wording.condition(name)} | {100 * row.rate:.1f} % | "
+                f"{100 * row.ci_low:.1f} to {100 * row.ci_high:.1f} % | {row.n} |"
+            )
     found = verdicts(results)
     lines += ["", "What the numbers say, computed by the report:", ""]
-    lines += [f"- {found[q].sentence}" for q in ANSWERED if q in found]
+    lines += [f"- {found[q].sentence}" for q in ANSWERED]
     lines.append("")
-    shown = [name for name in FIGURES if (EXAMPLE / "figures" / f"{name}.svg").exists()]
     lines += [
         " ".join(
-            f'<img src="docs/example/figures/{name}.svg" width="32%" alt="{name.replace("_", " ")}">' for name in shown
+            f'<img src="docs/example/figures/{name}.svg" width="32%" alt="{name.replace("_", " ")}">'
+            for name in FIGURES
         ),
         "",
     ]
@@ -81,9 +85,9 @@ def main() -> None:
         source = Path(sys.argv[1])
         EXAMPLE.mkdir(exist_ok=True)
         shutil.copy(source / "results.json", EXAMPLE / "results.json")
-        shutil.rmtree(EXAMPLE / "figures", ignore_errors=True)
-        shutil.copytree(source / "figures", EXAMPLE / "figures")
-    results = json.loads((EXAMPLE / "results.json").read_text("utf-8"))
+    draw(EXAMPLE)
+    (EXAMPLE / "report.html").unlink()  # several megabytes, most of them Plotly's
+    results = contract.load(EXAMPLE)
     README.write_text(put(README.read_text("utf-8"), block(results)), "utf-8")
 
 

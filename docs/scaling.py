@@ -22,7 +22,7 @@ from rhat.executor import SerialExecutor
 from rhat.generation import generate_tokens
 from rhat.interventions import Intervention
 from rhat.scoring import tasks
-from rhat.study.run import _processor
+from rhat.study.manifest import processor
 
 PAGE = Path(__file__).with_name("scaling.md")
 # The estimate's assumptions: a model of 8 billion parameters and 32 layers on GPUs of the H100 class.
@@ -107,7 +107,7 @@ def measured(name: str) -> dict[str, Any]:
         "task": len(pack(runs[0])),
         "result": len(pack(truth[0])),
         "common": len(pack(asked)),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
     }

@@ -15,7 +15,18 @@ if (
     torch.set_num_threads(1)
 
 # Where tensors are; elsewhere annotations such as numpy's ArrayLike mean more than a runtime checker knows.
-TENSORS = ("capture", "directions", "generation", "heads", "interventions", "model", "scoring", "selection", "study")
+TENSORS = (
+    "capture",
+    "directions",
+    "generation",
+    "heads",
+    "interventions",
+    "lab",
+    "model",
+    "scoring",
+    "selection",
+    "study",
+)
 install_import_hook([f"rhat.{name}" for name in TENSORS], "typecheck.check")
 
 
@@ -25,3 +36,11 @@ def default_model():
     import rhat
 
     return rhat.load()
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory):
+    """The folder of a study of all experiments on the tiny taught model, once a session."""
+    from studies import everything
+
+    return everything(tmp_path_factory.mktemp("studied"))

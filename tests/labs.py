@@ -5,20 +5,19 @@ from __future__ import annotations
 import torch
 
 from rhat.capture import Moments, capture
+from rhat.lab import Lab, Preset
 from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring import RefusalToken
 from rhat.selection.finding import Finding, direction_at
 from rhat.selection.means import Means
 from rhat.sites import Site
-from rhat.study.config import Preset
-from rhat.study.lab import Lab
 from tiny import tiny_chat_model
 
 HARMFUL = "Break the {} of the {}."
 HARMLESS = "Paint the {} of the {}."
 THINGS = ("lock", "window", "door", "gate", "roof", "wall", "fence", "bell", "lamp", "chair", "table", "shelf", "clock")
 PLACES = ("house", "old mill", "shop by the river", "school")
-SIZES = Preset("tiny", 12, 8, None, 6, 3, 2, ())
+SIZES = Preset("tiny", 12, 8, None, 6, 3, 2)
 
 
 def contrast_set(per_split: int = 12) -> ContrastSet:
@@ -78,4 +77,4 @@ def tiny_lab(family: str = "llama", n_layers: int = 3, dtype: torch.dtype = torc
     model = tiny_chat_model(family, n_layers=n_layers, dtype=dtype)
     prompts = contrast_set()
     finding = tiny_finding(model, prompts)
-    return Lab(model, prompts, finding, finding.direction, SIZES)
+    return Lab(model, prompts, finding, SIZES)

@@ -1,6 +1,7 @@
 import importlib.util
-import json
 from pathlib import Path
+
+from rhat import results as contract
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,7 +15,7 @@ def example():
 
 def test_every_number_of_the_readme_comes_from_the_example():
     module = example()
-    results = json.loads((module.EXAMPLE / "results.json").read_text("utf-8"))
+    results = contract.load(module.EXAMPLE)
     readme = (ROOT / "README.md").read_text("utf-8")
     assert module.put(readme, module.block(results)) == readme
 

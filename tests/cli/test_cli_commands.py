@@ -422,7 +422,7 @@ class TestStudies:
     @pytest.fixture
     def results(self):
         return {
-            "schema_version": 1,
+            "schema_version": 2,
             "outcome": "found",
             "outcome_sentence": "r̂ [b] is at layer 1.",
             "model": {"name": "tiny", "n_layers": 3, "d_model": 48},
@@ -473,7 +473,7 @@ class TestStudies:
                     "equivalent": False,
                     "noninferior": False,
                     "verdict": "worse",
-                    "question": 1,
+                    "question": "induce",
                 }
             ],
         }
@@ -517,7 +517,7 @@ class TestStudies:
             "--borderline",
             "c.txt",
             "--only",
-            "setting, scopes",
+            "induce, scopes",
             "--seed",
             3,
             "--margin",
@@ -559,7 +559,7 @@ class TestStudies:
                 harmful="a.jsonl",
                 harmless="b.csv",
                 borderline="c.txt",
-                only=("setting", "scopes"),
+                only=("induce", "scopes"),
                 seed=3,
                 margin=0.05,
                 dtype="float32",
@@ -587,7 +587,7 @@ class TestStudies:
         assert "50% [43.1, 56.9]" in out
         assert "−20.0 points [−27.0, −13.0]" in out
         assert "found: r̂ [b] is at layer 1." in out
-        assert " 1  Refusals of harmless prompts" in out
+        assert "induce         Refusals of harmless prompts" in out
         assert f"report: {tmp_path / 'report.html'}" in out
 
     def test_machine_formats(self, cli, configured, results, tmp_path):
@@ -604,7 +604,7 @@ class TestStudies:
         assert not list(tmp_path.iterdir())
 
     def test_report_and_compare(self, cli, results, tmp_path):
-        from rhat.artifacts import results as contract
+        from rhat import results as contract
 
         for name in ("a", "b"):
             contract.write(results, tmp_path / name)

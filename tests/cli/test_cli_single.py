@@ -75,8 +75,8 @@ def test_it_is_the_given_direction_that_is_used(use, model, direction):
     prompts = contrast_set()
     ours = Finding(**{**vars(tiny_finding(model, prompts)), "direction": r})
     lab = open_lab(model, prompts, ours, "quick")
-    expected = next(f for f in EXPERIMENTS["finders"](lab)["finders"] if f["name"] == "lat")
-    assert row["cosine_to_rhat"] == pytest.approx(expected["cosine_to_rhat"], abs=1e-5)
+    expected = next(f for f in EXPERIMENTS["finders"](lab).finders if f.name == "lat")
+    assert row["cosine_to_rhat"] == pytest.approx(expected.cosine_to_rhat, abs=1e-5)
     assert abs(row["cosine_to_rhat"]) < 0.9  # and not the one that would be found on these prompts
 
 

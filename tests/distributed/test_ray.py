@@ -14,10 +14,10 @@ import rhat
 from labs import SIZES
 from rhat.errors import ModelError, PromptError, StudyError
 from rhat.interventions import ablate, set_projection
+from rhat.lab import Lab
 from rhat.selection.finding import find
 from rhat.selection.settings import FindSettings
 from rhat.study import StudyConfig, run
-from rhat.study.lab import Lab
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'rhat[ray]'")
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
@@ -62,7 +62,7 @@ def test_two_workers_find_what_one_process_finds(ray_executor, model, prompts, s
 
 
 def test_rates_and_scores_are_the_same(ray_executor, model, prompts, serial):
-    labs = [Lab(model, prompts, serial, serial.direction, SIZES, **with_) for with_ in ({}, {"executor": ray_executor})]
+    labs = [Lab(model, prompts, serial, SIZES, **with_) for with_ in ({}, {"executor": ray_executor})]
     for doing, label in (
         (None, "harmful"),
         (ablate(serial.direction), "harmful"),

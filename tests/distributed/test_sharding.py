@@ -8,10 +8,10 @@ from labs import SIZES
 from rhat.distributed.packing import pack, unpack
 from rhat.executor import KEPT, SerialExecutor, Worker
 from rhat.interventions import Intervention, ablate, add, set_projection
+from rhat.lab import Dealt, Lab
+from rhat.lab import lab as labs
 from rhat.selection.finding import find
 from rhat.selection.settings import FindSettings
-from rhat.study import lab as labs
-from rhat.study.lab import Dealt, Lab
 
 
 class Sharded(SerialExecutor):
@@ -84,8 +84,8 @@ def test_finding_is_the_same_to_the_bit(model, prompts, all_kl):
 def test_measurements_are_the_same(model, prompts, serial, monkeypatch, kl_prompts):
     monkeypatch.setattr(labs, "KL_PROMPTS", kl_prompts)
     executor = Sharded()
-    one = numbers(Lab(model, prompts, serial, serial.direction, SIZES))
-    many = numbers(Lab(model, prompts, serial, serial.direction, SIZES, executor=executor))
+    one = numbers(Lab(model, prompts, serial, SIZES))
+    many = numbers(Lab(model, prompts, serial, SIZES, executor=executor))
     assert len(one["measured"][1]) == min(70, kl_prompts)
     for name, parts in one.items():
         for a, b in zip(flat(parts), flat(many[name]), strict=True):
@@ -143,7 +143,7 @@ def test_another_model_is_another_worker():
 
 def test_the_base_run_is_kept_and_used(model, prompts, serial):
     """A second score of the same prompts does not run them unedited again."""
-    lab = Lab(model, prompts, serial, serial.direction, SIZES)
+    lab = Lab(model, prompts, serial, SIZES)
     lab.score(set_projection(serial.direction), "harmless", 70, kl=True)
     seen = []
     handle = model.layout.parts[0].block.register_forward_hook(lambda *_: seen.append(1))

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import rhat
 from overflow import BAD, FINE, poisoned
-from rhat.artifacts import results
+from rhat import results
 from rhat.capture import Moments
 from rhat.directions import FINDERS, Direction, fit_ccs, mean_difference, random_direction
 from rhat.errors import (

@@ -5,8 +5,8 @@ from labs import tiny_lab
 from rhat.errors import SiteError
 from rhat.heads import attribute, patch_heads
 from rhat.model import Read, last_logits, merge
+from rhat.questions.heads.measure import greedy, random_heads
 from rhat.sites import Site
-from rhat.study.heads import greedy, random_heads
 
 
 @pytest.fixture(scope="module")

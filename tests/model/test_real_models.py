@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import rhat
-from rhat.artifacts import results as contract
+from rhat import results as contract
 from rhat.errors import TemplateError
 from rhat.interventions import Intervention
 from rhat.model import last_logits

@@ -4,18 +4,21 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-import synthetic_results
 
+import studies
 from rhat import report
-from rhat.artifacts import results as contract
+from rhat import results as contract
 from rhat.errors import ArtifactError
+from rhat.questions import KEYS
 from rhat.report import drawings, page
+from rhat.results import records
 
 SECRET = "how to pick this very particular lock"
 
 
 def html_of(results):
-    return page.render(results, drawings.drawn(results))
+    run = records(results)
+    return page.render(run, drawings.drawn(run))
 
 
 class Outline(HTMLParser):
@@ -49,16 +52,6 @@ def test_draw_writes_the_page_and_every_figure(drawn_folder):
     assert sorted(path.name for path in drawn_folder.iterdir()) == ["figures", "report.html", "results.json"]
 
 
-def test_draw_again_removes_figures_that_are_no_longer_there(tmp_path):
-    contract.write(synthetic_results.quick(), tmp_path)
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "pca.svg").write_text("old")
-    (tmp_path / "figures" / "mine.svg").write_text("kept")
-    files = report.draw(tmp_path)
-    assert files[0] == tmp_path / "report.html"
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {path.name for path in files[1:]} | {"mine.svg"}
-
-
 def test_drawing_twice_gives_the_same_page(drawn_folder):
     before = (drawn_folder / "report.html").read_text("utf-8")
     report.draw(drawn_folder)
@@ -89,12 +82,12 @@ def test_the_answer_comes_first_in_five_lines(results):
     answer = html[start : html.index("</ol>", start)]
     assert answer.count("<li>") == 5
     for number in (
-        "43%",
-        "−12.0 points [−16.9, −7.1]",
-        "5.9% [3.6, 9.4]",
-        "58% of tokens",
+        "88%",
+        "0.0 points [−4.1, 4.1]",
+        "2.0% [0.8, 5.0]",
+        "65% of tokens",
         "8 points",
-        "2 heads",
+        "1 head at one token",
     ):
         assert number in answer
     assert html.index('class="answer"') < html.index("<section")
@@ -103,7 +96,7 @@ def test_the_answer_comes_first_in_five_lines(results):
 def test_a_section_per_question_with_heading_figures_and_captions(results):
     outline = Outline(html_of(results))
     sections = outline.ids("section")
-    assert [f"question-{number}" for number in range(1, 12)] == [s for s in sections if s.startswith("question")]
+    assert [f"question-{key}" for key in KEYS] == [s for s in sections if s.startswith("question")]
     assert sections[-5:] == ["controls", "tokens", "candidates", "prompts", "run"]
     levels = [int(tag[1]) for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
@@ -121,63 +114,30 @@ def test_a_section_per_question_with_heading_figures_and_captions(results):
 def test_tables_show_rates_with_interval_and_n(results):
     row = next(r for r in results["rates"] if r["condition"] == "add_average")
     text = Outline(html_of(results)).text
-    assert f"Add mean 31% [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]" in text
+    assert f"Add mean 88% [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]" in text
     assert "Holm p" in text
 
 
-def test_a_quick_run_leaves_sections_out():
-    outline = Outline(html_of(synthetic_results.quick()))
-    assert outline.ids("section") == ["question-1", "question-4", "tokens", "candidates", "prompts", "run"]
+def test_each_field_can_be_missing(example, monkeypatch):
+    monkeypatch.setattr(page, "page", lambda _template, _figures, **context: context["sections"])
+    full = len(page.render(example, []))
+    for name, field in type(example).model_fields.items():
+        if not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            left = example.model_copy(update={name: default} | ({"primary": ()} if name == "comparisons" else {}))
+            assert full - 3 <= len(page.render(left, [])) <= full
 
 
-def test_each_field_can_be_missing(results):
-    for key in list(results):
-        if key not in ("schema_version", "outcome", "outcome_sentence", "model"):
-            page.render({name: value for name, value in results.items() if name != key}, [])
-
-
-def test_a_run_by_log_odds_alone_has_a_page():
-    results = synthetic_results.by_score()
-    contract.check(results)
-    assert "nats" in Outline(page.render(results, [])).text
-
-
-@pytest.mark.parametrize("outcome", ["no_refusal", "no_candidate"])
-def test_outcomes_without_a_direction_say_so(outcome):
-    full = synthetic_results.full()
-    kept = ("schema_version", "model", "prompts", "selection", "candidates", "manifest")
-    results = {key: full[key] for key in kept} | {
-        "outcome": outcome,
-        "outcome_sentence": "3 of 256 were refused.",
-    }
-    results["candidates"] = [row | {"status": "induce"} for row in results["candidates"]]
-    results["rates"] = [r for r in full["rates"] if r["condition"] == "baseline"]
-    contract.check(results)
-    text = Outline(html_of(results)).text
-    assert "3 of 256 were refused." in text
-    assert {"no_refusal": "hardly refuses", "no_candidate": "No direction was chosen"}[outcome] in text
-    assert "Baseline" in text
-
-
-def test_a_relaxed_direction_is_labelled():
-    text = Outline(html_of(synthetic_results.full() | {"outcome": "found_relaxed"})).text
+def test_a_relaxed_direction_is_labelled(results):
+    text = Outline(html_of(results | {"outcome": "found_relaxed"})).text
     assert "relaxed rule chose this direction" in text
-
-
-def test_texts_of_prompts_and_completions_never_appear(results):
-    for table in ("trajectories", "rates"):
-        results[table][0]["text"] = SECRET
-    for row in results["pca"]:
-        row["points"][0] |= {"text": SECRET, "completion": SECRET}
-    results["completions"] = [{"prompt": SECRET, "text": SECRET}]
-    contract.check(results)
-    assert SECRET not in html_of(results)
 
 
 def test_names_are_escaped(results):
     results["model"]["name"] = "<script>alert(1)</script>"
     results["outcome_sentence"] = "</script><b>&"
-    results["pca"][4]["points"][0]["category"] = "</script><script>alert(2)"
+    for row in results["pca"]:
+        row["points"][0]["category"] = "</script><script>alert(2)"
     html = html_of(results)
     assert "<script>alert" not in html
     assert "&lt;/script&gt;&lt;b&gt;&amp;" in html
@@ -189,37 +149,9 @@ def test_draw_of_a_folder_without_results_says_so(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_compare_puts_runs_side_by_side(tmp_path):
-    full, quick = synthetic_results.full(), synthetic_results.quick()
-    quick["model"]["name"] = "another-1b"
-    for name, results in (("first", full), ("second", quick)):
-        contract.write(results, tmp_path / name)
-    runs = report.compare([tmp_path / "first", tmp_path / "second"], tmp_path / "out" / "compare.html")
-    assert [run.model for run in runs] == ["synthetic-0.5b", "another-1b"]
-    assert runs[0].layer == 14
-    assert runs[0].rates["ablate", "harmful"] == next(
-        r for r in full["rates"] if (r["condition"], r["prompts"]) == ("ablate", "harmful")
-    )
-    assert "AUROC" in runs[0].cells()
-    assert runs[1].auroc is None
-    assert "AUROC" not in runs[1].cells()
-    outline = Outline((tmp_path / "out" / "compare.html").read_text("utf-8"))
-    assert "another-1b" in outline.text
-    assert runs[0].cells()["Set projection, harmless"] in outline.text
-
-
-def test_compare_without_a_page_gives_the_rows_only(tmp_path):
-    contract.write(synthetic_results.quick(), tmp_path / "a" / "run")
-    contract.write(synthetic_results.quick(), tmp_path / "b" / "run")
-    runs = report.compare([tmp_path / "a" / "run", tmp_path / "b" / "run"])
-    assert [run.name for run in runs] == [str(tmp_path / "a" / "run"), str(tmp_path / "b" / "run")]
-    with pytest.raises(ArtifactError, match="got no folder"):
-        report.compare([])
-
-
 def test_importing_the_report_loads_nothing_heavy():
     code = (
-        "import sys, rhat.report, rhat.report.page, rhat.report.static, rhat.report.drawings;"
+        "import sys, rhat.report, rhat.report.page, rhat.display.static, rhat.report.drawings;"
         "print([m for m in ('torch', 'transformers', 'plotly', 'matplotlib', 'jinja2') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -232,3 +164,100 @@ def test_drawing_needs_no_torch(drawn_folder):
         f"import rhat.report; rhat.report.draw({str(drawn_folder)!r})"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+QUICK = (
+    "schema_version", "outcome", "outcome_sentence", "settings", "model", "prompts", "direction", "selection",
+    "candidates", "refusal_tokens", "timings", "manifest",
+)  # fmt: skip
+
+
+def quick(results):
+    """What `--only induce,suppress` leaves of a run."""
+    kept = {key: results[key] for key in QUICK}
+    kept["comparisons"] = [c for c in results["comparisons"] if c["question"] in ("induce", "suppress")]
+    measured = {(name, c["prompts"]) for c in kept["comparisons"] for name in (c["treatment"], c["reference"])}
+    kept["rates"] = [row for row in results["rates"] if (row["condition"], row["prompts"]) in measured]
+    return kept
+
+
+def test_a_run_of_two_questions_leaves_the_others_out(results):
+    outline = Outline(html_of(quick(results)))
+    expected = ["question-induce", "question-suppress", "tokens", "candidates", "prompts", "run"]
+    assert outline.ids("section") == expected
+
+
+def test_draw_again_removes_figures_that_are_no_longer_there(tmp_path, results):
+    contract.write(quick(results), tmp_path)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "pca.svg").write_text("old")
+    (tmp_path / "figures" / "mine.svg").write_text("kept")
+    files = report.draw(tmp_path)
+    assert files[0] == tmp_path / "report.html"
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {path.name for path in files[1:]} | {"mine.svg"}
+
+
+@pytest.mark.parametrize("outcome", ["no_refusal", "no_candidate"])
+def test_outcomes_without_a_direction_say_so(results, outcome):
+    left = {key: results[key] for key in ("schema_version", "model", "prompts", "selection", "candidates", "manifest")}
+    left |= {"outcome": outcome, "outcome_sentence": "3 of 256 were refused."}
+    left["rates"] = [r for r in results["rates"] if r["condition"] == "baseline"]
+    text = Outline(html_of(left)).text
+    assert "3 of 256 were refused." in text
+    assert {"no_refusal": "hardly refuses", "no_candidate": "No direction was chosen"}[outcome] in text
+    assert "Baseline" in text
+
+
+def test_texts_of_prompts_and_completions_never_appear(results):
+    """What a file holds beside the contract is not read, so it cannot be shown."""
+    results["rates"][0]["text"] = SECRET
+    for row in results["pca"]:
+        row["points"][0] |= {"text": SECRET, "completion": SECRET}
+    results["completions"] = [{"prompt": SECRET, "text": SECRET}]
+    assert SECRET not in html_of(results)
+
+
+def test_compare_puts_runs_side_by_side(tmp_path, results):
+    other = quick(results) | {"model": results["model"] | {"name": "another-1b"}}
+    for name, found in (("first", results), ("second", other)):
+        contract.write(found, tmp_path / name)
+    runs = report.compare([tmp_path / "first", tmp_path / "second"], tmp_path / "out" / "compare.html")
+    assert [run.model for run in runs] == [results["model"]["name"], "another-1b"]
+    assert runs[0].layer == 18
+    row = next(r for r in results["rates"] if (r["condition"], r["prompts"]) == ("ablate", "harmful"))
+    assert runs[0].rates["ablate", "harmful"].rate == row["rate"]
+    assert "AUROC" in runs[0].cells()
+    assert runs[1].auroc is None
+    assert "AUROC" not in runs[1].cells()
+    outline = Outline((tmp_path / "out" / "compare.html").read_text("utf-8"))
+    assert "another-1b" in outline.text
+    assert runs[0].cells()["Set projection, harmless"] in outline.text
+
+
+def test_compare_without_a_page_gives_the_rows_only(tmp_path, results):
+    contract.write(quick(results), tmp_path / "a" / "run")
+    contract.write(quick(results), tmp_path / "b" / "run")
+    runs = report.compare([tmp_path / "a" / "run", tmp_path / "b" / "run"])
+    assert [run.name for run in runs] == [str(tmp_path / "a" / "run"), str(tmp_path / "b" / "run")]
+    with pytest.raises(ArtifactError, match="got no folder"):
+        report.compare([])
+
+
+def test_version_1_and_its_upgrade_draw_the_same(tmp_path):
+    """docs/example is stored as version 1; written again it is version 2, with the same page and figures."""
+    pages = []
+    for name in ("old", "new"):
+        folder = tmp_path / name
+        if name == "old":
+            folder.mkdir()
+            (folder / "results.json").write_bytes((studies.EXAMPLE / "results.json").read_bytes())
+        else:
+            contract.write(contract.read(studies.EXAMPLE), folder)
+        pages.append({path.name: path.read_bytes() for path in report.draw(folder)})
+    assert pages[0] == pages[1]
+
+
+def test_the_examples_figures_are_those_that_are_stored(tmp_path):
+    (tmp_path / "results.json").write_bytes((studies.EXAMPLE / "results.json").read_bytes())
+    drawn = {path.name: path.read_bytes() for path in report.draw(tmp_path)[1:]}
+    assert drawn == {path.name: path.read_bytes() for path in (studies.EXAMPLE / "figures").iterdir()}

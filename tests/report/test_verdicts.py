@@ -1,222 +1,264 @@
+"""Verdicts, read from runs that took place; where rows are changed, the study's own functions make them."""
+
 import pytest
-import synthetic_results
-from synthetic_results import comparison, share
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from rhat.report import verdicts
-from rhat.report.verdicts import judge, prompts_needed
+import studies
+from rhat import results as contract
+from rhat.display import wording
+from rhat.errors import ArtifactError
+from rhat.lab.rows import adjust, compare
+from rhat.questions import KEYS, QUESTIONS
+from rhat.questions.sentences import describe
+from rhat.report.appendix import primary
+from rhat.report.verdicts import verdicts
+from rhat.results import records
+
+QUESTION = {question.key: question for question in QUESTIONS}
+TURNED = {"better": "worse", "worse": "better"}
 
 
-def only(results, *rows):
-    """Results whose only comparisons are these."""
-    return {**results, "comparisons": list(rows)}
+def compared(results, treatment, reference, prompts, pairs, question):
+    """The results with one comparison made anew from verdicts, alone in its family."""
+    first, second = (list(side) for side in zip(*pairs, strict=True))
+    row, _ = compare(
+        studies.measured(treatment, prompts, first), studies.measured(reference, prompts, second), 0.1, question
+    )
+    [row] = (one.plain() for one in adjust([row]))
+    kept = [r for r in results["comparisons"] if r["question"] != question or r["prompts"] != prompts]
+    others = [
+        r
+        for r in results["comparisons"]
+        if r["question"] == question and {r["treatment"], r["reference"]} != {treatment, reference}
+    ]
+    return results | {"comparisons": [*kept, *others, row], "primary": []}
 
 
+def test_every_question_that_was_measured_is_answered(run):
+    found = verdicts(run)
+    assert tuple(found) == KEYS
+    for key, verdict in found.items():
+        assert verdict.word in {"better", "worse", "equivalent", "undecided", "mixed", "measured"}
+        assert verdict.sentence
+        assert QUESTION[key].label(verdict)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_labels_of_clear_words_differ(key):
+    labels = QUESTION[key].labels
+    assert "better" not in labels or labels["better"] != labels.get("worse")
+
+
+@pytest.fixture(scope="module")
+def no_power():
+    """How many prompts another run would need is not what these tests are about, and takes longest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rhat.statistics.paired.prompts_needed", lambda *_: None)
+        yield
+
+
+pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=30, max_size=200)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs=pairs)
 @pytest.mark.parametrize(
-    ("difference", "se", "word", "phrase"),
+    ("question", "treatment", "reference", "prompts"),
     [
-        (0.12, 0.02, "better", "Add mean refuses more than set projection (+12.0 points"),
-        (-0.12, 0.02, "worse", "Add mean refuses less than set projection (−12.0 points"),
-        (0.01, 0.02, "equivalent", "equivalent within 10 points (+1.0 points"),
-        (-0.05, 0.06, "undecided", "is undecided (−5.0 points"),
+        ("induce", "add_average", "set_projection", "harmless"),
+        ("suppress", "subtract", "ablate", "harmful"),
+        ("repe", "repe_add", "set_projection", "harmless"),
+        ("over_refusal", "set_harmless_mean", "baseline", "borderline"),
     ],
 )
-def test_adding_is_judged_by_its_interval(results, difference, se, word, phrase):
-    results = only(results, comparison("add_average", "set_projection", difference, se=se))
-    verdict = verdicts.adding(results)
-    assert verdict.word == word
-    assert phrase in verdict.sentence
+def test_swapping_the_data_of_two_conditions_swaps_the_words(
+    no_power, results, question, treatment, reference, prompts, pairs
+):
+    """What is told of one condition is told of the other when each has the other's answers; so is its sentence."""
+    kept = ("schema_version", "outcome", "outcome_sentence", "model", "comparisons", "rates", "repe")
+    results = {key: results[key] for key in kept}
+    told, words = [], []
+    for data in (pairs, [(b, a) for a, b in pairs]):
+        found = records(compared(results, treatment, reference, prompts, data, question))
+        words.append(QUESTION[question].verdict(found).word)
+        told.append(describe(found, found.comparison(treatment, reference, prompts)))
+    assert words[1] == TURNED.get(words[0], words[0])
+    assert ("refuses more" in told[0]) == ("refuses less" in told[1])
+    assert ("refuses less" in told[0]) == ("refuses more" in told[1])
+    assert ("by less than the margin" in told[0]) == ("by less than the margin" in told[1])
 
 
-def test_the_verdict_field_of_a_row_is_not_believed(results):
-    row = comparison("add_average", "set_projection", -0.12) | {"verdict": "equivalent", "equivalent": True}
-    assert verdicts.adding(only(results, row)).word == "worse"
+def test_ablating_that_leaves_fewer_refusals_removes_more(results):
+    """The word is told of ablating, on harmful prompts, whichever way round the row is."""
+    results.pop("ablate_vs_subtract")
+    more = [(True, False)] * 60 + [(False, False)] * 40
+    word = {}
+    for names in (("subtract", "ablate"), ("ablate", "subtract")):
+        found = compared(results, *names, "harmful", more, "suppress")
+        if names[0] == "ablate":  # the study compares (subtract, ablate); this run is read by the names in the row
+            with pytest.raises(ArtifactError, match="expected subtract − ablate on harmful prompts, got"):
+                QUESTION["suppress"].verdict(records(found))
+            continue
+        word = QUESTION["suppress"].verdict(records(found)).word
+    assert QUESTION["suppress"].labels[word] == "ablating removes more"
 
 
-def test_a_clear_but_small_difference_says_that_it_is_inside_the_margin(results):
-    row = comparison("add_average", "set_projection", -0.04, se=0.01)
-    assert "though by less than the margin of 10 points" in verdicts.describe(results, row)
-
-
-def test_holm_can_take_a_verdict_back():
-    row = comparison("add_average", "set_projection", -0.12, se=0.05) | {"holm_p": 0.09}
-    assert judge(row) == "undecided"
-    assert judge({**row, "holm_p": 0.03}) == "worse"
-
-
-def test_undecided_says_how_many_prompts_it_would_need(results):
-    row = comparison("add_average", "set_projection", 0.0, se=0.08, n=64)
-    results = only(results, row)
-    del results["power"]
-    # two one-sided tests at 5 %, 80 % power, no difference: n = (sd (1.645 + 1.282) / margin)², sd = 0.08 √64
-    assert prompts_needed(row) == pytest.approx((0.64 * 2.927 / 0.1) ** 2, abs=10)
-    assert "it would need about 360 prompts" in verdicts.adding(results).sentence
-
-
-def test_the_studys_own_power_goes_first(results):
-    row = comparison("add_average", "set_projection", 0.0, se=0.08, n=64)
-    power = {key: row[key] for key in ("treatment", "reference", "prompts", "n")} | {"prompts_needed": 410}
-    assert "about 410 prompts" in verdicts.adding({**only(results, row), "power": [power]}).sentence
-
-
-def test_more_prompts_are_needed_than_were_there():
-    for difference in (-0.09, 0.0, 0.05, 0.15):
-        row = comparison("a", "b", difference, se=0.09, n=50)
-        assert judge(row) == "undecided"
-        assert prompts_needed(row) > 50
-
-
-@pytest.mark.parametrize(("rate", "inside"), [(0.41, "lies inside"), (0.2, "lies outside")])
-def test_prediction_is_held_against_the_interval(results, rate, inside):
-    results["prediction"]["predicted_rate"] = rate
-    assert any(inside in reason for reason in verdicts.adding(results).reasons)
+def test_the_label_of_the_example_says_what_its_sentences_say(example):
+    """There subtracting removes less at every matched damage."""
+    verdict = QUESTION["suppress"].verdict(example)
+    assert QUESTION["suppress"].label(verdict) == "ablating removes more"
+    assert verdict.sentence.count("subtract removes less refusal than ablate") == 3
+    assert verdict.reasons[0].startswith("Subtract and ablate are equivalent within 10 points (+2.0 points [0.1, 5.0]")
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "word"), [(0.9, 0.99, "better"), (0.45, 0.6, "undecided"), (0.2, 0.4, "worse")]
-)
-def test_separation_is_held_against_chance(results, low, high, word):
-    for row in results["auroc"]:
-        row.update(auroc=(low + high) / 2, ci_low=low, ci_high=high)
-    assert verdicts.projections(results).word == word
-
-
-@pytest.mark.parametrize(
-    ("ends", "word"),
+    ("words", "word"),
     [
-        (((-0.3, -0.1), (-0.3, -0.1)), "better"),  # ablating leaves fewer refusals
-        (((0.1, 0.3), (0.1, 0.3)), "worse"),
-        (((-0.1, 0.1), (-0.1, 0.1)), "undecided"),
-        (((-0.1, 0.1), (-0.3, -0.1)), "mixed"),
+        (("better", "better", "better"), "better"),  # subtracting leaves more refusals
+        (("worse", "worse", "worse"), "worse"),
+        (("undecided",) * 3, "undecided"),
+        (("undecided", "better", "better"), "mixed"),
     ],
 )
-def test_ablating_is_judged_at_matched_damage(results, ends, word):
-    for row, (low, high) in zip(results["ablate_vs_subtract"]["matched"], ends, strict=True):
-        row.update(difference=(low + high) / 2, ci_low=low, ci_high=high)
-    assert verdicts.ablating(results).word == word
+def test_ablating_is_judged_at_matched_damage(results, words, word):
+    for row, verdict in zip(results["ablate_vs_subtract"]["matched"], words, strict=True):
+        row["verdict"] = verdict
+    assert QUESTION["suppress"].verdict(records(results)).word == word
+
+
+def test_a_verdict_is_read_and_not_made_again(results):
+    """The report judges nothing: whatever the numbers are, the study's word is told."""
+    row = next(r for r in results["comparisons"] if r["treatment"] == "add_average" and r["question"] == "induce")
+    assert row["ci_low"] < 0 < row["ci_high"]
+    for word in ("better", "worse", "undecided", "equivalent"):
+        row["verdict"] = word
+        assert QUESTION["induce"].verdict(records(results)).word == word
+
+
+def test_clear_and_small_is_more_by_less_than_the_margin(results):
+    small = [(True, False)] * 16 + [(False, False)] * 384
+    found = records(compared(results, "add_average", "set_projection", "harmless", small, "induce"))
+    row = found.comparison("add_average", "set_projection", "harmless")
+    assert (row.verdict, row.equivalent) == ("better", True)
+    assert wording.judgement(row) == "refuses more, by less than the margin"
+    assert "refuses more than set projection, by less than the margin of 10 points" in describe(found, row)
+
+
+def test_undecided_says_how_many_prompts_the_study_says_it_needs(results):
+    pairs = [(True, False)] * 9 + [(False, True)] * 8 + [(False, False)] * 47
+    found = compared(results, "add_average", "set_projection", "harmless", pairs, "induce")
+    names = {"treatment": "add_average", "reference": "set_projection", "prompts": "harmless"}
+    found["power"] = [names | {"n": 64, "prompts_needed": 250}]
+    assert QUESTION["induce"].verdict(records(found)).reasons
+    assert "is undecided" in describe(records(found), records(found).comparison(*names.values()))
+    assert "it would need about 250 prompts" in describe(records(found), records(found).comparison(*names.values()))
+    found["power"][0]["prompts_needed"] = 60
+    assert "would need" not in describe(records(found), records(found).comparison(*names.values()))
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "phrase"),
+    ("kind", "drop", "message"),
     [
-        (-0.5, -0.2, "the gap is larger where the projection is smaller"),
-        (0.2, 0.5, "the gap is smaller where the projection is smaller"),
-        (-0.1, 0.2, "no clear trend"),
+        ("comparisons", ("subtract", "ablate"), "expected subtract − ablate on harmful prompts, got ablate − baseline"),
+        ("comparisons", ("add_average", "set_projection"), "expected add_average − set_projection on harmless"),
+        ("comparisons", ("repe_add", "set_projection"), "expected repe_add − set_projection on harmless prompts"),
+        ("comparisons", ("scope:prompt", "set_projection"), "expected scope:prompt − set_projection on harmless"),
+        ("rates", ("ablate", "harmful"), "rates: expected ablate on harmful prompts, got baseline, subtract"),
+        ("pca", 18, "pca: expected a row of layer 18, where r̂ is, got rows of layers 1, 2"),
+        ("auroc", 18, "auroc: expected a row of layer 18, where r̂ is"),
     ],
 )
-def test_the_explanation_is_tested_by_rank(results, low, high, phrase):
-    rank = {"rho": (low + high) / 2, "ci_low": low, "ci_high": high, "n": 99}
-    results["ablate_vs_subtract"]["spearman_projection_gap"] = rank
-    assert phrase in verdicts.ablating(results).reasons[-1]
+def test_a_row_that_must_be_there_and_is_not_is_an_error(results, kind, drop, message):
+    def names(row):
+        if kind == "comparisons":
+            return row["treatment"], row["reference"]
+        return (row["condition"], row["prompts"]) if kind == "rates" else row["layer"]
+
+    before = len(results[kind])
+    results[kind] = [row for row in results[kind] if names(row) != drop]
+    assert len(results[kind]) == before - 1
+    with pytest.raises(ArtifactError, match=message):
+        verdicts(records(results))
 
 
-def test_the_smallest_sufficient_scope_is_named(results):
-    assert "prompt only: 58% of tokens" in verdicts.scopes(results).sentence
-    rows = [c for c in results["comparisons"] if c["treatment"] != "scope:template"]
-    rows.append(comparison("scope:template", "set_projection", 0.01, question=5))
-    assert "template tokens: 12% of tokens" in verdicts.scopes(only(results, *rows)).sentence
+def test_a_claim_without_its_comparison_is_an_error(results):
+    results["comparisons"] = [c for c in results["comparisons"] if c["treatment"] != "heads:6"]
+    with pytest.raises(ArtifactError, match="primary: expected the comparison heads:6 − random_heads:6 that it names"):
+        primary(records(results))
 
 
-def test_scopes_that_all_fall_short_or_are_undecided(results):
-    names = [row["condition"] for row in results["scopes"] if row["scope"] != "all"]
-    short = [comparison(name, "set_projection", -0.3) for name in names]
-    assert verdicts.scopes(only(results, *short)).word == "worse"
-    wide = [comparison(name, "set_projection", -0.05, se=0.1) for name in names]
-    results.pop("power")
-    verdict = verdicts.scopes(only(results, *wide))
-    assert verdict.word == "undecided"
-    assert "would need about" in verdict.sentence
-
-
-@pytest.mark.parametrize(
-    ("difference", "se", "word"),
-    [(0.2, 0.03, "better"), (-0.2, 0.03, "worse"), (0.0, 0.02, "equivalent"), (0.03, 0.08, "undecided")],
-)
-def test_repe_is_judged_against_setting(results, difference, se, word):
-    verdict = verdicts.boost(only(results, comparison("repe_add", "set_projection", difference, se=se)))
-    assert verdict.word == word
-    assert "Zou et al. 2023 report 8 points for Vicuna-13B (their number)" in verdict.sentence
-
-
-def test_heads_need_to_clear_baseline_and_random(results):
-    rows = results["heads"]["comparisons"]
-    for row in rows:
-        clear = row["k"] >= 6 if row["reference"] == "random" else row["k"] >= 2
-        row.update(difference=0.05, ci_low=0.01 if clear else -0.01, ci_high=0.1, holm_p=0.01)
-    assert verdicts.smallest_k(rows, "attributed") == 6
-    assert "6 heads at one token suffice" in verdicts.heads(results).sentence
-    for row in rows:
-        row["ci_low"] = -0.01
-    assert verdicts.heads(results).word == "undecided"
+def test_the_claims_are_told_with_their_own_p(run):
+    [table] = primary(run)
+    words = [head.title for head in table.heads]
+    rows = [dict(zip(words, line, strict=True)) for line in table.rows]
+    for row, claim in zip(rows, run.primary, strict=True):
+        assert row["Holm p"] == wording.p_value(claim.holm_p)
+        assert row["Claim"] == claim.claim
 
 
 @pytest.mark.parametrize(
-    ("difference", "se", "word"),
-    [(-0.13, 0.03, "better"), (0.13, 0.03, "worse"), (0.0, 0.02, "equivalent"), (0.0, 0.09, "undecided")],
+    ("word", "phrase"),
+    [
+        ("worse", "the gap is larger where the projection is smaller"),
+        ("better", "the gap is smaller where the projection is smaller"),
+        ("undecided", "no clear trend"),
+    ],
 )
-def test_fewer_refusals_of_borderline_prompts_are_better(results, difference, se, word):
-    row = comparison("set_harmless_mean", "baseline", difference, se=se, prompts="borderline", n=100)
-    assert verdicts.over_refusal(only(results, row)).word == word
+def test_the_explanation_is_tested_by_rank(results, word, phrase):
+    results["ablate_vs_subtract"]["spearman_projection_gap"]["verdict"] = word
+    assert phrase in QUESTION["suppress"].verdict(records(results)).reasons[-1]
+
+
+def test_the_smallest_sufficient_scope_is_named(results, example):
+    assert "prompt only: 65% of tokens" in QUESTION["scopes"].verdict(example).sentence
+    for row in results["comparisons"]:
+        if row["treatment"] == "scope:last_prompt_token":
+            row["noninferior"] = True
+    assert "last prompt token: " in QUESTION["scopes"].verdict(records(results)).sentence
+    for row in results["comparisons"]:
+        if row["question"] == "scopes":
+            row.update(noninferior=False, verdict="worse")
+    assert QUESTION["scopes"].verdict(records(results)).word == "worse"
+    row.update(verdict="undecided") if row["question"] == "scopes" else None
+    for row in results["comparisons"]:
+        if row["treatment"] == "scope:prompt":
+            row["verdict"] = "undecided"
+    assert QUESTION["scopes"].verdict(records(results)).word == "undecided"
+
+
+def test_how_few_heads_is_what_the_study_found(results, example):
+    assert example.heads.smallest_k == 1
+    assert QUESTION["heads"].verdict(example).sentence.startswith("1 head at one token suffices to raise refusal")
+    results["heads"]["smallest_k"] = 3
+    assert QUESTION["heads"].verdict(records(results)).sentence.startswith("3 heads at one token suffice")
+    del results["heads"]["smallest_k"]
+    assert QUESTION["heads"].verdict(records(results)).word == "undecided"
 
 
 def test_a_second_direction_is_reported(results):
-    assert "no further direction" in verdicts.stability(results).sentence
-    results["stability"]["refits"][2]["induce"] = share(0.3, 64)
-    assert "round 2 still finds a direction" in verdicts.stability(results).sentence
+    for row in results["stability"]["refits"]:
+        row["verdict"] = "undecided"
+    assert "no further direction" in QUESTION["stability"].verdict(records(results)).sentence
+    results["stability"]["refits"][2]["verdict"] = "better"
+    assert "round 2 still finds a direction" in QUESTION["stability"].verdict(records(results)).sentence
 
 
-def test_a_run_by_log_odds_alone_is_judged_too():
-    results = synthetic_results.by_score()
-    found = verdicts.verdicts(results)
-    assert {1, 4, 5, 7, 10, 11} <= set(found)
-    assert "no further direction" in found[11].sentence
-    results["stability"]["refits"][1]["induce"] = synthetic_results.score(2.0, n=64)
-    assert "round 1 still finds a direction" in verdicts.stability(results).sentence
-    assert any("setting should score −0.40 nats" in reason for reason in found[1].reasons)
+def test_predictions_are_held_against_the_interval(results):
+    results["prediction"].update(inside=False, inside_last_token=True)
+    told = " ".join(QUESTION["induce"].verdict(records(results)).reasons)
+    assert "so the prediction lies outside the interval" in told
+    assert "nats: inside the interval" in told
+
+
+def test_absent_fields_give_no_verdict():
+    results = contract.read(studies.EXAMPLE)
+    head = {key: results[key] for key in ("schema_version", "outcome", "outcome_sentence", "model")}
+    assert verdicts(records(head)) == {}
 
 
 def test_dose_reads_from_the_lowest_to_the_highest_target(results):
     results["dose"].reverse()
-    sentence = verdicts.dose(results).sentence
     targets = [row["target"] for row in results["dose"]]
-    assert sentence.startswith(f"From a target of −{abs(min(targets)):.2f} to {max(targets):.2f}")
-
-
-def test_absent_fields_give_no_verdict(results):
-    assert set(verdicts.verdicts(results)) == set(range(1, 12))
-    assert set(verdicts.verdicts(synthetic_results.quick())) == {1, 4}
-    assert verdicts.verdicts({"schema_version": 1}) == {}
-
-
-def test_each_table_can_be_missing(results):
-    for key in list(results):
-        verdicts.verdicts({name: value for name, value in results.items() if name != key})
-
-
-def a_layer(layer, harmless, gap, half=0.1, harmful=10.0):
-    return {
-        "layer": layer,
-        "harmless_mean_projection": harmless,
-        "harmful_mean_projection": harmful,
-        "gap": gap,
-        "ci_low": gap - half,
-        "ci_high": gap + half,
-    }
-
-
-def test_layers_say_whether_setting_and_adding_part_where_harmless_prompts_do_not_project_to_zero(results):
-    row = comparison("add_average", "set_projection", 0.01)
-    as_explained = [a_layer(0, -4.0, 0.8), a_layer(1, 3.0, -0.6), a_layer(2, 0.1, 0.02), a_layer(3, 5.0, 0.5)]
-    told = " ".join(verdicts.adding(only(results, row) | {"layers": as_explained}).reasons)
-    assert "part at 3 of 4 layers; at 2 of them as the explanation says" in told
-    assert "0.02 nats on average at the 1 layer where" in told
-    assert "by 0.63 at the others" in told
-
-
-@pytest.mark.parametrize(("value", "where"), [(0.1, "inside"), (0.9, "outside")])
-def test_both_predictions_are_held_against_the_interval(results, value, where):
-    found = {"predicted_score": 5.0, "predicted_score_last_token": value, "observed_score": 0.0, "score_ci_low": -0.2}
-    found |= {"score_ci_high": 0.2, "observed_add_score": 0.0, "n": 64}
-    row = comparison("add_average", "set_projection", 0.01)
-    told = " ".join(verdicts.adding(only(results, row) | {"prediction": found}).reasons)
-    assert "so the prediction lies outside the interval" in told
-    assert f"Read at the last prompt token alone it should score {value:.2f} nats: {where} the interval" in told
+    sentence = QUESTION["dose_response"].verdict(records(results)).sentence
+    assert sentence.startswith(f"From a target of {wording.number(min(targets))} to {wording.number(max(targets))}")

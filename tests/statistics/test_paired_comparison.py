@@ -147,8 +147,8 @@ def test_comparison_by_hand():
         # Not shown equivalent, yet shown not to be much less frequent.
         ({"b": 9, "c": 6, "both": 20, "neither": 29}, 0.10, "undecided", False, True),
         ({"b": 10, "c": 10, "both": 100, "neither": 280}, 0.10, "equivalent", True, True),
-        # Significantly different and shown to be small: equivalent at this margin, better at a finer one.
-        ({"b": 20, "c": 4, "both": 100, "neither": 276}, 0.10, "equivalent", True, True),
+        # Significantly different and shown to be small: better, by less than the margin.
+        ({"b": 20, "c": 4, "both": 100, "neither": 276}, 0.10, "better", True, True),
         ({"b": 20, "c": 4, "both": 100, "neither": 276}, 0.02, "better", False, True),
         ({"b": 0, "c": 0, "both": 3, "neither": 2}, 0.10, "undecided", False, False),
         ({"b": 0, "c": 0, "both": 30, "neither": 0}, 0.10, "equivalent", True, True),

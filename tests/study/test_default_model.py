@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import rhat
-from rhat.artifacts import results as contract
+from rhat import results as contract
 from rhat.scoring import kl_divergence, last_token_scores
 from rhat.study import StudyConfig, run
 
 pytestmark = pytest.mark.model
-ONLY = ("setting", "ablating")
+ONLY = ("induce", "suppress")
 
 
 @pytest.fixture(scope="session")

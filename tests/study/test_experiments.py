@@ -3,12 +3,14 @@ import pytest
 import torch
 
 from labs import tiny_lab
-from rhat.artifacts import results as contract
+from rhat import results as contract
+from rhat.artifacts.rows import Comparison
 from rhat.interventions import Intervention, ablate, add, set_projection
+from rhat.lab import Dealt
+from rhat.lab.rows import adjust, merge
+from rhat.questions import QUESTIONS
 from rhat.scoring import last_token_scores
-from rhat.study import EXPERIMENTS
-from rhat.study.lab import Dealt
-from rhat.study.rows import adjust, merge
+from rhat.study import EXPERIMENTS, NAMES, PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def whole(lab, part):
         "outcome": "found",
         "outcome_sentence": "made up",
         "model": lab.model.describe(),
-        "conditions": {k: {n: v for n, v in c.items() if n != "dealt"} for k, c in lab.conditions.items()},
+        "conditions": dict(lab.conditions),
         **part,
     }
 
@@ -31,10 +33,8 @@ def whole(lab, part):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_gives_what_the_contract_asks_for(lab, name):
     part = EXPERIMENTS[name](lab)
-    if "comparisons" in part:
-        adjust(part["comparisons"])
-    contract.check(whole(lab, part))
-    assert part or name == "audit"
+    contract.check(whole(lab, part.plain()))
+    assert part.plain() or name == "audit"
 
 
 def test_scores_of_a_lab_are_those_of_a_plain_run(lab):
@@ -104,22 +104,47 @@ def test_a_subset_of_a_measurement_is_a_measurement(lab):
     np.testing.assert_array_equal(again.scores, m.scores[:5])
 
 
-def test_merge_appends_lists_and_joins_mappings():
-    results = {"rates": [1], "half": {"a": 1}, "n": 1}
-    merge(results, {"rates": [2], "half": {"b": 2}, "n": 3, "new": []})
-    assert results == {"rates": [1, 2], "half": {"a": 1, "b": 2}, "n": 3, "new": []}
+def test_merge_appends_lists_and_replaces_what_is_single():
+    results = {"rates": [1], "near_zero": {"a": 1}, "n": 1}
+    merge(results, {"rates": [2], "near_zero": {"b": 2}, "n": 3, "new": []})
+    assert results == {"rates": [1, 2], "near_zero": {"b": 2}, "n": 3, "new": []}
 
 
 def test_holm_is_within_a_question():
-    rows = [{"question": 1, "mcnemar_p": 0.01}, {"question": 1, "mcnemar_p": 0.04}, {"question": 4, "mcnemar_p": 0.04}]
-    adjust(rows)
-    assert [r["holm_p"] for r in rows] == pytest.approx([0.02, 0.04, 0.04])
+    names = {"treatment": "a", "reference": "b", "prompts": "harmless", "n": 100, "difference": 0.2}
+    ends = {"ci_low": 0.01, "ci_high": 0.3, "ci90_low": 0.02, "ci90_high": 0.28, "margin": 0.1}
+    plain = names | ends | {"equivalent": False, "noninferior": True, "verdict": "better"}
+    rows = [plain | {"question": "induce", "mcnemar_p": p} for p in (0.01, 0.04, 0.06)]
+    rows += [plain | {"question": "suppress", "mcnemar_p": 0.04}]
+    adjusted = adjust([Comparison.of(row) for row in rows])
+    assert [r.holm_p for r in adjusted] == pytest.approx([0.03, 0.08, 0.08, 0.04])
+    assert [r.verdict for r in adjusted] == ["better", "undecided", "undecided", "better"]
+
+
+@pytest.mark.parametrize("name", ["repe", "projections", "over_refusal", "guard", "stability", "heads"])
+def test_an_experiment_alone_lacks_nothing(lab, name):
+    """Experiments ask the lab for what they need: run alone, one gives what it gives after all the others."""
+    after = EXPERIMENTS[name](lab).plain()
+    alone = EXPERIMENTS[name](tiny_lab()).plain()
+    assert alone.keys() == after.keys()
+    for key in ("comparisons", "auroc_within", "rates"):
+        assert [row.get("treatment", row.get("condition")) for row in alone.get(key, [])] == [
+            row.get("treatment", row.get("condition")) for row in after.get(key, [])
+        ]
+
+
+def test_every_experiment_of_the_table_is_a_function_of_its_measure_module():
+    assert tuple(EXPERIMENTS) == NAMES
+    for question in QUESTIONS:
+        for experiment in question.experiments:
+            assert EXPERIMENTS[experiment.name].__module__ == f"rhat.questions.{question.key}.measure"
+            assert set(experiment.presets) <= set(PRESETS)
 
 
 def test_pca_agrees_with_scikit_learn(lab):
     from sklearn.decomposition import PCA
 
-    from rhat.study.projections import principal_components
+    from rhat.lab.components import principal_components
 
     x = torch.randn(40, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     scores, axes, explained = principal_components(x)
@@ -130,7 +155,7 @@ def test_pca_agrees_with_scikit_learn(lab):
 
 
 def test_pca_rows_point_along_rhat(lab):
-    rows = EXPERIMENTS["components"](lab)["pca"]
+    rows = EXPERIMENTS["pca"](lab).plain()["pca"]
     assert all(row["cosine_pc1_rhat"] >= 0 for row in rows)
     assert {p["prompt_id"] for p in rows[0]["points"]} <= {p.id for p in lab.prompts.prompts}
 
@@ -153,7 +178,7 @@ def test_setting_is_adding_what_is_missing(lab):
 
 
 def test_damage_is_compared_at_the_same_damage(lab):
-    both = EXPERIMENTS["damage"](lab)
+    both = EXPERIMENTS["damage"](lab).plain()
     rows = {row["condition"]: row for row in both["damage"]}
     for pair in both["ablate_vs_subtract"]["matched"]:
         assert 1 / 1.5 <= pair["kl_treatment"] / pair["kl_reference"] <= 1.5

@@ -1,36 +1,22 @@
 """A study that is interrupted, or that meets a full disk, on a tiny model that was taught to refuse."""
 
 import errno
-import json
 from dataclasses import replace
 
 import pytest
 
-from labs import contrast_set
-from refusing import refusing_folder
-from rhat.artifacts import results as contract
+import studies
+from rhat import results as contract
 from rhat.errors import ArtifactError
+from rhat.lab import PRESETS
 from rhat.study import StudyConfig, run, stages
-from rhat.study.config import PRESETS
 
-ONLY = ("setting", "ablating", "projections")
+ONLY = ("induce", "suppress", "projections")
 
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study")
-    files = {}
-    for label in ("harmful", "harmless"):
-        files[label] = str(folder / f"{label}.jsonl")
-        rows = [{"prompt": p.text, "split": p.split} for p in contrast_set(13).prompts if p.label == label]
-        (folder / f"{label}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    return {
-        "model": str(refusing_folder(folder / "model")),
-        "preset": "quick",
-        "only": ONLY,
-        "dtype": "float64",
-        **files,
-    }
+    return studies.arguments(tmp_path_factory.mktemp("study")) | {"preset": "quick", "only": ONLY}
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +36,21 @@ def test_what_was_interrupted_goes_on(arguments, whole, tmp_path):
 
     def interrupt(stage, _done, _total):
         seen.append(stage)
-        if stage == "ablating":
+        if stage == "suppress":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(config, progress=interrupt)
     kept = {path.name for path in (tmp_path / "run" / "stages").iterdir()}
-    assert {"find.json", "setting.json"} <= kept
-    assert "ablating.json" not in kept
+    assert {"find.json", "induce.json"} <= kept
+    assert "suppress.json" not in kept
     assert not (tmp_path / "run" / "results.json").exists()
     again = []
     same(whole, run(config, progress=lambda stage, _done, _total: again.append(stage)))
     assert "induce scores" in seen
     assert "induce scores" not in again
-    assert "setting" not in again
-    assert "ablating" in again
+    assert "induce" not in again
+    assert "suppress" in again
 
 
 def test_a_disk_that_fills_up_keeps_what_is_finished(arguments, whole, tmp_path, monkeypatch):
@@ -72,17 +58,23 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(arguments, whole, tmp_path,
     plain = stages.os.replace
 
     def full(source, target):
-        if str(target).endswith("ablating.json"):
+        if str(target).endswith("suppress.json"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return plain(source, target)
 
     monkeypatch.setattr(stages.os, "replace", full)
     with pytest.raises(
-        ArtifactError, match=r"ablating\.json: cannot be written \(No space left on device\); free space"
+        ArtifactError, match=r"suppress\.json: cannot be written \(No space left on device\); free space"
     ):
         run(config)
     left = sorted(path.name for path in (tmp_path / "run" / "stages").iterdir())
-    assert left == ["find.json", "means.safetensors", "setting.json", "study.json"]  # and no half-written file
+    assert left == [
+        "find.json",
+        "induce.json",
+        "means.safetensors",
+        "projections.json",
+        "study.json",
+    ]  # and no half-written file
     monkeypatch.setattr(stages.os, "replace", plain)
     same(whole, run(config))
 
@@ -90,7 +82,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(arguments, whole, tmp_path,
 def test_a_stage_cut_short_is_run_again(arguments, whole, tmp_path):
     config = StudyConfig(**arguments, out=tmp_path / "run")
     run(config)
-    stage = tmp_path / "run" / "stages" / "setting.json"
+    stage = tmp_path / "run" / "stages" / "induce.json"
     stage.write_text(stage.read_text()[:100])
     (tmp_path / "run" / "stages" / "means.safetensors").write_bytes(b"short")
     same(whole, run(config))

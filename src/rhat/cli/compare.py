@@ -44,8 +44,8 @@ def compare(
                 "outcome": run.outcome,
                 "layer": run.layer,
                 "position": run.position,
-                "rates": list(run.rates.values()),
-                "auroc": run.auroc,
+                "rates": [row.plain() for row in run.rates.values()],
+                "auroc": run.auroc.plain() if run.auroc else None,
             }
             for run in runs
         ]

@@ -6,7 +6,7 @@ from rhat.cli import single
 from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
 from rhat.cli.study import Preset
 
-EXPERIMENT = single.Experiment("heads", 7, lambda results: results.get("heads", {}).get("ranking", []))
+EXPERIMENT = single.Experiment("heads", "heads", lambda results: results.get("heads", {}).get("ranking", []))
 
 
 @shared

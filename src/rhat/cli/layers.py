@@ -6,7 +6,7 @@ from rhat.cli import single
 from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
 from rhat.cli.study import Preset
 
-EXPERIMENT = single.Experiment("layers", 1, lambda results: results.get("layers", []))
+EXPERIMENT = single.Experiment("layers", "induce", lambda results: results.get("layers", []))
 
 
 @shared

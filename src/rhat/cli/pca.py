@@ -6,7 +6,7 @@ from rhat.cli import single
 from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
 from rhat.cli.study import Preset
 
-EXPERIMENT = single.Experiment("components", 3, lambda results: results.get("pca", []))
+EXPERIMENT = single.Experiment("pca", "pca", lambda results: results.get("pca", []))
 
 
 @shared

@@ -6,7 +6,7 @@ from rhat.cli import single
 from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
 from rhat.cli.study import Preset
 
-EXPERIMENT = single.Experiment("finders", 8, lambda results: results.get("finders", []))
+EXPERIMENT = single.Experiment("finders", "finders", lambda results: results.get("finders", []))
 
 
 @shared

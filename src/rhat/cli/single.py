@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,18 +15,15 @@ from rhat.cli.options import Format, ModelOptions, PromptOptions
 from rhat.cli.progress import progress
 from rhat.cli.study import Preset
 
-if TYPE_CHECKING:
-    from rhat.report.tables import Table
-
 PresetOption = Annotated[Preset, typer.Option("--preset", "-p", help="How many test prompts are used.")]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment's name in rhat.study.EXPERIMENTS, its question in the report, and the list it puts first."""
+    """An experiment's name in rhat.study.EXPERIMENTS, the key of its question, and the list it puts first."""
 
     name: str
-    question: int
+    question: str
     records: Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
 
 
@@ -48,18 +45,21 @@ def run(
 
     direction = Direction.load(file)
     contrast = prompts.read(seed, where.offline)
+    from rhat.lab.rows import adjust
     from rhat.selection.around import around
     from rhat.study import EXPERIMENTS, open_lab
-    from rhat.study.rows import adjust
+    from rhat.study.summary import head
 
     with progress() as report:
         model = where.load(report)
         finding = around(model, contrast, direction, progress=report)
         results: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         if finding.direction is not None:
+            found = head(model, finding)
             lab = open_lab(model, contrast, finding, preset.value, seed=seed, progress=report)
-            results = EXPERIMENTS[experiment.name](lab)
-            adjust(results.get("comparisons", []))
+            part = EXPERIMENTS[experiment.name](lab)
+            results = part.changed(comparisons=adjust(part.comparisons)).plain()
     if form is Format.json:
         tables.document(results)
     elif form is Format.jsonl:
@@ -72,22 +72,18 @@ def run(
             reason = "layer 0 sees no instruction yet" if low else "no attention heads can be read below r̂'s layer"
         out().print(f"nothing to measure: {reason}", markup=False, soft_wrap=True)
     else:
-        show(results, experiment.question)
+        show(found | results, experiment.question)
 
 
-def show(results: dict[str, Any], question: int) -> None:
+def show(results: dict[str, Any], question: str) -> None:
     """A question's tables and verdict, of whatever part of the results there is."""
-    from rhat.report import tables as parts
-    from rhat.report.verdicts import verdicts
+    from rhat.questions import QUESTIONS
+    from rhat.results import records
 
-    of_question: dict[int, Callable[[dict[str, Any]], list[Table]]] = {
-        1: parts.adding,
-        3: parts.components,
-        7: parts.heads,
-        8: parts.finders,
-    }
-    for part in of_question[question](results):
+    [asked] = [one for one in QUESTIONS if one.key == question]
+    run = records(results)
+    for part in asked.tables(run):
         tables.show_part(part)
-    verdict = verdicts(results).get(question)
+    verdict = asked.verdict(run)
     if verdict is not None:
         out().print(" ".join([verdict.sentence, *verdict.reasons]), markup=False, soft_wrap=True)

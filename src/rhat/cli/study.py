@@ -26,15 +26,15 @@ from rhat.cli.options import (
 from rhat.cli.progress import progress
 
 if TYPE_CHECKING:
+    from rhat.display.tables import Table
     from rhat.executor import Executor as Worker
-    from rhat.report.tables import Table
     from rhat.study import StudyConfig
 
 NEEDS = 64 * MEGABYTE
 
 
 class Preset(StrEnum):
-    """rhat.study.config.PRESETS; a test holds the two together."""
+    """rhat.lab.PRESETS; a test holds the two together."""
 
     quick = "quick"
     standard = "standard"
@@ -76,7 +76,7 @@ def study(
     only: Annotated[
         str,
         typer.Option(
-            "--only", help="Run only these experiments, separated by commas: setting,scopes,heads", show_default=False
+            "--only", help="Run only these experiments, separated by commas: induce,scopes,heads", show_default=False
         ),
     ] = "",
     margin: Annotated[
@@ -118,7 +118,7 @@ def study(
 
     [bold]rhat study --model ./my-model --preset quick --out runs/mine[/bold]
 
-    [bold]rhat study --harmful bad.jsonl --harmless good.csv --only setting,scopes --out runs/own[/bold]
+    [bold]rhat study --harmful bad.jsonl --harmless good.csv --only induce,scopes --out runs/own[/bold]
     """
     check_folder(destination, needs=NEEDS)
     from rhat.prompts.sources import with_column
@@ -162,29 +162,34 @@ def _at_work(config: StudyConfig, address: str | None, workers: int | None) -> A
     if config.executor == "serial":
         return nullcontext()
     from rhat.distributed import RayExecutor
-    from rhat.study.run import model_arguments
+    from rhat.study.opening import model_arguments
 
     return RayExecutor(model_arguments(config), address, workers=workers)
 
 
 def show(results: dict[str, Any]) -> None:
     """The main tables and the verdicts, on stdout."""
-    from rhat.report import tables as parts
+    from rhat.display import tables as parts
+    from rhat.questions import KEYS
+    from rhat.report.appendix import primary
     from rhat.report.verdicts import verdicts
+    from rhat.results import records
 
     console = out()
+    run = records(results)
     chosen: list[Table] = [
-        *parts.rates(results, "harmless"),
-        *parts.rates(results, "harmful"),
-        *parts.rates(results, "borderline"),
-        *parts.primary(results),
-        *parts.comparisons(results, 1),
-        *parts.comparisons(results, 4),
+        *parts.rates(run, "harmless"),
+        *parts.rates(run, "harmful"),
+        *parts.rates(run, "borderline"),
+        *primary(run),
+        *parts.comparisons(run, "induce"),
+        *parts.comparisons(run, "suppress"),
     ]
     for part in chosen:
         tables.show_part(part)
     console.print(f"[bold]{results['outcome']}[/bold]: ", end="")
     console.print(results["outcome_sentence"], markup=False, soft_wrap=True)
-    for number, verdict in sorted(verdicts(results).items()):
-        console.print(f"[bold]{number:2d}[/bold]  ", end="")
+    width = max(map(len, KEYS))
+    for key, verdict in verdicts(run).items():
+        console.print(f"[bold]{key:{width}}[/bold]  ", end="")
         console.print(verdict.sentence, markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from rhat.cli.options import Format
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rhat.report.tables import Table as Part
+    from rhat.display.tables import Table as Part
 
 Row = Mapping[str, Any]
 

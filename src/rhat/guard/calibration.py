@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rhat.artifacts.results import finite_number, no_constant, replace_text
+from rhat.artifacts.files import finite_number, no_constant, replace_text
 from rhat.directions import Direction
 from rhat.errors import ArtifactError, StatisticsError
 from rhat.guard.reading import prompt_projections

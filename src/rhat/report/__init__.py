@@ -1,13 +1,19 @@
 """The report: results.json drawn as one self-contained page and as SVG figures. It needs no model."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rhat.artifacts import results as contract
+from rhat import results as contract
+from rhat.artifacts.files import replace_text
 from rhat.errors import ArtifactError
-from rhat.report.comparison import Run
 
-__all__ = ["Run", "compare", "draw"]
+if TYPE_CHECKING:
+    from rhat.report.comparison import Run
+
+__all__ = ["compare", "draw"]
 
 
 def draw(folder: Path | str) -> list[Path]:
@@ -18,10 +24,11 @@ def draw(folder: Path | str) -> list[Path]:
     Raises:
         ArtifactError: if the results cannot be read or the files not be written.
     """
-    from rhat.report import drawings, page, static
+    from rhat.display import static
+    from rhat.report import drawings, page
 
     folder = Path(folder)
-    measured = contract.read(folder)
+    measured = contract.load(folder)
     drawn = drawings.drawn(measured)
     files = {folder / "report.html": page.render(measured, drawn)}
     for drawing, figure in drawn:
@@ -52,7 +59,7 @@ def _write(files: dict[Path, str]) -> None:
     for path, text in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            contract.replace_text(path, text)
+            replace_text(path, text)
         except OSError as error:
             raise ArtifactError(
                 f"{path}: cannot be written ({error.strerror or error}); free some space or change the folder"

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
-from rhat.artifacts.results import read
+from rhat.artifacts.rows import Rate
+from rhat.display import canvas, tables, wording
+from rhat.display.tables import Table, text
 from rhat.errors import ArtifactError
-from rhat.report import canvas, page, tables, wording
-from rhat.report.drawings import Drawing
-from rhat.report.figures import Figure
-from rhat.report.tables import Table, text
-from rhat.report.verdicts import rate_of
-from rhat.report.wording import Row
+from rhat.questions.projections.rows import LayerAuroc
+from rhat.questions.projections.rows import Rows as ProjectionRows
+from rhat.questions.question import Drawing, Figure
+from rhat.report import page
+from rhat.results import load
 
 CONDITIONS = {
     "harmless": (
@@ -40,8 +41,8 @@ class Run:
     outcome: str
     layer: int | None
     position: int | None
-    rates: dict[tuple[str, str], dict[str, Any]]
-    auroc: dict[str, Any] | None
+    rates: dict[tuple[str, str], Rate]
+    auroc: LayerAuroc | None
 
     def cells(self) -> dict[str, str]:
         """The run as a row of text by column title; what it did not measure is left out."""
@@ -49,10 +50,10 @@ class Run:
         if self.layer is not None:
             cells["Layer, position"] = f"{self.layer}, {self.position}"
         for (condition, prompts), row in self.rates.items():
-            cells[f"{wording.condition(condition)}, {prompts}"] = f"{wording.rate(row)}, n = {row['n']}"
+            cells[f"{wording.condition(condition)}, {prompts}"] = f"{wording.rate(row)}, n = {row.n}"
         if self.auroc:
-            ends = wording.interval(self.auroc["ci_low"], self.auroc["ci_high"], digits=3)
-            cells["AUROC"] = f"{wording.number(self.auroc['auroc'], 3)} {ends}"
+            ends = wording.interval(self.auroc.ci_low, self.auroc.ci_high, digits=3)
+            cells["AUROC"] = f"{wording.number(self.auroc.auroc, 3)} {ends}"
         return cells
 
 
@@ -76,8 +77,10 @@ def table(compared: Sequence[Run]) -> Table:
     """One column a run, one line a number."""
     cells = [run.cells() for run in compared]
     titles = [title for title in _ordered(cells) if title != "Run"]
-    rows: list[Row] = [{"title": title, **{str(i): c.get(title, "") for i, c in enumerate(cells)}} for title in titles]
-    columns = [text("", "title")] + [text(run.name, str(index)) for index, run in enumerate(compared)]
+    rows = [
+        SimpleNamespace(title=title, **{f"run{i}": c.get(title, "") for i, c in enumerate(cells)}) for title in titles
+    ]
+    columns = [text("", "title")] + [text(run.name, f"run{index}") for index, run in enumerate(compared)]
     return tables.build("Runs side by side (rates are refusals, with 95% intervals)", rows, columns, collapsed=False)[0]
 
 
@@ -89,24 +92,23 @@ def render(compared: Sequence[Run]) -> str:
         drawn,
         title=f"{wording.count(len(compared), 'run')} side by side",
         tables=[table(compared)],
-        figures_list=page.plots(drawn, None, *(drawing.name for drawing, _ in drawn)),
+        figures_list=page.plots(drawn, *(drawing.name for drawing, _ in drawn)),
     )
 
 
 def _run(folder: Path) -> Run:
-    results = read(folder)
-    direction = results.get("direction", {})
+    results = load(folder)
+    direction = results.direction
     wanted = [(condition, prompts) for prompts, names in CONDITIONS.items() for condition in names]
-    auroc = (row for row in results.get("auroc", []) if row["layer"] == direction.get("layer"))
     return Run(
         name=folder.resolve().name if folder.is_dir() else folder.resolve().parent.name,
         folder=folder,
-        model=results["model"]["name"],
-        outcome=results["outcome"],
-        layer=direction.get("layer"),
-        position=direction.get("position"),
-        rates={key: row for key in wanted if (row := rate_of(results, *key))},
-        auroc=next(auroc, None),
+        model=results.model.name,
+        outcome=results.outcome,
+        layer=direction.layer if direction else None,
+        position=direction.position if direction else None,
+        rates={key: row for key in wanted if (row := results.find_rate(*key))},
+        auroc=next(iter(results.at_layer("auroc", results.part(ProjectionRows).auroc)), None),
     )
 
 
@@ -122,7 +124,7 @@ def _figures(compared: Sequence[Run]) -> list[tuple[Drawing, Figure]]:
         figure = _rates(compared, prompts, conditions)
         if figure is not None:
             alt = "One dot a run and condition, with 95% intervals."
-            drawn.append((Drawing(f"rates_{prompts}", 0, f"Refusal of {prompts} prompts", alt, lambda _: None), figure))
+            drawn.append((Drawing(f"rates_{prompts}", f"Refusal of {prompts} prompts", alt, lambda _: None), figure))
     return drawn
 
 

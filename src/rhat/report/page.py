@@ -1,20 +1,22 @@
 """report.html: one self-contained page with the answer, a section per question, and how the run was made."""
 
+from __future__ import annotations
+
 import json
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rhat.report import tables, verdicts, wording
-from rhat.report.drawings import Drawing
-from rhat.report.figures import Figure
-from rhat.report.tables import Table
-from rhat.report.verdicts import HEADLINES, Verdict
+from rhat.artifacts.run import Results
+from rhat.display import wording
+from rhat.display.tables import Table
+from rhat.questions import QUESTIONS
+from rhat.questions.question import Drawing, Figure, Verdict
+from rhat.report import appendix
+from rhat.report.verdicts import verdicts
 
-Results = dict[str, Any]
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -46,43 +48,28 @@ class Section:
 class Answer:
     """One line of the answer on top."""
 
-    number: int
+    key: str
     title: str
     verdict: Verdict
     label: str
 
 
-TABLES: dict[int, Callable[[Results], list[Table]]] = {
-    1: tables.adding,
-    2: tables.projections,
-    3: tables.components,
-    4: tables.ablating,
-    5: tables.scopes,
-    6: tables.boost,
-    7: tables.heads,
-    8: tables.finders,
-    9: tables.over_refusal,
-    10: tables.dose,
-    11: tables.stability,
-}
-
-
 def render(results: Results, figures: list[tuple[Drawing, Figure]]) -> str:
     """The page as HTML."""
-    found = verdicts.verdicts(results)
+    found = verdicts(results)
     answers = [
-        Answer(number, _questions()[number]["title"], found[number], _label(number, found[number]))
-        for number in HEADLINES
-        if number in found
+        Answer(question.key, question.title, found[question.key], question.label(found[question.key]))
+        for question in QUESTIONS
+        if question.headline and question.key in found
     ]
     return page(
         "page.html",
         figures,
-        title=f"The refusal direction of {results['model']['name']}",
+        title=f"The refusal direction of {results.model.name}",
         results=results,
-        model=results["model"],
+        model=results.model,
         facts=_facts(results),
-        note=prose()["notes"].get(results["outcome"], ""),
+        note=prose()["notes"].get(results.outcome, ""),
         answers=answers,
         sections=_sections(results, found, figures),
     )
@@ -111,40 +98,40 @@ def page(template: str, figures: list[tuple[Drawing, Figure]], **context: Any) -
     )
 
 
-def plots(figures: list[tuple[Drawing, Figure]], question: int | None = None, *names: str) -> tuple[Plot, ...]:
-    """The places of a question's figures, or of those named."""
+def plots(figures: list[tuple[Drawing, Figure]], *names: str) -> tuple[Plot, ...]:
+    """The places of the figures of these names, in the order of the page."""
     return tuple(
         Plot(drawing.name, drawing.title, drawing.alt, figure.layout.height)
         for drawing, figure in figures
-        if drawing.name in names or (question and drawing.question == question)
+        if drawing.name in names
     )
 
 
-def _sections(results: Results, found: dict[int, Verdict], figures: list[tuple[Drawing, Figure]]) -> list[Section]:
+def _sections(results: Results, found: dict[str, Verdict], figures: list[tuple[Drawing, Figure]]) -> list[Section]:
     words = prose()["sections"]
-    made = [Section("primary", "The five primary claims", words["primary"], tables=tuple(tables.primary(results)))]
-    for number, words_for in _questions().items():
-        verdict = found.get(number)
+    made = [Section("primary", "The five primary claims", words["primary"], tables=tuple(appendix.primary(results)))]
+    for question in QUESTIONS:
+        verdict = found.get(question.key)
         made.append(
             Section(
-                f"question-{number}",
-                words_for["title"],
-                words_for["asked"],
+                f"question-{question.key}",
+                question.title,
+                question.asked,
                 verdict,
-                _label(number, verdict) if verdict else "",
-                plots(figures, number),
-                tuple(TABLES[number](results)),
-                words_for["how"],
+                question.label(verdict) if verdict else "",
+                plots(figures, *(drawing.name for drawing in question.figures)),
+                tuple(question.tables(results)),
+                question.how,
             )
         )
     made += [
-        Section("controls", "Controls", words["controls"], None, "", plots(figures, None, "random_controls"),
-                tuple(tables.controls(results))),
-        Section("tokens", "Refusal tokens", words["tokens"], tables=tuple(tables.tokens(results))),
-        Section("candidates", "Candidates", words["candidates"], None, "", plots(figures, None, "candidates"),
-                tuple(tables.candidates(results))),
-        Section("prompts", "Prompts", _fingerprint(results), tables=tuple(tables.prompts(results))),
-        Section("run", "The run", tables=tuple(tables.run(results))),
+        Section("controls", "Controls", words["controls"], None, "", plots(figures, appendix.CONTROLS.name),
+                tuple(appendix.controls(results))),
+        Section("tokens", "Refusal tokens", words["tokens"], tables=tuple(appendix.tokens(results))),
+        Section("candidates", "Candidates", words["candidates"], None, "", plots(figures, appendix.CANDIDATES.name),
+                tuple(appendix.candidates(results))),
+        Section("prompts", "Prompts", _fingerprint(results), tables=tuple(appendix.prompts(results))),
+        Section("run", "The run", tables=tuple(appendix.run(results))),
     ]  # fmt: skip
     return [section for section in made if section.verdict or section.figures or section.tables]
 
@@ -155,32 +142,23 @@ def prose() -> dict[str, Any]:
     return tomllib.loads((TEMPLATES / "prose.toml").read_text("utf-8"))
 
 
-def _questions() -> dict[int, dict[str, Any]]:
-    return {int(number): words for number, words in prose()["questions"].items()}
-
-
 def _fingerprint(results: Results) -> str:
-    if "prompts_fingerprint" not in results:
+    if results.prompts_fingerprint is None:
         return ""
-    return f"Fingerprint of the set and its splits: {results['prompts_fingerprint'][:16]}…"
-
-
-def _label(number: int, verdict: Verdict) -> str:
-    labels: dict[str, str] = _questions()[number].get("labels", {})
-    return labels.get(verdict.word, verdict.word)
+    return f"Fingerprint of the set and its splits: {results.prompts_fingerprint[:16]}…"
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
     """The run at a glance."""
-    model, direction = results["model"], results.get("direction")
-    facts = [("Layers", str(model["n_layers"])), ("Width", f"{model['d_model']:,}")]
+    model, direction = results.model, results.direction
+    facts = [("Layers", str(model.n_layers)), ("Width", f"{model.d_model:,}")]
     if direction:
-        facts = [("r̂ at", direction["site"]), ("position", wording.number(direction["position"], 0)), *facts]
-        facts.insert(2, ("length", wording.number(direction["norm"])))
-    facts += [(name, model[key]) for name, key in (("Dtype", "dtype"), ("Weights", "weight_format")) if key in model]
-    sizes = sorted({row["n"] for row in results.get("rates", [])})
+        facts = [("r̂ at", direction.site), ("position", wording.number(direction.position, 0)), *facts]
+        facts.insert(2, ("length", wording.number(direction.norm)))
+    facts += [(name, value) for name, value in (("Dtype", model.dtype), ("Weights", model.weight_format)) if value]
+    sizes = sorted({row.n for row in results.rates})
     if sizes:
         facts.append(("Test prompts", " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))))
-    if "preset" in results.get("settings", {}):
-        facts.append(("Preset", str(results["settings"]["preset"])))
+    if "preset" in results.settings:
+        facts.append(("Preset", str(results.settings["preset"])))
     return facts

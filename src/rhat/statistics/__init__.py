@@ -9,6 +9,7 @@ from rhat.statistics.correlation import spearman
 from rhat.statistics.doses import HalfEffectDose, half_effect_dose
 from rhat.statistics.equivalence import equivalence_power, prompts_needed
 from rhat.statistics.intervals import Interval
+from rhat.statistics.judgement import Judgement, judge, noninferior, within_margin
 from rhat.statistics.means import mean_interval, paired_mean_difference
 from rhat.statistics.multiplicity import holm
 from rhat.statistics.paired import PairedComparison, mcnemar_exact, paired_comparison, tango_interval
@@ -23,6 +24,7 @@ __all__ = [
     "ClusteredDifference",
     "HalfEffectDose",
     "Interval",
+    "Judgement",
     "PairedComparison",
     "RocCurve",
     "agreement",
@@ -31,8 +33,10 @@ __all__ = [
     "equivalence_power",
     "half_effect_dose",
     "holm",
+    "judge",
     "mcnemar_exact",
     "mean_interval",
+    "noninferior",
     "paired_comparison",
     "paired_mean_difference",
     "prompts_needed",
@@ -41,4 +45,5 @@ __all__ = [
     "tango_interval",
     "threshold_at_fpr",
     "wilson",
+    "within_margin",
 ]

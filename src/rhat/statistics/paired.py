@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from rhat.errors import StatisticsError
 from rhat.statistics.equivalence import prompts_needed
 from rhat.statistics.intervals import Interval
+from rhat.statistics.judgement import Judgement, judge, noninferior, within_margin
 from rhat.statistics.samples import boolean_sample, check_discordant, check_level, check_same_length
 from rhat.statistics.score import score_statistic
 
@@ -37,10 +38,8 @@ class PairedComparison:
         equivalent: the 90 % interval lies strictly within ±margin: two one-sided tests, each at 5 %.
         noninferior: ci90_low > −margin: the treatment is not less often true by the margin or more, one-sided
             at 5 %.
-        verdict: "equivalent" if `equivalent`, else "better" if ci_low > 0, "worse" if ci_high < 0, else
-            "undecided". "Better" means more often true, whatever that is worth. Equivalence comes first: a
-            difference that is both significant and shown to be within the margin is a small one, and the
-            interval still shows its sign.
+        verdict: what `judge` says of it as the only comparison of its family. "Better" means more often true,
+            whatever that is worth; with `equivalent` as well it is so by less than the margin.
         prompts_needed: prompts for 80 % power to show equivalence at this margin if the true difference were
             0 and the discordant share as observed; None at margin 0.
     """
@@ -61,7 +60,7 @@ class PairedComparison:
     margin: float
     equivalent: bool
     noninferior: bool
-    verdict: str
+    verdict: Judgement
     prompts_needed: int | None
 
 
@@ -123,7 +122,7 @@ def paired_comparison(
 ) -> PairedComparison:
     """Compare two conditions' verdicts on the same prompts in the same order.
 
-    The fields and the choice of verdict are explained at PairedComparison.
+    The fields are explained at PairedComparison.
 
     Raises:
         StatisticsError: lengths differ, no prompts, a NaN, values other than True and False, margin outside
@@ -139,15 +138,8 @@ def paired_comparison(
     n = len(first)
     b, c = int(np.sum(first & ~second)), int(np.sum(~first & second))
     wide, narrow = tango_interval(b, c, n, level), tango_interval(b, c, n, 0.90)
-    equivalent = -margin < narrow.low and narrow.high < margin
-    if equivalent:
-        verdict = "equivalent"
-    elif wide.low > 0:
-        verdict = "better"
-    elif wide.high < 0:
-        verdict = "worse"
-    else:
-        verdict = "undecided"
+    p = mcnemar_exact(b, c)
+    ends90 = narrow.low, narrow.high
     share = (b + c) / n
     return PairedComparison(
         n=n,
@@ -162,10 +154,10 @@ def paired_comparison(
         ci90_low=narrow.low,
         ci90_high=narrow.high,
         level=level,
-        mcnemar_p=mcnemar_exact(b, c),
+        mcnemar_p=p,
         margin=margin,
-        equivalent=equivalent,
-        noninferior=narrow.low > -margin,
-        verdict=verdict,
+        equivalent=within_margin(ends90, margin),
+        noninferior=noninferior(ends90, margin),
+        verdict=judge((wide.low, wide.high), ends90, margin, p),
         prompts_needed=prompts_needed(share, margin),
     )

@@ -1,7 +1,9 @@
-"""The study: experiments as plain functions of a lab, and the run that strings them together and can be resumed."""
+"""The study: the run that strings the questions' experiments together and can be resumed."""
 
-from rhat.study.config import PRESETS, QUESTIONS, Preset, StudyConfig
-from rhat.study.lab import Lab, Measurement
-from rhat.study.run import EXPERIMENTS, open_lab, run
+from rhat.lab import PRESETS, Lab, Measurement, Preset
+from rhat.study.config import NAMES, StudyConfig
+from rhat.study.experiments import EXPERIMENTS
+from rhat.study.opening import open_lab
+from rhat.study.run import run
 
-__all__ = ["EXPERIMENTS", "PRESETS", "QUESTIONS", "Lab", "Measurement", "Preset", "StudyConfig", "open_lab", "run"]
+__all__ = ["EXPERIMENTS", "NAMES", "PRESETS", "Lab", "Measurement", "Preset", "StudyConfig", "open_lab", "run"]

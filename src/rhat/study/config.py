@@ -4,67 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rhat.errors import StudyError
+from rhat.lab.preset import PRESETS, Preset
+from rhat.questions import QUESTIONS
 
 if TYPE_CHECKING:
     from rhat.scoring.phrases import Phrases
 
 
-@dataclass(frozen=True)
-class Preset:
-    """How much a study measures.
-
-    headline    test prompts of each label for comparisons by generation (fewer than 200 decide little)
-    sweep       test prompts for sweeps by log-odds, and for generation along curves
-    train       training prompts of each label, of which candidates are made (None: all)
-    validation  validation prompts of each label that score candidates
-    randoms     random directions scored by log-odds
-    dealt       random directions confirmed by generation: each prompt gets one of them (full: every prompt gets each)
-    experiments names of what is run after finding r̂
-    """
-
-    name: str
-    headline: int
-    sweep: int
-    train: int | None
-    validation: int
-    randoms: int
-    dealt: int
-    experiments: tuple[str, ...]
-    every_random: bool = False
-    all_kl: bool = False
-
-
-QUESTIONS = (
-    "setting",
-    "ablating",
-    "projections",
-    "layers",
-    "components",
-    "damage",
-    "scopes",
-    "repe",
-    "heads",
-    "finders",
-    "borderline",
-    "doses",
-    "stability",
-    "guard",
-    "audit",
-)
-PRESETS: dict[str, Preset] = {
-    preset.name: preset
-    for preset in (
-        Preset("quick", 64, 32, 128, 32, 10, 5, ("setting", "ablating", "projections", "components", "doses")),
-        Preset("standard", 200, 64, None, 64, 20, 5, QUESTIONS),
-        Preset("full", 10_000, 200, None, 64, 20, 5, QUESTIONS, every_random=True, all_kl=True),
-    )
-}
+# Which presets run an experiment, in the order in which experiments run; the audit belongs to no question.
+PRESETS_OF: dict[str, tuple[str, ...]] = {
+    experiment.name: experiment.presets for question in QUESTIONS for experiment in question.experiments
+} | {"audit": ("standard", "full")}
+NAMES = tuple(PRESETS_OF)
 
 
 @dataclass(frozen=True)
@@ -101,13 +57,12 @@ class StudyConfig:
     only: tuple[str, ...] = ()
     executor: str = "serial"
     max_memory: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise StudyError(f"preset {self.preset!r}: expected one of {', '.join(PRESETS)}")
-        if unknown := [name for name in self.only if name not in QUESTIONS]:
-            raise StudyError(f"experiment {unknown[0]!r}: expected some of {', '.join(QUESTIONS)}")
+        if unknown := [name for name in self.only if name not in NAMES]:
+            raise StudyError(f"experiment {unknown[0]!r}: expected some of {', '.join(NAMES)}")
         if (self.harmful is None) != (self.harmless is None):
             raise StudyError("prompts: got one of --harmful and --harmless; give both, or neither for the built-in set")
         if not 0 < self.margin < 1:
@@ -131,13 +86,13 @@ class StudyConfig:
 
     @property
     def experiments(self) -> tuple[str, ...]:
-        """What is run after finding r̂, in order."""
-        return self.only or self.sizes.experiments
+        """What is run after finding r̂, in the order of the questions."""
+        return tuple(name for name in NAMES if (name in self.only if self.only else self.preset in PRESETS_OF[name]))
 
     def settings(self) -> dict[str, Any]:
         """What results.json says of the configuration: all but where it is written and what changes no number."""
         said = asdict(self)
-        for name in ("out", "overwrite", "extra", "only", "executor", "max_memory"):
+        for name in ("out", "overwrite", "only", "executor", "max_memory"):
             del said[name]
         if self.refusal_phrases:
             said["refusal_phrases"] = {"file": self.refusal_phrases, **self.phrases.describe()}

@@ -13,11 +13,11 @@ import numpy as np
 
 from rhat.directions import Direction
 from rhat.errors import ArtifactError
+from rhat.lab import Measurement
 from rhat.prompts import ContrastSet
 from rhat.scoring import Phrases, RefusalToken
 from rhat.selection.finding import Finding
 from rhat.selection.means import Means
-from rhat.study.lab import Measurement
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""Files that appear whole or not at all, and JSON of finite numbers."""
+
+import math
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader sees the old file or the new one, never a part of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp gives 0600, but results are there to be read
+        os.replace(name, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def no_constant(name: str) -> float:
+    """For `json.loads`: NaN and Infinity are not JSON."""
+    raise ValueError(f"{name} is not JSON")
+
+
+def finite_number(text: str) -> float:
+    """For `json.loads`: 1e999 is JSON, but no number that can be reckoned with."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is beyond all numbers")
+    return value

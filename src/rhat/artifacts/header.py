@@ -1,0 +1,223 @@
+"""What a run says of itself: its model, prompts, direction, candidates, conditions and claims."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from rhat.artifacts.record import (
+    Cosine,
+    Count,
+    Divergence,
+    Fraction,
+    FromEnd,
+    Index,
+    Judgement,
+    Label,
+    Length,
+    Nats,
+    Natural,
+    Place,
+    Positive,
+    Record,
+    Share,
+    Units,
+    unit,
+)
+
+
+class Condition(Record):
+    """What each condition id stands for; the keys are the ids used everywhere below."""
+
+    op: str
+    """none, set_projection, add, subtract, ablate, repe_add, patch_heads, …"""
+    direction: str | None = None
+    """rhat, random:SEED, permuted:SEED, lat, ccs, …"""
+    sites: tuple[str, ...] = ()
+    """where it edits, such as [\"resid_pre.16\"]"""
+    scope: str | None = None
+    """token scope; all when absent"""
+    target: Units | None = None
+    """projection that setting sets"""
+    coefficient: Units | None = None
+    """multiple of the unit direction that is added or subtracted"""
+    heads: tuple[Place, ...] = ()
+    """heads whose output is replaced"""
+    seed: int | None = None
+    """seed of a random direction or choice of heads"""
+    when: str | None = None
+    """of a conditional intervention: on which side of the threshold a prompt's projection lets it through"""
+    threshold: Units | None = None
+    """of a conditional intervention: where its gate opens"""
+
+
+class Model(Record):
+    """The model that was measured."""
+
+    name: str
+    """name or path as given"""
+    revision_or_sha256: str | None = None
+    """what pins the weights"""
+    architecture: str | None = None
+    """transformers' class name"""
+    n_layers: Annotated[Count, unit("layers")]
+    """number of blocks"""
+    d_model: Annotated[Count, unit("dimensions")]
+    """width of the residual stream"""
+    dtype: str | None = None
+    """dtype of the forward passes"""
+    weight_format: str | None = None
+    """safetensors, gguf, …"""
+    response_prefix: str | None = None
+    """text after which every answer begins: given, or chosen to lead past a think block or a channel"""
+
+
+class PromptCount(Record):
+    """How many prompts went in, per split and label. `prompts_fingerprint` pins them."""
+
+    split: str
+    """train, validation, calibration or test"""
+    label: Label
+    """harmful, harmless or borderline"""
+    given: Natural
+    """how many the set has"""
+    kept: Natural | None = None
+    """how many the behaviour filter left; absent where it does not apply"""
+    used: Natural | None = None
+    """how many were measured, where that is fewer"""
+
+
+class RefusalToken(Record):
+    """First tokens of refusals, found on training prompts."""
+
+    id: Natural
+    """token id"""
+    text: str
+    """the token's text"""
+    share: Share
+    """share of the refusals that begin with it"""
+
+
+class Opening(Record):
+    """Commonest openings of answers to harmful training prompts, where nothing was found."""
+
+    text: str
+    """its first few words"""
+    count: Count
+    """answers that open so"""
+
+
+class DirectionRow(Record):
+    """The direction r̂ that everything below uses."""
+
+    site: str
+    """such as resid_pre.16"""
+    layer: Index
+    """layer of resid_pre"""
+    position: FromEnd
+    """token it was read at; -1 is the last prompt token"""
+    norm: Length
+    """length of the raw difference of means"""
+    method: str
+    """finder, such as mean_difference"""
+    harmful_mean: Units | None = None
+    """mean training projection of harmful prompts (the target t)"""
+    harmless_mean: Units | None = None
+    """the same of harmless prompts"""
+
+
+class Selection(Record):
+    """The rule by which r̂ was chosen."""
+
+    rule: Literal["published", "relaxed"]
+    """the published rule, or the labelled second one"""
+    kl_max: Divergence | None = None
+    """largest mean KL allowed"""
+    induce_min: Nats | None = None
+    """induce score a candidate has to exceed"""
+    last_layer: Index | None = None
+    """last layer that may be chosen"""
+    removed: Annotated[dict[str, int], unit("candidates")] | None = None
+    """by rule (zero_norm, layer, induce, kl): how many it removed"""
+
+
+class Candidate(Record):
+    """Every candidate and what became of it."""
+
+    position: FromEnd
+    """token position"""
+    layer: Index
+    """layer of resid_pre"""
+    ablation_score: Nats | None = None
+    """mean refusal score of harmful prompts while it is ablated"""
+    induce_score: Nats | None = None
+    """mean refusal score of harmless prompts while it is added"""
+    kl: Divergence | None = None
+    """mean KL(base ‖ edited) of the next token on harmless prompts"""
+    norm: Length | None = None
+    """length of the raw difference of means"""
+    induce_n: Annotated[Natural, unit("prompts")] | None = None
+    """prompts on which `induce_score` stands: those far from the threshold are not run on all"""
+    induce_rise: Nats | None = None
+    """of the relaxed rule: mean rise of the refusal score above the baseline's"""
+    induce_rise_low: Nats | None = None
+    """lower end of its 95 % interval"""
+    status: str
+    """selected, kept, or the rule that dropped it"""
+
+
+class Claim(Record):
+    """The five primary claims, Holm-adjusted together. Each names a row of `comparisons`."""
+
+    id: str
+    """set_vs_baseline, add_vs_set, random_vs_baseline, ablate_vs_baseline, heads_vs_random"""
+    claim: str
+    """the claim in a sentence"""
+    treatment: str
+    """condition id"""
+    reference: str
+    """condition id"""
+    prompts: Label
+    """which prompts"""
+    holm_p: Fraction
+    """p value adjusted over the five"""
+    verdict: Judgement
+    """of the comparison, judged by this p value"""
+
+
+class Agreement(Record):
+    """Rows of `score_agreement.conditions`."""
+
+    condition: str
+    """id of the condition, a key of `conditions`"""
+    prompts: Label
+    """which prompts"""
+    agreement: Share
+    """share judged alike"""
+    kappa: Cosine | None = None
+    """Cohen's κ; absent where undefined"""
+    n: Count
+    """answers judged"""
+
+
+class ScoreAgreement(Record):
+    """How far phrases and log-odds agree on refused or not."""
+
+    agreement: Share
+    """share of answers judged alike"""
+    kappa: Cosine
+    """Cohen's κ"""
+    n: Count
+    """answers judged"""
+    threshold: Nats | None = None
+    """score above which an answer counts as refused; 0 when absent"""
+    conditions: tuple[Agreement, ...] = ()
+    """the same per condition"""
+
+
+class Timing(Record):
+    """Where the time went."""
+
+    stage: str
+    """name of the stage"""
+    seconds: Annotated[Positive, unit("s")]
+    """wall time"""

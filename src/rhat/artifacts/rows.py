@@ -1,0 +1,208 @@
+"""The rows that every question shares: rates, scores, comparisons, power, controls, damage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from rhat.artifacts.record import (
+    Count,
+    Difference,
+    Divergence,
+    Fraction,
+    Index,
+    Judgement,
+    Label,
+    Measured,
+    Nats,
+    Natural,
+    Positive,
+    Record,
+    Share,
+    unit,
+)
+
+
+class Rate(Record):
+    """Refusal rates by generation on test prompts."""
+
+    condition: str
+    """id of the condition, a key of `conditions`"""
+    prompts: Label
+    """which prompts"""
+    n: Count
+    """prompts (or pairs of answers) measured"""
+    refused: Natural
+    """judged refused"""
+    complied: Natural
+    """judged complied"""
+    neither: Natural
+    """empty or degenerate"""
+    rate: Share
+    """refused / n"""
+    ci_low: Share
+    """95 % interval of `rate` (Wilson), lower end"""
+    ci_high: Share
+    """upper end"""
+
+
+class Score(Record):
+    """Refusal scores (first-token log-odds) of the same conditions."""
+
+    condition: str
+    """id of the condition, a key of `conditions`"""
+    prompts: Label
+    """which prompts"""
+    n: Count
+    """prompts (or pairs of answers) measured"""
+    score_mean: Nats
+    """mean refusal score"""
+    score_ci_low: Nats
+    """95 % interval of `score_mean`, lower end"""
+    score_ci_high: Nats
+    """upper end"""
+
+
+class Comparison(Record):
+    """Paired comparisons of refusal rates: rate(treatment) − rate(reference)."""
+
+    treatment: str
+    """condition id"""
+    reference: str
+    """condition id"""
+    prompts: Label
+    """which prompts"""
+    n: Count
+    """pairs"""
+    difference: Difference
+    """difference in rates"""
+    ci_low: Difference
+    """95 % interval of `difference` (Tango), lower end"""
+    ci_high: Difference
+    """upper end"""
+    ci90_low: Difference
+    """90 % interval, lower end (the two one-sided tests)"""
+    ci90_high: Difference
+    """upper end"""
+    mcnemar_p: Fraction
+    """exact McNemar p"""
+    holm_p: Fraction | None = None
+    """Holm-adjusted within its question; absent outside a family"""
+    margin: Share
+    """margin of equivalence and non-inferiority"""
+    equivalent: bool
+    """the 90 % interval lies inside ± margin"""
+    noninferior: bool
+    """`ci90_low` > −margin (more refusals count as better)"""
+    verdict: Judgement
+    """after Holm: better = higher rate; with `equivalent` as well, by less than the margin"""
+    question: str | None = None
+    """key of the question it answers"""
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Treatment, reference and prompts: what tells comparisons apart."""
+        return self.treatment, self.reference, self.prompts
+
+
+class Power(Record):
+    """What each comparison would have needed."""
+
+    treatment: str
+    """condition id"""
+    reference: str
+    """condition id"""
+    prompts: Label
+    """which prompts"""
+    n: Count
+    """pairs"""
+    discordant_share: Share | None = None
+    """share of pairs with different verdicts"""
+    power: Share | None = None
+    """power of the equivalence test at n"""
+    prompts_needed: Count
+    """prompts for 80 % power at the margin"""
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Treatment, reference and prompts of the comparison that it is about."""
+        return self.treatment, self.reference, self.prompts
+
+
+class Control(Measured):
+    """Control directions, given the same displacement as the real edit."""
+
+    condition: str
+    """id of the condition, a key of `conditions`"""
+    seed: int
+    """seed of the direction"""
+    kind: Literal["orthogonal", "permuted_labels"]
+    """how it was drawn"""
+    prompts: Label
+    """which prompts"""
+    kl_mean: Divergence | None = None
+    """mean KL(base ‖ edited) of the next token on harmless prompts"""
+
+
+class Drift(Record):
+    """Damage done by each condition, on harmless prompts."""
+
+    condition: str
+    """id of the condition, a key of `conditions`"""
+    prompts: Label
+    """which prompts"""
+    n: Count
+    """prompts (or pairs of answers) measured"""
+    kl_mean: Divergence
+    """mean KL(base ‖ edited) of the next token after the prompt"""
+    ci_low: Nats
+    """95 % interval of `kl_mean`, lower end"""
+    ci_high: Nats
+    """upper end"""
+    cross_entropy: Annotated[Positive, unit("nats/token")] | None = None
+    """of the model's own greedy baseline completions"""
+    degenerate_share: Share | None = None
+    """share of degenerate completions"""
+
+
+class Separation(Record):
+    """The same inside one kind of prompt, so that topic is no help."""
+
+    comparison: str
+    """such as "refused vs complied, harmful\""""
+    layer: Index | None = None
+    """layer of resid_pre; r̂'s own when absent"""
+    auroc: Fraction
+    """area under the ROC curve"""
+    ci_low: Fraction
+    """95 % interval of `auroc`, lower end"""
+    ci_high: Fraction
+    """upper end"""
+    n_positive: Count
+    """prompts of the first kind"""
+    n_negative: Count
+    """of the second"""
+    verdict: Judgement
+    """against chance: better = area above one half"""
+
+
+class Effect(Measured):
+    """`finders[].set_effect`, `stability.refits[].induce` and `.prevent`."""
+
+
+class Part(Record):
+    """What an experiment adds to results.json, of what all questions share; a question's own rows are fields of a subclass."""
+
+    rates: tuple[Rate, ...] = ()
+    """Refusal rates by generation on test prompts."""
+    scores: tuple[Score, ...] = ()
+    """Refusal scores (first-token log-odds) of the same conditions."""
+    drift: tuple[Drift, ...] = ()
+    """Damage done by each condition, on harmless prompts."""
+    comparisons: tuple[Comparison, ...] = ()
+    """Paired comparisons of refusal rates: rate(treatment) − rate(reference)."""
+    power: tuple[Power, ...] = ()
+    """What each comparison would have needed."""
+    random_controls: tuple[Control, ...] = ()
+    """Control directions, given the same displacement as the real edit."""
+    auroc_within: tuple[Separation, ...] = ()
+    """How well the projection tells refused from complied prompts of one kind, so that topic is no help."""

@@ -1,0 +1,7 @@
+"""The lab: what experiments share. A model with its r̂ and prompts, memoised measurements, controls, and rows of results."""
+
+from rhat.lab.lab import Lab
+from rhat.lab.measurement import Dealt, Doing, Measurement
+from rhat.lab.preset import PRESETS, Preset
+
+__all__ = ["PRESETS", "Dealt", "Doing", "Lab", "Measurement", "Preset"]

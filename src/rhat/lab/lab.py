@@ -1,0 +1,302 @@
+"""The lab: a model, its r̂ and prompts, and the measurements that experiments share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rhat.directions import Direction
+from rhat.errors import StudyError
+from rhat.executor import Executor, SerialExecutor
+from rhat.interventions import Combined, Intervention
+from rhat.lab.controls import Controls
+from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement
+from rhat.lab.preset import Preset
+from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits
+from rhat.model.plans import Plan
+from rhat.prompts import ContrastSet, Prompt
+from rhat.scoring import tasks
+from rhat.scoring.phrases import JUDGED_TOKENS
+from rhat.selection.finding import Finding, direction_at
+from rhat.selection.means import Means
+from rhat.selection.settings import Progress
+
+
+@dataclass(eq=False)
+class Lab(Controls):
+    """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
+
+    executor  who runs prompts: `score`, `measure`, their `…_each` and `activations` go through it
+    """
+
+    model: ChatModel
+    prompts: ContrastSet
+    finding: Finding
+    sizes: Preset
+    seed: int = 0
+    margin: float = 0.10
+    progress: Progress = lambda _stage, _done, _total: None
+    executor: Executor = field(default_factory=SerialExecutor)
+    measurements: dict[tuple[str, Label], Measurement] = field(default_factory=dict)
+    conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _plans: dict[tuple[Label, str, int], Plan] = field(default_factory=dict)
+
+    # Prompts
+
+    def test(self, label: Label, n: int | None = None) -> tuple[Prompt, ...]:
+        """The first n test prompts of a label; none of them took part in finding or choosing r̂."""
+        return self.prompts.select(label, "test", n)  # type: ignore[arg-type]
+
+    @property
+    def direction(self) -> Direction:
+        """r̂, the direction that is studied."""
+        if self.finding.direction is None:
+            raise StudyError(f"no direction to study: {self.finding.sentence}")
+        return self.finding.direction
+
+    @property
+    def means(self) -> Means:
+        """Training means of both sides at every layer and template position."""
+        if self.finding.means is None:
+            raise StudyError("this finding holds no means; run `rhat find` or `rhat study` again")
+        return self.finding.means
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Refusal token ids."""
+        return self.finding.token_ids
+
+    def plan(self, label: Label, n: int, split: str = "test") -> Plan:
+        """The first n prompts of a label and split, laid out for the fast path."""
+        key = (label, split, n)
+        if key not in self._plans:
+            self._plans[key] = self.model.plan([p.text for p in self.prompts_of(label, n, split)])
+        return self._plans[key]
+
+    def prompts_of(self, label: Label, n: int, split: str = "test") -> tuple[Prompt, ...]:
+        """The first n prompts of a label and split; of training and validation, those that the filter kept."""
+        if split == "test":
+            return self.test(label, n)
+        return self.finding.kept[split][label][:n]
+
+    # Measurements
+
+    def edits(self, doing: Doing) -> Edits:
+        """The edits of an intervention, of ready edits, or of nothing."""
+        if isinstance(doing, Intervention | Combined):
+            return doing.edits(self.model)
+        return {} if doing is None else doing
+
+    def score(
+        self, doing: Doing, label: Label, n: int, split: str = "test", *, kl: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Refusal scores (nats) of the first n prompts under an intervention, and KL(base ‖ edited) if asked for."""
+        [found] = self.score_each([doing], label, n, split, kl=kl)
+        return found
+
+    def score_each(
+        self, doings: Sequence[Doing], label: Label, n: int, split: str = "test", *, kl: bool = False, stage: str = ""
+    ) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """`score` of many interventions on the same prompts, several in one pass."""
+        plan = self.plan(label, n, split)
+        layers = sorted({self.direction.layer, self.direction.layer // 2})  # r̂'s and one a few below
+        asked = tasks.Scoring(plan.prompts, self.tokens, tuple(layers), kl)
+        shards = self.executor.split(len(plan.batches))
+
+        def tell(done: int, total: int) -> None:
+            if stage:
+                self.progress(stage, done, total)
+
+        conditions = [self.edits(doing) for doing in doings]
+        return [
+            (scores.numpy(), None if divergence is None else divergence.numpy())
+            for scores, divergence in tasks.score_all(
+                self.executor, self.model, asked, plan, conditions, shards, progress=tell
+            )
+        ]
+
+    def measure(
+        self,
+        condition: str,
+        doing: Doing,
+        label: Label,
+        n: int | None = None,
+        *,
+        kl: bool = False,
+        describe: Mapping[str, Any] | None = None,
+        max_new_tokens: int = JUDGED_TOKENS,
+    ) -> Measurement:
+        """Refusals by generation of the first n test prompts under a condition, with their scores; measured once.
+
+        `kl` also takes KL(base ‖ edited), from the baseline's logits of the same prompts. More than the judged 24 tokens
+        are asked for to audit verdicts: rows then run to the end.
+        """
+        prompts = self.test(label, n)
+        known = self._known(condition, label, len(prompts), kl)
+        if known is not None:
+            return known
+        self.describe(condition, doing, describe)
+        plan = self.plan(label, len(prompts))
+        asked = tasks.Answering(
+            self.tokens,
+            plan.prompts[:KL_PROMPTS] if kl else (),
+            max_new_tokens,
+            stop_early=max_new_tokens == JUDGED_TOKENS,
+            phrases=self.finding.phrases,
+        )
+        groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
+        [result] = self._answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
+        self.measurements[condition, label] = result
+        return result
+
+    def measure_each(
+        self,
+        doings: Mapping[str, Doing | Dealt],
+        label: Label,
+        n: int | None = None,
+        *,
+        kl: bool = False,
+        describe: Mapping[str, Mapping[str, Any]] | None = None,
+        stage: str = "",
+    ) -> dict[str, Measurement]:
+        """`measure` of several conditions on the same prompts, answered in one batch that rows of all of them share.
+
+        `describe` says more of some conditions; `stage` is what progress is told under.
+        """
+        prompts = self.test(label, n)
+        missing = {name: doing for name, doing in doings.items() if not self._known(name, label, len(prompts), kl)}
+        plan = self.plan(label, len(prompts))
+        if missing:
+            own = [self._own_edits(name, doing, (describe or {}).get(name, {})) for name, doing in missing.items()]
+            asked = tasks.Answering(self.tokens, plan.prompts[:KL_PROMPTS] if kl else (), phrases=self.finding.phrases)
+            groups = [
+                replace(
+                    group,
+                    rows=group.rows * len(own),
+                    prompts=group.prompts * len(own),
+                    own=tuple(dealt[row % len(dealt)] for dealt in own for row in group.rows),
+                )
+                for group in tasks.groups(plan, self.executor.split(len(plan.batches)), {})
+            ]
+            stage = stage or f"{', '.join(missing)}, {label}"
+            for name, result in zip(
+                missing, self._answered(list(missing), label, prompts, asked, groups, stage), strict=True
+            ):
+                self.measurements[name, label] = result
+        return {name: self.measurements[name, label].first(len(prompts)) for name in doings}
+
+    def _own_edits(self, condition: str, doing: Doing | Dealt, said: Mapping[str, Any]) -> list[Edits]:
+        """The edits that a condition deals out to the prompts in turn; what it stands for is kept."""
+        if not isinstance(doing, Dealt):
+            self.describe(condition, doing, said)
+            return [self.edits(doing)]
+        self.describe(condition, doing.doings[0], {"direction": "random", **said})
+        return [self.edits(one) for one in doing.doings]
+
+    def _known(self, condition: str, label: Label, n: int, kl: bool) -> Measurement | None:
+        """What was measured of this before, if it is enough."""
+        known = self.measurements.get((condition, label))
+        if known is None or len(known.verdicts) < n or (kl and known.kl is None):
+            return None
+        return known.first(n)
+
+    def _answered(
+        self,
+        conditions: Sequence[str],
+        label: Label,
+        prompts: Sequence[Prompt],
+        asked: tasks.Answering,
+        groups: Sequence[tasks.Group],
+        stage: str,
+    ) -> list[Measurement]:
+        """One measurement a condition; each group holds its prompts once for each, one condition after the other."""
+        shape = len(conditions), len(prompts)
+        scores, kl = np.empty(shape), np.empty(shape)
+        verdicts, said = np.full(shape, "", dtype=object), np.empty(shape, dtype=object)
+        for part in self.executor.map(
+            tasks.answer,
+            self.model,
+            asked,
+            groups,
+            sizes=[len(group.rows) for group in groups],
+            progress=lambda done, total: self.progress(stage, done, total),
+        ):
+            which = np.repeat(np.arange(len(conditions)), len(part.rows) // len(conditions))
+            at = which, np.array(part.rows)
+            scores[at], kl[at] = part.scores.numpy(), part.kl.numpy()
+            verdicts[at] = part.verdicts
+            for condition, row, completion in zip(*at, part.completions, strict=True):
+                said[condition, row] = completion
+        return [
+            Measurement(
+                condition,
+                label,
+                tuple(p.id for p in prompts),
+                scores[i],
+                tuple(verdicts[i]),
+                kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None,
+                tuple(completion.text for completion in said[i]),
+                tuple(completion.tokens for completion in said[i]),
+            )
+            for i, condition in enumerate(conditions)
+        ]
+
+    def describe(self, condition: str, doing: Doing, said: Mapping[str, Any] | None = None) -> None:
+        """Keep what a condition id stands for."""
+        row: dict[str, Any] = {"op": "none"}
+        if isinstance(doing, Intervention):
+            row = doing.describe(self.model.layout) | {"direction": "rhat"}
+            row["sites"] = [row["sites"]]
+        self.conditions[condition] = row | dict(said or {})
+
+    def record(self, measurement: Measurement, description: Mapping[str, Any]) -> Measurement:
+        """Keep a measurement that an experiment put together from others, and what its condition stands for."""
+        self.conditions[measurement.condition] = dict(description)
+        self.measurements[measurement.condition, measurement.label] = measurement
+        return measurement
+
+    # Activations
+
+    def activations(
+        self, prompts: Sequence[Prompt], layers: Sequence[int], position: int | None = None, edits: Edits | None = None
+    ) -> Float[Tensor, "n layer d_model"]:
+        """resid_pre of prompts at one position (r̂'s) and some layers, float32, in order. Keeps n · layers · d_model."""
+        position = self.direction.position if position is None else position
+        plan = self.model.plan([p.text for p in prompts])
+        asked = tasks.Reading(plan.prompts, tuple(layers), position, edits or {})
+        out = torch.empty(len(prompts), len(layers), self.model.d_model)
+        for rows, found in self.executor.map(tasks.read, self.model, asked, self.executor.split(len(plan.batches))):
+            out[rows] = found
+        return out
+
+    @cached_property
+    def training(self) -> dict[Label, Float[Tensor, "n layer d_model"]]:
+        """Activations of the kept training prompts (at most 256 of a label) at r̂'s position and every layer."""
+        return {
+            label: self.activations(self.finding.kept["train"][label][:256], range(self.model.n_layers))
+            for label in ("harmful", "harmless")
+        }
+
+    @cached_property
+    def testing(self) -> dict[Label, Float[Tensor, "n layer d_model"]]:
+        """Activations of the headline test prompts (at most 400 of a label) at r̂'s position and every layer."""
+        return {
+            label: self.activations(self.test(label, min(self.sizes.headline, 400)), range(self.model.n_layers))
+            for label in ("harmful", "harmless")
+        }
+
+    def layer_direction(self, layer: int) -> Direction | None:
+        """The difference of means of another layer at r̂'s position, with that layer's means; None where it is zero."""
+        at = self.means.positions.index(self.direction.position)
+        if float(self.means.candidates[layer, at].norm()) == 0:
+            return None
+        d = self.direction
+        return direction_at(self.model, self.means, layer, d.position, d.prompts, d.method)

@@ -1,0 +1,132 @@
+"""Measurements → rows of results.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rhat.artifacts.rows import Comparison, Drift, Power, Rate, Score
+from rhat.lab.measurement import Measurement
+from rhat.statistics import Judgement, equivalence_power, holm, judge, mean_interval, paired_comparison, wilson
+
+Row = dict[str, Any]
+
+
+def score_part(scores: np.ndarray) -> Row:
+    """`score_mean` with its 95 % interval, and n."""
+    interval = mean_interval(scores)
+    return {
+        "score_mean": interval.estimate,
+        "score_ci_low": interval.low,
+        "score_ci_high": interval.high,
+        "n": interval.n,
+    }
+
+
+def rate_part(refused: np.ndarray) -> Row:
+    """`rate` with its Wilson interval, and n."""
+    interval = wilson(int(refused.sum()), len(refused))
+    return {"rate": interval.estimate, "ci_low": interval.low, "ci_high": interval.high, "n": interval.n}
+
+
+def kl_part(kl: np.ndarray | None) -> Row:
+    """`kl_mean`, where it was measured."""
+    return {} if kl is None else {"kl_mean": float(np.mean(kl))}
+
+
+def rate_row(m: Measurement) -> Rate:
+    """A row of `rates`."""
+    counts = {name: sum(v == name for v in m.verdicts) for name in ("refused", "complied", "neither")}
+    return Rate.of({"condition": m.condition, "prompts": m.label, **counts, **rate_part(m.refused)})
+
+
+def score_row(m: Measurement) -> Score:
+    """A row of `scores`."""
+    return Score.of({"condition": m.condition, "prompts": m.label, **score_part(m.scores)})
+
+
+def drift_row(m: Measurement, cross_entropy: float | None = None) -> Drift:
+    """A row of `drift`.
+
+    Raises:
+        AssertionError: if KL was not measured.
+    """
+    assert m.kl is not None
+    interval = mean_interval(m.kl)
+    row: dict[str, Any] = {
+        "condition": m.condition,
+        "prompts": m.label,
+        "n": interval.n,
+        "kl_mean": interval.estimate,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+    }
+    if m.verdicts:
+        row["degenerate_share"] = sum(v == "neither" for v in m.verdicts) / len(m.verdicts)
+    return Drift.of(row | {"cross_entropy": cross_entropy})
+
+
+def compare(
+    treatment: Measurement, reference: Measurement, margin: float, question: str
+) -> tuple[Comparison, Power | None]:
+    """A row of `comparisons`, judged as the only one of its family until `adjust`, and one of `power`, for the prompts that both have."""
+    n = min(len(treatment.verdicts), len(reference.verdicts))
+    result = paired_comparison(treatment.refused[:n], reference.refused[:n], margin=margin)
+    ids = {"treatment": treatment.condition, "reference": reference.condition, "prompts": treatment.label, "n": n}
+    row = Comparison.of(
+        ids
+        | {
+            "difference": result.difference,
+            "ci_low": result.ci_low,
+            "ci_high": result.ci_high,
+            "ci90_low": result.ci90_low,
+            "ci90_high": result.ci90_high,
+            "mcnemar_p": result.mcnemar_p,
+            "margin": margin,
+            "equivalent": bool(result.equivalent),
+            "noninferior": bool(result.noninferior),
+            "verdict": result.verdict,
+            "question": question,
+        }
+    )
+    if not result.prompts_needed:
+        return row, None
+    power = ids | {
+        "discordant_share": result.discordant_share,
+        "power": float(equivalence_power(n, result.discordant_share, margin)),
+        "prompts_needed": result.prompts_needed,
+    }
+    return row, Power.of(power)
+
+
+def compared(pairs: Iterable[tuple[Measurement, Measurement]], margin: float, question: str) -> dict[str, Any]:
+    """`comparisons` and `power` of pairs of measurements, as fields of a part of results."""
+    both = [compare(treatment, reference, margin, question) for treatment, reference in pairs]
+    return {"comparisons": [row for row, _ in both], "power": [power for _, power in both if power is not None]}
+
+
+def adjust(rows: Sequence[Comparison]) -> list[Comparison]:
+    """Comparisons with their McNemar p values Holm-adjusted within each question, and judged by these."""
+    adjusted = {}
+    for question in dict.fromkeys(row.question for row in rows):
+        family = [index for index, row in enumerate(rows) if row.question == question]
+        for index, p in zip(family, holm([rows[index].mcnemar_p for index in family]), strict=True):
+            p = float(min(p, 1.0))
+            adjusted[index] = rows[index].changed(holm_p=p, verdict=judged(rows[index], p))
+    return [adjusted[index] for index in range(len(rows))]
+
+
+def judged(row: Comparison, holm_p: float) -> Judgement:
+    """The verdict on a comparison with a p value adjusted in some family."""
+    return judge((row.ci_low, row.ci_high), (row.ci90_low, row.ci90_high), row.margin, holm_p)
+
+
+def merge(results: Row, part: Mapping[str, Any]) -> None:
+    """Put a part into results: lists are appended to, everything else is replaced."""
+    for key, value in part.items():
+        if isinstance(value, list) and isinstance(results.get(key), list):
+            results[key].extend(value)
+        else:
+            results[key] = value

@@ -1,0 +1,59 @@
+"""What is measured: dose and response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rhat.interventions import add, set_projection
+from rhat.lab import Lab
+from rhat.lab.rows import kl_part, rate_part, score_part
+from rhat.questions.dose_response.rows import Rows
+from rhat.statistics import half_effect_dose
+
+SHARES = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0)  # of the gap, from the harmless mean
+
+
+def dose_response(lab: Lab) -> Rows:
+    """Targets from well below the harmless mean to well above the harmful one: refusals and KL; and adding beside it.
+
+    A target is the harmless mean plus a share of the gap; adding aims at the same target with that share of the gap.
+    """
+    d, n = lab.direction, lab.sizes.sweep
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, list[float]] = {"set_projection": [], "add": []}
+    targets = [d.mean_harmless + share * lab.gap for share in SHARES]
+    names = ["set_projection" if share == 1 else f"set:{share:g}" for share in SHARES]
+    doings = {name: set_projection(d, target) for name, target in zip(names, targets, strict=True)}
+    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="dose_response")
+    added = lab.score_each(
+        [add(d, share * lab.gap) for share in SHARES], "harmless", n, kl=True, stage="dose_response, adding"
+    )
+    for name, share, target, (scores, kl) in zip(names, SHARES, targets, added, strict=True):
+        m = measured[name]
+        rows += [
+            {"op": "set_projection", "target": target, **score_part(m.scores), **rate_part(m.refused), **kl_part(m.kl)},
+            {
+                "op": "add",
+                "target": target,
+                "coefficient": share * lab.gap,
+                **score_part(scores),
+                **kl_part(kl),
+            },
+        ]
+        curves["set_projection"].append(float(m.refused.mean()))
+        curves["add"].append(float((scores > 0).mean()))
+    part: dict[str, Any] = {"dose": rows}
+    half = half_effect_dose(np.array(targets), np.array(curves["set_projection"]), n, seed=lab.seed)
+    if half is not None:
+        part["half_effect"] = [
+            {
+                "op": "set_projection",
+                "dose": half.estimate,
+                "ci_low": half.low,
+                "ci_high": half.high,
+                "unit": "residual units",
+            }
+        ]
+    return Rows.of(part)

@@ -1,0 +1,38 @@
+"""Which finder finds it?"""
+
+from rhat.questions.finders import figures
+from rhat.questions.finders.rows import Rows
+from rhat.questions.finders.tables import tables
+from rhat.questions.finders.verdict import verdict
+from rhat.questions.question import Drawing, Experiment, Question
+
+QUESTION = Question(
+    key="finders",
+    title="Which finder finds it?",
+    asked=(
+        "Do LAT, a logistic probe and CCS find the direction that the difference of means finds, and "
+        "does setting theirs induce refusal?"
+    ),
+    how=(
+        "Sign and threshold are fixed on training prompts, never on test ones. CCS is a probe and is "
+        "reported as one, with its loss, its consistency, and true/false statements to show that it "
+        "works at all."
+    ),
+    experiments=(Experiment("finders"),),
+    rows=Rows,
+    verdict=verdict,
+    tables=tables,
+    figures=(
+        Drawing(
+            "finders", "Finders", "Test accuracy with 95% intervals, and cosine with r̂, by finder.", figures.finders
+        ),
+        Drawing(
+            "finders_effect",
+            "Setting each finder's direction",
+            "Refusal of harmless prompts with 95% intervals, by finder.",
+            figures.finders_effect,
+        ),
+    ),
+    labels={},
+    headline=False,
+)

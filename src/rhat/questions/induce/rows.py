@@ -1,0 +1,106 @@
+"""Rows of results.json on adding against setting."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from rhat.artifacts.record import (
+    Cosine,
+    Count,
+    DifferenceUnit,
+    Fraction,
+    Index,
+    InUnit,
+    Judgement,
+    Length,
+    Nats,
+    Record,
+    Share,
+    Units,
+    unit,
+)
+from rhat.artifacts.rows import Part
+
+
+class NearZero(Record):
+    """How many harmless prompts and edited tokens project to near zero at r̂'s layer."""
+
+    threshold_share: Annotated[Fraction, unit("share of gap")]
+    """near means |projection| below this share of the gap between the two means"""
+    threshold: Length | None = None
+    """the same as a projection"""
+    prompts_share: Share
+    """share of harmless prompts (at r̂'s position) that are near zero"""
+    tokens_share: Share | None = None
+    """share of all edited tokens"""
+    n_prompts: Count
+    """prompts counted"""
+    n_tokens: Annotated[Count, unit("tokens")] | None = None
+    """tokens counted"""
+
+
+class LayerRow(Record):
+    """Setting against adding at every layer, each with its own r̂ and t."""
+
+    layer: Index
+    """layer of resid_pre"""
+    harmless_mean_projection: Units
+    """mean projection of harmless prompts"""
+    harmful_mean_projection: Units
+    """mean projection of harmful prompts"""
+    set_score: Nats | None = None
+    """mean refusal score under setting"""
+    add_score: Nats | None = None
+    """mean refusal score under adding"""
+    gap: InUnit
+    """setting − adding"""
+    ci_low: InUnit
+    """95 % interval of `gap` (paired), lower end"""
+    ci_high: InUnit
+    """upper end"""
+    unit: DifferenceUnit
+    """what the difference is in: refusal rate (`share`) or refusal score (`log-odds`, nats)"""
+    n: Count
+    """pairs"""
+    verdict: Judgement
+    """of the gap: better = setting refuses more"""
+    near_zero: bool
+    """the harmless mean lies within `near_zero.threshold_share` of the gap between the means from zero"""
+
+
+class Prediction(Record):
+    """Setting's effect predicted from adding's dose curve and each token's projection, as mean refusal scores."""
+
+    predicted_score: Nats
+    """of setting, read off adding's curve at the mean over all edited tokens of t − r̂·x"""
+    predicted_score_last_token: Nats | None = None
+    """the same, read at the last prompt token's t − r̂·x alone"""
+    observed_score: Nats
+    """of setting, as measured"""
+    observed_add_score: Nats
+    """of adding t, as measured"""
+    score_ci_low: Nats
+    """95 % interval of `observed_score`, lower end"""
+    score_ci_high: Nats
+    """upper end"""
+    inside: bool
+    """`predicted_score` lies in that interval"""
+    inside_last_token: bool | None = None
+    """`predicted_score_last_token` does"""
+    mean_dose: Units | None = None
+    """mean over prompts and tokens of t − r̂·x: what setting adds"""
+    correlation: Cosine | None = None
+    """Pearson correlation over prompts of predicted and observed scores"""
+    n: Count
+    """prompts measured"""
+
+
+class Rows(Part):
+    """Adding against setting."""
+
+    near_zero: NearZero | None = None
+    """How many harmless prompts and edited tokens project to near zero at r̂'s layer."""
+    layers: tuple[LayerRow, ...] = ()
+    """Setting against adding at every layer, each with its own r̂ and t."""
+    prediction: Prediction | None = None
+    """Setting's effect predicted from adding's dose curve and each token's projection."""

@@ -1,0 +1,48 @@
+"""What is measured: how much of the sequence is needed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rhat.interventions import set_projection
+from rhat.lab import Lab
+from rhat.lab.rows import compared, kl_part, rate_part, score_part
+from rhat.questions.scopes.rows import Rows
+from rhat.scoring.phrases import JUDGED_TOKENS
+
+SCOPES = ("all", "prompt", "template", "last_prompt_token", "generated", "first_generated:1", "first_generated:4")
+
+
+def scopes(lab: Lab) -> Rows:
+    """Setting under each token scope on harmless prompts, by generation; each against all tokens (non-inferiority)."""
+    d = lab.direction
+    n = min(len(lab.test("harmless", lab.sizes.headline)), max(lab.sizes.sweep, 96))
+    lengths = np.array([len(p) for p in lab.plan("harmless", n).prompts])
+    k = lab.model.template_length
+    rows, pairs = [], []
+    names = {scope: "set_projection" if scope == "all" else f"scope:{scope}" for scope in SCOPES}
+    doings = {name: set_projection(d, scope=scope) for scope, name in names.items()}
+    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="scopes")
+    for scope, name in names.items():
+        m = measured[name]
+        said = JUDGED_TOKENS - 1  # tokens that are fed back, of a completion run to the end
+        edited = {
+            "all": lengths + said,
+            "prompt": lengths,
+            "template": k,
+            "last_prompt_token": 1,
+            "generated": said,
+        }.get(scope, int(scope.partition(":")[2] or 0))
+        rows.append(
+            {
+                "scope": scope,
+                "condition": name,
+                "token_share": float(np.mean(edited / (lengths + said))),
+                **score_part(m.scores),
+                **rate_part(m.refused),
+                **kl_part(m.kl),
+            }
+        )
+        if scope != "all":
+            pairs.append((m, measured["set_projection"]))
+    return Rows.of({"scopes": rows} | compared(pairs, lab.margin, "scopes"))

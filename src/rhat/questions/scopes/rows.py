@@ -1,0 +1,26 @@
+"""Rows of results.json on token scopes."""
+
+from __future__ import annotations
+
+from rhat.artifacts.record import Divergence, Measured, Share
+from rhat.artifacts.rows import Part
+
+
+class ScopeRow(Measured):
+    """Setting under each token scope, on harmless prompts."""
+
+    scope: str
+    """all, prompt, generated, last_prompt_token, template, first_generated:N"""
+    condition: str | None = None
+    """id of the condition, for its row in `comparisons` against the scope all"""
+    token_share: Share
+    """share of all tokens that it edits"""
+    kl_mean: Divergence | None = None
+    """mean KL(base ‖ edited) of the next token on harmless prompts"""
+
+
+class Rows(Part):
+    """Token scopes."""
+
+    scopes: tuple[ScopeRow, ...] = ()
+    """Setting under each token scope, on harmless prompts."""

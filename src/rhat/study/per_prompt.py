@@ -1,0 +1,79 @@
+"""What is kept prompt by prompt: verdicts and answers as JSON lines, numbers as Parquet."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rhat.lab import Lab
+from rhat.prompts import ContrastSet
+
+
+def completions(lab: Lab) -> str:
+    """Verdicts of every answer; texts of answers to harmless and borderline prompts only."""
+    lines = []
+    for (condition, label), m in lab.measurements.items():
+        for i, (prompt_id, verdict) in enumerate(zip(m.prompt_ids, m.verdicts, strict=True)):
+            row = {"prompt_id": prompt_id, "label": label, "condition": condition, "verdict": verdict}
+            if label != "harmful" and m.texts:
+                row["text"] = m.texts[i]
+            lines.append(json.dumps(row, ensure_ascii=False))
+    return "\n".join(lines) + "\n"
+
+
+def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
+    """One row a prompt and condition, as Parquet: id, label, split, condition, verdict, refusal score, KL, projection."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    by_id = {p.id: p for p in prompts.prompts}
+    projected = _projections(lab)
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            "prompt_id",
+            "label",
+            "split",
+            "category",
+            "topic",
+            "condition",
+            "verdict",
+            "score",
+            "kl",
+            "projection",
+        )
+    }
+    for (condition, label), m in lab.measurements.items():
+        for i, prompt_id in enumerate(m.prompt_ids):
+            prompt = by_id[prompt_id]
+            row = (
+                prompt_id,
+                label,
+                prompt.split,
+                prompt.category,
+                prompt.topic,
+                condition,
+                m.verdicts[i] if m.verdicts else None,
+                float(m.scores[i]),
+                None if m.kl is None or i >= len(m.kl) else float(m.kl[i]),
+                projected.get(prompt_id),
+            )
+            for name, value in zip(columns, row, strict=True):
+                columns[name].append(value)
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def _projections(lab: Lab) -> dict[str, float]:
+    """r̂·x of the test prompts whose activations an experiment has kept."""
+    if lab.finding.direction is None or "testing" not in lab.__dict__:
+        return {}
+    d = lab.finding.direction
+    return {
+        p.id: float(v)
+        for label, kept in lab.testing.items()
+        for p, v in zip(lab.test(label, len(kept)), d.project(kept[:, d.layer]).tolist(), strict=True)
+    }

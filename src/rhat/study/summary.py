@@ -1,0 +1,148 @@
+"""The run as a whole: the header of results.json, and what needs every experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rhat import results as contract
+from rhat.artifacts.header import Claim, ScoreAgreement
+from rhat.artifacts.rows import Comparison
+from rhat.lab import Lab
+from rhat.lab.rows import adjust, judged
+from rhat.prompts import ContrastSet
+from rhat.selection.finding import Finding
+from rhat.selection.settings import FindSettings
+from rhat.statistics import agreement, holm
+from rhat.study.config import StudyConfig
+from rhat.study.manifest import manifest
+from rhat.study.primary import PRIMARY
+
+
+def header(config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding) -> dict[str, Any]:
+    """What is known once r̂ is found, or is not."""
+    made: dict[str, Any] = head(model, finding) | {
+        "prompts_fingerprint": prompts.fingerprint,
+        "settings": config.settings(),
+        "manifest": manifest(config),
+        "conditions": {},
+        "prompts": _prompt_rows(prompts, finding, config),
+        "refusal_tokens": [{"id": t.id, "text": t.text, "share": t.share} for t in finding.refusal_tokens],
+    }
+    if finding.openings and finding.outcome == "no_refusal":
+        made["openings"] = [{"text": text, "count": count} for text, count in finding.openings]
+    if finding.candidates:
+        made["candidates"] = [dict(c) for c in finding.candidates]
+        made["selection"] = {
+            "rule": finding.rule,
+            "kl_max": FindSettings.kl_max,
+            "induce_min": FindSettings.induce_min,
+            "last_layer": max(0, int((1 - FindSettings.skip_last) * model.n_layers) - 1),
+            "removed": dict(finding.removed),
+        }
+    return made
+
+
+def head(model: Any, finding: Finding) -> dict[str, Any]:
+    """What every results.json begins with: the outcome, the model, and r̂ where there is one."""
+    made: dict[str, Any] = {
+        "schema_version": contract.SCHEMA_VERSION,
+        "outcome": finding.outcome,
+        "outcome_sentence": finding.sentence,
+        "model": model.describe(),
+    }
+    d = finding.direction
+    if d is not None:
+        made["direction"] = {
+            "site": str(d.site),
+            "layer": d.layer,
+            "position": d.position,
+            "norm": d.norm,
+            "method": d.method,
+            "harmful_mean": d.mean_harmful,
+            "harmless_mean": d.mean_harmless,
+        }
+    return made
+
+
+def _prompt_rows(prompts: ContrastSet, finding: Finding, config: StudyConfig) -> list[dict[str, Any]]:
+    rows = []
+    for label, splits in prompts.counts().items():
+        for split, given in splits.items():
+            if not given:
+                continue
+            row: dict[str, Any] = {"split": split, "label": label, "given": given}
+            counts = finding.prompts.get(split, {}).get(label, {})
+            if counts.get("given", given) < given:
+                row["used"] = counts["given"]
+            if "kept" in counts:
+                row["kept"] = counts["kept"]
+            if split == "test" and config.sizes.headline < given:
+                row["used"] = config.sizes.headline
+            rows.append(row)
+    return rows
+
+
+def finish(results: dict[str, Any], lab: Lab) -> None:
+    """What needs every experiment: adjusted p values and verdicts, the primary claims, the agreement of the two scorers."""
+    results["conditions"] = dict(lab.conditions)
+    if compared := [Comparison.of(row) for row in results.get("comparisons", [])]:
+        judged_rows = adjust(compared)
+        results["comparisons"] = [row.plain() for row in judged_rows]
+        if claims := _primary(judged_rows):
+            results["primary"] = [claim.plain() for claim in claims]
+    if lab.finding.refusal_tokens and (agreed := score_agreement(lab)):
+        results["score_agreement"] = agreed.plain()
+
+
+def _primary(compared: Sequence[Comparison]) -> list[Claim]:
+    """The primary claims whose comparisons this run made, Holm-adjusted together and judged by that."""
+    by_names = {row.names: row for row in compared}
+    made = [(claim, by_names[claim[2:]]) for claim in PRIMARY if claim[2:] in by_names]
+    adjusted = holm([row.mcnemar_p for _, row in made]).tolist() if made else []
+    return [
+        Claim.of(
+            {
+                "id": claim_id,
+                "claim": words,
+                "treatment": row.treatment,
+                "reference": row.reference,
+                "prompts": row.prompts,
+                "holm_p": float(min(p, 1.0)),
+                "verdict": judged(row, float(min(p, 1.0))),
+            }
+        )
+        for ((claim_id, words, *_), row), p in zip(made, adjusted, strict=True)
+    ]
+
+
+def score_agreement(lab: Lab) -> ScoreAgreement | None:
+    """How far phrases and log-odds agree on refused or not, over every condition measured by generation."""
+    rows, all_phrases, all_odds = [], [], []
+    for (condition, label), m in lab.measurements.items():
+        if not m.verdicts or condition.startswith("audit:"):
+            continue
+        odds = m.scores > 0
+        all_phrases.append(m.refused)
+        all_odds.append(odds)
+        one = agreement(m.refused, odds)
+        row = {"condition": condition, "prompts": label, "agreement": one.share.estimate, "n": one.n}
+        if one.kappa is not None:
+            row["kappa"] = one.kappa.estimate
+        rows.append(row)
+    if not rows:
+        return None
+    total = agreement(np.concatenate(all_phrases), np.concatenate(all_odds))
+    if total.kappa is None:
+        return None
+    return ScoreAgreement.of(
+        {
+            "agreement": total.share.estimate,
+            "kappa": total.kappa.estimate,
+            "n": total.n,
+            "threshold": 0.0,
+            "conditions": rows,
+        }
+    )
