@@ -215,7 +215,7 @@ def test_the_default_intervention_applies_where_a_request_names_none(serve):
     assert none[0] != named[0]
 
 
-def test_a_default_that_makes_no_sense_is_refused_at_the_start(tiny_model, directions):
+def test_a_default_that_makes_no_sense_is_rejected_at_the_start(tiny_model, directions):
     from rhat.server import create_app
 
     for default, words in (

@@ -101,7 +101,7 @@ def projections(model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str
 
 
 def check_lengths(model: ChatModel, lengths: Sequence[tuple[str, int]]) -> None:
-    """Raise if a prompt, of which (id, number of tokens) is given, does not fit into the model's context.
+    """Raise if a prompt, given as (id, number of tokens), does not fit into the model's context.
 
     Raises:
         PromptError: naming all that do not.

@@ -1,4 +1,4 @@
-"""`rhat prompts`: what would be read of files and data sets, before anything runs."""
+"""`rhat prompts`: show how files and data sets of prompts are read, before anything runs."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def prompts(
     sources: Annotated[list[str], typer.Argument(metavar="FILE…", help="Files or data set ids.", show_default=False)],
     label: Annotated[
         As | None,
-        typer.Option("--as", help="The rows that would be read as prompts of this label.", show_default=False),
+        typer.Option("--as", help="Show the rows that would be used as prompts of this label.", show_default=False),
     ] = None,
     column: Annotated[
         str | None,
-        typer.Option("--column", help="Where prompts are in each row, if not obvious.", show_default=False),
+        typer.Option("--column", help="Column that holds the prompts, if not obvious.", show_default=False),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Use only files on this machine.")] = False,
     form: FormatOption = Format.table,
 ) -> None:
-    """Show what would be read of files of prompts: which rows, from which column, and what is left out and why.
+    """Show how prompt files are read: which rows, from which column, and what is left out and why.
 
-    FILE?label=safe shows the rows with that value, FILE#COLUMN takes the prompts from that column. Of prompts that may
-    be harmful only the first words are shown.
+    FILE?label=safe selects the rows with that value; FILE#COLUMN takes the prompts from that column. Only the first words
+    of prompts that may be harmful are shown.
 
     Examples:
 
@@ -76,7 +76,7 @@ def prompts(
 
 
 def record(source: str, reading: Reading) -> dict[str, Any]:
-    """What is read of a source, as JSON has it."""
+    """What is read from a source, as a JSON value."""
     from rhat.prompts.duplicates import folded
 
     rows, layout = reading.rows, reading.reader.layout
@@ -101,7 +101,7 @@ def record(source: str, reading: Reading) -> dict[str, Any]:
 
 
 def also_in(readings: list[tuple[str, Reading]], index: int) -> dict[str, int]:
-    """Source → how many of the prompts of one source are in that other one too."""
+    """Other source → how many prompts of this source it also contains."""
     from rhat.prompts.duplicates import folded
 
     texts = [{folded(row.text) for row in reading.rows} for _, reading in readings]
@@ -114,7 +114,7 @@ def also_in(readings: list[tuple[str, Reading]], index: int) -> dict[str, int]:
 
 
 def show(one: dict[str, Any]) -> None:
-    """A source's record as lines for people."""
+    """A source's record as readable lines."""
     console = out()
 
     def line(text: str, style: str = "") -> None:

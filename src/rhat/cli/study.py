@@ -158,7 +158,7 @@ def study(
 
 
 def _at_work(config: StudyConfig, address: str | None, workers: int | None) -> AbstractContextManager[Worker | None]:
-    """Who runs prompts and candidates: None is this process."""
+    """The executor of prompts and candidates; None stands for this process."""
     if config.executor == "serial":
         return nullcontext()
     from rhat.distributed import RayExecutor

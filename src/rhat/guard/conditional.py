@@ -74,7 +74,7 @@ class Conditional:
 
 
 def strengthen(direction: Direction, threshold: float) -> Conditional:
-    """Set the projection to the harmful mean, for prompts above the threshold: refuse firmly where it leans that way."""
+    """Set the projection to the harmful mean, for prompts above the threshold: the model refuses them firmly."""
     return Conditional(set_projection(direction, direction.mean_harmful), direction, threshold, "above")
 
 

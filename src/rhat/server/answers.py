@@ -263,8 +263,8 @@ async def response_chunks(
                     yield chunk(index, "", [], finish_reason=choice.finish_reason)
         if shape.include_usage:
             yield {**shape.frame(True), "choices": [], "usage": shape.usage(choices)}
-    except RequestError as refused:
-        yield refused.body()
+    except RequestError as rejected:
+        yield rejected.body()
     finally:
         note(choices)
 

@@ -14,14 +14,14 @@ from rhat.server.options import first_problem
 
 def answer_failures(app: FastAPI) -> None:
     """Give every failure OpenAI's shape, on one line."""
-    app.add_exception_handler(RequestError, _refused)
+    app.add_exception_handler(RequestError, _rejected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RhatError, _rhat_error)
     app.add_exception_handler(ClientGoneError, _gone)
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _rejected(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     return JSONResponse(error.body(), error.status_code, headers=error.headers)
 

@@ -85,9 +85,9 @@ class AccessMiddleware:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
             self._check(scope, headers)
             await self.app(scope, self._limited(headers, receive), answer)
-        except RequestError as refused:
+        except RequestError as rejected:
             if not status:
-                await _json(answer, refused.status_code, refused.body(), dict(refused.headers or {}))
+                await _json(answer, rejected.status_code, rejected.body(), dict(rejected.headers or {}))
         except (ClientGoneError, asyncio.CancelledError):
             noted["gone"] = True
             raise
