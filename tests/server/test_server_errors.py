@@ -30,7 +30,8 @@ def check(got, status, *words):
     [
         ({"op": "set_projection", "direction": "nobody"}, ["direction 'nobody': unknown", "this server has r, other"]),
         ({"op": "set_projection", "layer": 3}, ["resid_pre.3: this model has layers 0 to 2"]),
-        ({"op": "ablate", "layer": 9}, ["layer 9: this model has layers 0 to 2"]),
+        ({"op": "ablate", "layer": 1}, ["ablate: got layer 1, but it acts at all layers", "leave the layer out"]),
+        ({"op": "ablate", "where": "own layer", "layer": 9}, ["9: this model has layers 0 to 2"]),
         ({"op": "set_projection", "layer": -1}, ["layer", "greater than or equal to 0"]),
         ({"op": "explode"}, ["op", "'set_projection', 'add', 'subtract'"]),
         ({"op": "add", "target": 3.0}, ["target is for set_projection, the operator is add"]),
