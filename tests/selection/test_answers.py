@@ -170,7 +170,7 @@ def test_a_study_reads_with_the_phrases_it_was_given(linguist, prompts, tmp_path
     config = StudyConfig(
         model=str(folder),
         preset="quick",
-        only=("ablating",),
+        only=("suppress",),
         system="e",
         dtype="float32",
         out=tmp_path / "run",
