@@ -1,4 +1,4 @@
-"""What is measured: which finder finds it. Difference of means, LAT, logistic probe, random; and CCS, as a probe."""
+"""What is measured: which finder finds it. Every finder of the table, a random direction; and CCS, as a probe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rhat.capture import captured
-from rhat.directions import fit_ccs, lat, logistic, mean_difference, random_direction
+from rhat.directions import FINDERS, fit_ccs, random_direction
 from rhat.interventions import Intervention
 from rhat.lab import Lab
 from rhat.lab.chance import against_chance
@@ -30,12 +30,8 @@ def finders(lab: Lab) -> Rows:
     """Every finder on the kept training activations at r̂'s site and position, tested on test prompts."""
     layer = lab.direction.layer
     positive, negative = (lab.training[label][:, layer] for label in ("harmful", "harmless"))
-    found = {
-        "mean_difference": mean_difference(positive, negative),
-        "lat": lat(positive, negative, seed=lab.seed),
-        "logistic": logistic(positive, negative),
-        "random": random_direction(lab.model.d_model, lab.seed + 31, lab.direction.unit),
-    }
+    found = {name: find(positive, negative) for name, find in FINDERS.items()}
+    found["random"] = random_direction(lab.model.d_model, lab.seed + 31, lab.direction.unit)
     tests = torch.cat([lab.testing[label][:, layer] for label in ("harmful", "harmless")]).double()
     truth = torch.cat([torch.ones(len(lab.testing["harmful"])), torch.zeros(len(lab.testing["harmless"]))]).bool()
     n = lab.sizes.sweep
