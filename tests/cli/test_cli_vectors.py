@@ -37,6 +37,7 @@ def test_import_measures_what_is_lacking_and_export_takes_it_out(cli, refusing, 
     done = cli("import", theirs, "--model", refusing, *sides, "--out", mine)
     assert done.code == 0, done.err
     assert "r̂ at resid_pre.3, position -1\n" in done.out
+    assert "the file's vector has length " in done.out
     assert "mean projection: harmful" in done.out
     r = Direction.load(mine)
     assert None not in r.means

@@ -2,6 +2,8 @@
 
 import json
 import runpy
+from dataclasses import replace
+from pathlib import Path
 
 import gguf
 import pytest
@@ -180,10 +182,11 @@ def test_formats_that_are_only_read_and_models_that_are_needed(llama, tmp_path):
     with pytest.raises(DirectionError, match="the model is needed"):
         vectors.write("lm-eval", intervene("add", r), r, tmp_path / "o.pt")
     with pytest.raises(DirectionError, match="only written"):
-        (tmp_path / "x.py").write_text("")
         vectors.read(tmp_path / "x.py", format="nnsight")
     with pytest.raises(DirectionError, match="direction of another model"):
-        vectors.write("lm-eval", intervene("add", r), r, tmp_path / "o.pt", tiny_chat_model("llama", 4, seed=9))
+        vectors.write(
+            "lm-eval", intervene("add", r), replace(r, model={"revision_or_sha256": "x"}), tmp_path / "o.pt", llama
+        )
 
 
 @pytest.mark.parametrize("format", ["gguf", "lm-eval", "safetensors"])
@@ -232,8 +235,6 @@ def test_the_card_says_what_is_done(llama, tmp_path):
 
 
 def test_every_format_is_a_file_and_is_documented():
-    from pathlib import Path
-
     page = (Path(__file__).parents[2] / "docs" / "vectors.md").read_text()
     for name, record in vectors.FORMATS.items():
         row = f"| `{name}` | {record.tools} | {record.holds or 'not read'} | {record.says or 'not written'} | {record.lacks} |"

@@ -99,6 +99,9 @@ def import_(
         if measure and None in r.means:
             r, finding = vectors.adopt(model, contrast, r, settings, choose_position=lacking, progress=report)
     written = r.save(destination)
+    length = float(given.raw.double().norm())
+    if abs(length - 1) > 1e-3:
+        out().print(f"the file's vector has length {length:.4g}: divided by it", soft_wrap=True)
     _print(r, finding, lacking and finding is not None, written)
 
 

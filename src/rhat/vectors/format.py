@@ -48,13 +48,14 @@ class Given:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def direction(self, model: ChatModel | None = None) -> Direction:
-        """The vector as a direction; its position is −1, the last prompt token, where the file does not say.
+        """The vector as a direction, its length kept as `norm`; the position is −1, the last token, where the file says none.
 
         Raises:
             DirectionError: if it does not fit the model, or the file names another one by its identity.
         """
+        raw = self.raw.double()
         made = Direction.of(
-            self.raw,
+            raw / raw.norm(),
             site=self.site,
             position=-1 if self.position is None else self.position,
             mean_harmful=self.mean_harmful,
@@ -63,6 +64,7 @@ class Given:
             model=self.model,
             extra=self.extra,
         )
+        made = made * float(raw.norm())
         return made if model is None else made.check_fits(model)
 
 
