@@ -61,6 +61,24 @@ def test_nnsight(model, tmp_path, op, options):
     torch.testing.assert_close(torch.stack(theirs), rhat.logits(model, PROMPTS, doing), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("op", "options"), DOINGS)
+def test_transformer_lens(model, tmp_path, op, options):
+    bridge = pytest.importorskip("transformer_lens.model_bridge").TransformerBridge
+    import runpy
+
+    doing = intervene(op, direction(model), **options)
+    script = runpy.run_path(str(exported("transformer-lens", doing, direction(model), model, tmp_path / "steer.py")))
+    model.hf.save_pretrained(tmp_path / "m")
+    model.tokenizer.save_pretrained(tmp_path / "m")
+    lens = bridge.boot_transformers(str(tmp_path / "m"), device="cpu", dtype=torch.float32)
+    with torch.no_grad():
+        theirs = [
+            lens.run_with_hooks(torch.tensor([ids]), fwd_hooks=script["HOOKS"])[0, -1]
+            for ids in model.tokenize(PROMPTS)
+        ]
+    torch.testing.assert_close(torch.stack(theirs), rhat.logits(model, PROMPTS, doing), atol=2e-5, rtol=0)
+
+
 def test_steering_vectors(model, tmp_path):
     library = pytest.importorskip("steering_vectors")
     r = direction(model)
