@@ -53,10 +53,14 @@ def test_import_measures_what_is_lacking_and_export_takes_it_out(cli, refusing, 
 
 def test_import_without_measuring_then_experiments_say_what_is_unknown(cli, refused, refusing, theirs):
     mine = theirs / "mine.safetensors"
+    (theirs / "p.txt").write_text("Sing.\n")
     done = cli("import", theirs, "--model", refusing, "--no-measure", "--negate", "--out", mine)
     assert "mean projections are unknown; set_projection needs a --value" in done.out
     line = refused("steer", "-d", mine, "--model", refusing, "--op", "set_projection", "Sing.")
     assert "the mean projection of harmful prompts is unknown; measure it with `rhat import" in line
+    assert "harmful prompts is unknown" in refused("serve", "-d", mine, "--model", refusing)
+    done = cli("measure", "-d", mine, "--model", refusing, theirs / "p.txt", "--format", "json")
+    assert [set(one) for one in json.loads(done.out)] == [{"id", "projection"}]  # no scale without means
     theirs_unit = torch.load(theirs / "direction.pt").double()
     assert float(Direction.load(mine).unit.double() @ theirs_unit) < 0
 

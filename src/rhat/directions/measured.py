@@ -40,6 +40,16 @@ class Measured:
         instance.__dict__[self.name] = value
 
 
+def check_measured(direction: Direction) -> Direction:
+    """The direction, if both its means are known.
+
+    Raises:
+        DirectionError: if one is unknown.
+    """
+    _ = direction.mean_harmful, direction.mean_harmless
+    return direction
+
+
 if TYPE_CHECKING:
     Mean = Measured
 else:
