@@ -11,7 +11,7 @@ from rhat.cli.console import out
 from rhat.cli.files import check_output
 from rhat.cli.options import ModelOptions, OverwriteOption, shared
 from rhat.cli.progress import progress
-from rhat.cli.steer import VALUE_HELP, OperatorName, Where
+from rhat.cli.steer import VALUE_HELP, OperatorName, layers_of
 from rhat.errors import InterventionError
 from rhat.vocabulary.scopes import WRITTEN
 
@@ -34,9 +34,11 @@ def export(
         typer.Option("--layer", min=0, help="The layer [dim](default: the direction's own)[/dim].", show_default=False),
     ] = None,
     layers: Annotated[
-        Where | None,
+        str | None,
         typer.Option(
-            "--layers", help="One layer or all [dim](default: as the operator does)[/dim].", show_default=False
+            "--layers",
+            help="own, all, or layers such as 5,7-9 [dim](default: as the operator does)[/dim].",
+            show_default=False,
         ),
     ] = None,
     scope: Annotated[str, typer.Option("--scope", help=f"Which tokens: {WRITTEN}.")] = "all",
@@ -64,8 +66,7 @@ def export(
     from rhat.interventions import intervene
 
     r = Direction.load(direction)
-    wanted = {None: None, Where.own: "own layer", Where.all: "all layers"}[layers]
-    doing = intervene(str(op), r, value=value, layer=layer, scope=scope, where=wanted)  # type: ignore[arg-type]
+    doing = intervene(str(op), r, value=value, layer=layer, scope=scope, where=layers_of(layers))
     record = vectors.format_to_write(to, doing)
     target = destination or direction.with_name(f"{direction.stem}-{record.name}{record.suffix}")
     if target.suffix != record.suffix:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.directions.given import Vector, unit_at
-from rhat.directions.measured import Mean, Measured
+from rhat.directions.measured import Mean, Measured, check_numbers
 from rhat.errors import ContrastError, DirectionError
 from rhat.sites import Site
 
@@ -49,14 +49,7 @@ class Direction:
     def __post_init__(self) -> None:
         if self.unit.ndim != 1 or not bool(torch.isfinite(self.unit).all()):
             raise DirectionError(f"direction: got shape {tuple(self.unit.shape)}, expected one finite vector")
-        for name in ("norm", "mean_harmful", "mean_harmless"):
-            value = getattr(self, name)
-            try:
-                finite = math.isfinite(value)
-            except TypeError:  # no number at all
-                finite = False
-            if not finite:
-                raise DirectionError(f"direction: got {name} {value!r}, expected a finite number; find it again")
+        check_numbers(self)
         length = float(self.unit.double().norm())
         if abs(length - 1) > 1e-3:
             raise DirectionError(
@@ -76,10 +69,9 @@ class Direction:
         method: str = "given",
         extra: Mapping[str, Any] | None = None,
     ) -> Direction:
-        """A vector that is there already, of any length, as a direction at a site.
+        """A vector that is there already, of any length, as a direction at a site; it should point towards refusal.
 
-        It should point towards refusal. A vector that is not of length 1 is divided by its length, which is logged and kept as
-        `norm`. The output of block k is the input of block k + 1: a vector at resid_post.k becomes one at resid_pre.k+1.
+        A length other than 1 is logged and kept as `norm`; a vector at resid_post.k becomes one at resid_pre.k+1.
         `model` is the ChatModel that it belongs to, or what `describe()` says of one. Means that are not given are unknown:
         `rhat.vectors.adopt` measures them, and until then what needs one raises.
 
@@ -89,17 +81,8 @@ class Direction:
         """
         unit, where, length = unit_at(vector, site)
         known = model if model is None or isinstance(model, Mapping) else model.describe()
-        made = cls(
-            unit=unit,
-            site=where,
-            position=position,
-            norm=length,
-            mean_harmful=mean_harmful,
-            mean_harmless=mean_harmless,
-            method=method,
-            model=known or {},
-            extra=extra or {},
-        )
+        means = mean_harmful, mean_harmless
+        made = cls(unit, where, position, length, *means, method=method, model=known or {}, extra=extra or {})
         return made if known is model else made.check_fits(model)
 
     @classmethod

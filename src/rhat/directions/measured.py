@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, overload
 
 from rhat.errors import DirectionError
@@ -38,6 +39,22 @@ class Measured:
 
     def __set__(self, instance: Direction, value: float | None) -> None:
         instance.__dict__[self.name] = value
+
+
+def check_numbers(direction: Direction) -> None:
+    """Raise unless its norm, and each of its means that is known, is a finite number.
+
+    Raises:
+        DirectionError: naming the one that is not.
+    """
+    for name in ("norm", "mean_harmful", "mean_harmless"):
+        value = direction.__dict__[name]
+        try:
+            finite = (value is None and name != "norm") or math.isfinite(value)
+        except TypeError:  # no number at all
+            finite = False
+        if not finite:
+            raise DirectionError(f"direction: got {name} {value!r}, expected a finite number; find it again")
 
 
 def check_measured(direction: Direction) -> Direction:

@@ -87,16 +87,20 @@ class Steering:
         return -self.doing.value if self.doing.op == "subtract" else self.doing.value
 
     @property
-    def n_layers(self) -> int:
-        """The model's number of layers.
+    def sites(self) -> list[Site]:
+        """Where it acts in the model.
 
         Raises:
-            DirectionError: if neither the model nor the direction tells.
+            DirectionError: if there is no model to tell.
         """
-        known = self.direction.model.get("n_layers") if self.model is None else self.model.n_layers
-        if not isinstance(known, int):
-            raise DirectionError("export: the direction does not say how many layers its model has; give the model")
-        return known
+        if self.model is None:
+            raise DirectionError("export: which sites a model has is known from the model alone; give it")
+        return self.doing.sites(self.model.layout)
+
+    @property
+    def place(self) -> str:
+        """Where it acts, in words."""
+        return str(self.doing.describe()["sites"])
 
 
 Reader = Callable[[Path, Wanted], Given]

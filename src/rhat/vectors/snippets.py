@@ -38,7 +38,7 @@ def write_snippet(steering: Steering, path: Path, template: str, **names: Any) -
     doing, r = steering.doing, steering.direction
     beside = path.with_suffix(".safetensors")
     save_file({"direction": doing.unit.float().cpu().contiguous()}, beside)
-    title = f"{doing.op} at {f'resid_pre.{doing.layer}' if doing.where == 'own layer' else 'all layers'}"
+    title = f"{doing.op} at {steering.place}"
     title += f" of {str(r.model.get('name', 'a model'))!r}".replace('"', "'").replace("\\", "/")
     text = template.format(title=title, value=steering.value, formula=FORMULAS[steering.op], **names)
     path.write_text(text, encoding="utf-8")
@@ -80,7 +80,7 @@ def snippet_runner(places: Callable[[dict[str, Any]], list[Any]]) -> Runner:
             else:
                 sites[Site("resid_pre", int(place[0].rpartition(".")[2]))] = _Editing(edit)
         with ExitStack() as stack:
-            stack.enter_context(tap(model.hf, model.layout, sites, model.template_length))
+            stack.enter_context(tap(model, sites))
             stack.enter_context(hooked(model.hf, outputs))
             yield
 

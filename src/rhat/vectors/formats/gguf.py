@@ -80,9 +80,8 @@ def write(steering: Steering, path: Path) -> list[Path]:
 
     doing = steering.doing
     if doing.where != "own layer" or doing.layer < FIRST:
-        where = f"resid_pre.{doing.layer}" if doing.where == "own layer" else "all layers"
         raise InterventionError(
-            f"add at {where}: gguf files cannot say that: llama.cpp adds after a block, from the second on; expected one "
+            f"add at {steering.place}: gguf files cannot say that: llama.cpp adds after a block, from the second on; expected one "
             f"layer from {FIRST}"
         )
     out = gguf.GGUFWriter(str(path), ARCHITECTURE)

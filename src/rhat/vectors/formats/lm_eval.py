@@ -115,7 +115,7 @@ def write(steering: Steering, path: Path) -> list[Path]:
     assert steering.model is not None
     model, doing = steering.model, steering.doing
     config: dict[str, Any] = {}
-    for site in doing.sites(model.n_layers):
+    for site in steering.sites:
         point, factor = hookpoint(model, site)
         config[point] = {
             "steering_vector": doing.unit.float().cpu().clone(),
@@ -141,8 +141,8 @@ def hookpoint(model: ChatModel, site: Site) -> tuple[str, float]:
     elif site.kind == "resid_pre":
         module, factor = layout.parts[site.layer - 1].block, 1.0
     else:
-        part = layout.parts[site.layer]
-        module, factor = (part.attn_out if site.kind == "attn_out" else part.mlp_out), layout.residual_scale
+        parts = layout.parts[site.layer]
+        module, factor = parts.module(site.kind), parts.scale(site.kind)
     if module is None or id(module) not in names:
         raise InterventionError(f"{site}: {model.name} has no module whose output it is, so lm-eval cannot steer there")
     return names[id(module)], factor

@@ -51,21 +51,17 @@ def write(steering: Steering, path: Path) -> list[Path]:
     Raises:
         InterventionError: if the model has no module for a site.
     """
-    return write_snippet(
-        steering, path, TEMPLATE, sites=[_side(steering, s) for s in steering.doing.sites(steering.n_layers)]
-    )
+    return write_snippet(steering, path, TEMPLATE, sites=[_side(steering, s) for s in steering.sites])
 
 
 def _side(steering: Steering, site: Site) -> tuple[str, str]:
     assert steering.model is not None
-    layout = steering.model.layout
-    block = f"{layout.blocks_name}.{site.layer}"
-    if site.kind == "resid_pre":
-        return block, "input"
-    name = layout.parts[site.layer].names[1 if site.kind == "attn_out" else 2]
-    if not name:
+    hf, parts = steering.model.hf, steering.model.layout.parts[site.layer]
+    names = {id(module): name for name, module in hf.named_modules()}
+    module = parts.module(site.kind)
+    if module is None:
         raise InterventionError(f"{site}: {steering.model.name} has no such part, so nnsight cannot steer there")
-    return f"{block}.{name}", "output"
+    return names[id(module)], "input" if site.kind == "resid_pre" else "output"
 
 
 def _sites(script: dict[str, Any]) -> list[Any]:

@@ -103,7 +103,8 @@ def run(path: Path, model: ChatModel) -> Iterator[None]:
     given, card = read(path, Wanted()), _card(path)
     r: Direction = given.direction()
     value = card["value"] if OPERATORS[card["operator"]].parameter is not None else None
-    with intervene(card["operator"], r, value=value, where=card["where"], scope=card["scope"]).on(model):
+    where: Any = card["where"] if isinstance(card["where"], str) else tuple(card["where"])
+    with intervene(card["operator"], r, value=value, where=where, scope=card["scope"]).on(model):
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rhat.errors import InterventionError
 from rhat.sites import Site
 from rhat.vectors.format import Format, Steering
 from rhat.vectors.snippets import FORMULAS, no_such_file, snippet_runner, write_snippet
@@ -39,7 +40,13 @@ HOOKS = [(name, hook_fn) for name in NAMES]
 
 
 def name_of(site: Site) -> str:
-    """What TransformerLens calls a site: `blocks.12.hook_resid_pre` is the input of block 12."""
+    """What TransformerLens calls a site: `blocks.12.hook_resid_pre` is the input of block 12.
+
+    Raises:
+        InterventionError: if it has no name for it.
+    """
+    if site.kind == "other_out":
+        raise InterventionError(f"{site}: TransformerLens has no name for it; use nnsight or lm-eval")
     return f"blocks.{site.layer}.hook_{site.kind}"
 
 
@@ -51,7 +58,7 @@ def site_of(name: str) -> Site:
 
 def write(steering: Steering, path: Path) -> list[Path]:
     """The script, and r̂ beside it."""
-    names = [name_of(site) for site in steering.doing.sites(steering.n_layers)]
+    names = [name_of(site) for site in steering.sites]
     return write_snippet(steering, path, TEMPLATE, names=names)
 
 
@@ -65,4 +72,5 @@ FORMAT = Format(
     suffix=".py",
     write=write,
     run=snippet_runner(lambda script: [site_of(name) for name in script["NAMES"]]),
+    modelled=True,
 )
