@@ -43,6 +43,7 @@ _MODULES = (
     "sites",
     "statistics",
     "study",
+    "vectors",
     "vocabulary",
 )
 

@@ -32,8 +32,8 @@ def save_direction(direction: Direction, path: str | Path) -> Path:
                 "site": str(direction.site),
                 "position": direction.position,
                 "norm": direction.norm,
-                "mean_harmful": direction.mean_harmful,
-                "mean_harmless": direction.mean_harmless,
+                "mean_harmful": direction.means[0],  # None: unknown
+                "mean_harmless": direction.means[1],
                 "method": direction.method,
                 "model": dict(direction.model),
                 "prompts": direction.prompts,

@@ -6,6 +6,7 @@ import errno
 import importlib
 import importlib.util
 import inspect
+import keyword
 import os
 import sys
 import traceback
@@ -30,7 +31,7 @@ THEIR_OWN = (RhatError, OSError, MemoryError)  # what a user can fix, or the mac
 
 @dataclass(frozen=True)
 class Command:
-    """A command's line in `rhat --help`; the function of its name is in the module of its name."""
+    """A command's line in `rhat --help`; the function of its name is in the module of its name (`import_` for `import`)."""
 
     name: str
     panel: str
@@ -39,7 +40,12 @@ class Command:
     @property
     def module(self) -> str:
         """Where its function is."""
-        return f"rhat.cli.{self.name}"
+        return f"rhat.cli.{self.function}"
+
+    @property
+    def function(self) -> str:
+        """What its function is called."""
+        return self.name + "_" * keyword.iskeyword(self.name)
 
 
 MAIN, ONE, MODELS, USE = "Everything at once", "One question at a time", "Models", "Results and applications"
@@ -58,6 +64,8 @@ COMMANDS = {
         Command("models", MODELS, "List the models in the catalogue, and which of them are on this machine."),
         Command("download", MODELS, "Download a model from the catalogue, check its hash and convert it."),
         Command("check", MODELS, "Check that rhat hooks a model correctly."),
+        Command("import", USE, "Turn a vector that was found elsewhere into a direction."),
+        Command("export", USE, "Write an intervention on r̂ as a file that another tool reads."),
         Command("report", USE, "Redraw a study's report and figures, without a model."),
         Command("compare", USE, "Compare several studies side by side."),
         Command("calibrate", USE, "Choose the threshold of a guard on the projection."),
@@ -110,7 +118,7 @@ class _BrokenPipe(Exception):  # noqa: N818
 
 def load(command: Command) -> Any:
     """A Typer command built from the function of the same name in the command's module."""
-    function = getattr(importlib.import_module(command.module), command.name)
+    function = getattr(importlib.import_module(command.module), command.function)
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=HELP_NAMES)
     alone.command(name=command.name, help=unwrapped(function.__doc__ or command.help))(function)
     made = typer.main.get_command(alone)

@@ -95,7 +95,8 @@ def projections(model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str
     found = torch.empty(len(prompts), dtype=torch.float64)
     for rows, at in captured(model, plan, [r.site], [r.position]):
         found[rows.cpu()] = r.project(at[r.site][:, 0]).cpu()
-    gap = r.mean_harmful - r.mean_harmless
+    harmful, harmless = r.means
+    gap = None if harmful is None or harmless is None else harmful - harmless  # unknown: projections without a scale
     for (id, _), value in zip(prompts, found.tolist(), strict=True):
         yield {"id": id, "projection": value} | ({"scaled": (value - r.mean_harmless) / gap} if gap else {})
 

@@ -169,6 +169,7 @@ def _default(text: str | None) -> tuple[dict[str, Any], ...]:
 def _directions(given: list[str]) -> tuple[dict[str, Direction], dict[str, Calibration]]:
     """Directions by name, and the calibrations found next to their files."""
     from rhat.directions import Direction
+    from rhat.directions.measured import check_measured
     from rhat.guard import Calibration, beside
 
     directions: dict[str, Direction] = {}
@@ -178,7 +179,7 @@ def _directions(given: list[str]) -> tuple[dict[str, Direction], dict[str, Calib
         name, path = (before, Path(after)) if equals and "/" not in before else (Path(text).stem, Path(text))
         if not name or name in directions:
             raise DirectionError(f"--direction {text}: two directions cannot both be named {name!r}; give NAME=FILE")
-        directions[name] = Direction.load(path)
+        directions[name] = check_measured(Direction.load(path))  # pages, scales and defaults need both means
         if beside(path).exists():
             calibrations[name] = Calibration.load(beside(path))
     return directions, calibrations

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rhat.directions.given import Vector, unit_at
+from rhat.directions.measured import Mean, Measured, check_numbers
 from rhat.errors import ContrastError, DirectionError
 from rhat.sites import Site
 
@@ -26,6 +28,7 @@ class Direction:
     norm           distance of the two means along r̂, in residual-stream units; the length of a raw difference of means
     mean_harmful   mean of r̂·x over harmful training prompts at site and position (the default target)
     mean_harmless  the same over harmless ones
+                   Either may be None, unknown, for a vector that came without them: reading it raises DirectionError then
     method         the finder's name
     model          name and identity of the model it belongs to
     prompts        fingerprint of the contrast set
@@ -36,8 +39,8 @@ class Direction:
     site: Site
     position: int
     norm: float
-    mean_harmful: float
-    mean_harmless: float
+    mean_harmful: Mean = Measured()  # noqa: RUF009
+    mean_harmless: Mean = Measured()  # noqa: RUF009
     method: str = "mean_difference"
     model: Mapping[str, Any] = field(default_factory=dict)
     prompts: str = ""
@@ -46,19 +49,41 @@ class Direction:
     def __post_init__(self) -> None:
         if self.unit.ndim != 1 or not bool(torch.isfinite(self.unit).all()):
             raise DirectionError(f"direction: got shape {tuple(self.unit.shape)}, expected one finite vector")
-        for name in ("norm", "mean_harmful", "mean_harmless"):
-            value = getattr(self, name)
-            try:
-                finite = math.isfinite(value)
-            except TypeError:  # no number at all
-                finite = False
-            if not finite:
-                raise DirectionError(f"direction: got {name} {value!r}, expected a finite number; find it again")
+        check_numbers(self)
         length = float(self.unit.double().norm())
         if abs(length - 1) > 1e-3:
             raise DirectionError(
                 f"direction: got a vector of length {length:.4g}, expected a unit vector; divide by its length"
             )
+
+    @classmethod
+    def of(
+        cls,
+        vector: Vector,
+        *,
+        site: Site | str,
+        model: Any = None,
+        position: int = -1,
+        mean_harmful: float | None = None,
+        mean_harmless: float | None = None,
+        method: str = "given",
+        extra: Mapping[str, Any] | None = None,
+    ) -> Direction:
+        """A vector that is there already, of any length, as a direction at a site; it should point towards refusal.
+
+        A length other than 1 is logged and kept as `norm`; a vector at resid_post.k becomes one at resid_pre.k+1.
+        `model` is the ChatModel that it belongs to, or what `describe()` says of one. Means that are not given are unknown:
+        `rhat.vectors.adopt` measures them, and until then what needs one raises.
+
+        Raises:
+            DirectionError: if it is no finite vector other than zero, is not of the residual stream, or does not fit the model.
+            SiteError: if there is no such site.
+        """
+        unit, where, length = unit_at(vector, site)
+        known = model if model is None or isinstance(model, Mapping) else model.describe()
+        means = mean_harmful, mean_harmless
+        made = cls(unit, where, position, length, *means, method=method, model=known or {}, extra=extra or {})
+        return made if known is model else made.check_fits(model)
 
     @classmethod
     def from_groups(
@@ -131,14 +156,25 @@ class Direction:
 
     def __repr__(self) -> str:
         name = self.model.get("name", "an unnamed model")
+        harmful, harmless = ("unknown" if m is None else f"{m:.3g}" for m in self.means)
         return (
-            f"Direction({self.site}, position {self.position}, {self.method}, of {name}: harmful mean "
-            f"{self.mean_harmful:.3g}, harmless mean {self.mean_harmless:.3g})"
+            f"Direction({self.site}, position {self.position}, {self.method}, of {name}: harmful mean {harmful}, "
+            f"harmless mean {harmless})"
         )
+
+    @property
+    def means(self) -> tuple[float | None, float | None]:
+        """Mean projections of harmful and of harmless training prompts; None where unknown."""
+        return self.__dict__["mean_harmful"], self.__dict__["mean_harmless"]
+
+    def _with(self, **changes: Any) -> Direction:
+        """As dataclasses.replace, unknown means included."""
+        return replace(self, **{"mean_harmful": self.means[0], "mean_harmless": self.means[1], **changes})
 
     def __neg__(self) -> Direction:
         """The opposite direction, with its projections."""
-        return replace(self, unit=-self.unit, mean_harmful=-self.mean_harmful, mean_harmless=-self.mean_harmless)
+        harmful, harmless = (None if m is None else -m for m in self.means)
+        return self._with(unit=-self.unit, mean_harmful=harmful, mean_harmless=harmless)
 
     def __mul__(self, factor: float) -> Direction:
         """The direction of `factor` times the raw vector norm · unit; a negative factor turns it round.
@@ -148,7 +184,7 @@ class Direction:
         """
         if not math.isfinite(factor) or factor == 0:
             raise DirectionError(f"direction: cannot be multiplied by {factor}; expected a finite number other than 0")
-        return replace(self if factor > 0 else -self, norm=self.norm * abs(factor))
+        return (self if factor > 0 else -self)._with(norm=self.norm * abs(factor))
 
     __rmul__ = __mul__
 
@@ -170,15 +206,14 @@ class Direction:
         if length < 1e-9 * (self.norm + other.norm):
             raise DirectionError("directions: their sum is zero, so it has no direction")
 
-        def mean(a: float, b: float) -> float:
-            return (self.norm * a + other.norm * b) / length
+        def mean(a: float | None, b: float | None) -> float | None:
+            return None if a is None or b is None else (self.norm * a + other.norm * b) / length
 
-        return replace(
-            self,
+        return self._with(
             unit=(raw / length).float(),
             norm=length,
-            mean_harmful=mean(self.mean_harmful, other.mean_harmful),
-            mean_harmless=mean(self.mean_harmless, other.mean_harmless),
+            mean_harmful=mean(self.means[0], other.means[0]),
+            mean_harmless=mean(self.means[1], other.means[1]),
             method=self.method if self.method == other.method else f"{self.method}+{other.method}",
         )
 
@@ -210,8 +245,8 @@ class Direction:
             "layer": self.layer,
             "position": self.position,
             "norm": self.norm,
-            "mean_harmful": self.mean_harmful,
-            "mean_harmless": self.mean_harmless,
+            "mean_harmful": self.means[0],
+            "mean_harmless": self.means[1],
             "method": self.method,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, cast, runtime_checkable
@@ -150,6 +150,35 @@ def has(layout: Layout, site: Site) -> bool:
     except SiteError:
         return False
     return True
+
+
+@contextmanager
+def hooked(root: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Replace the outputs of modules, named as `root.named_modules()` names them: what tools without sites do.
+
+    For checks of what was written for such tools; everything else goes through `tap`.
+
+    Raises:
+        SiteError: if there is no module of that name.
+    """
+    modules = dict(root.named_modules())
+    missing = [name for name in functions if name not in modules]
+    if missing:
+        raise SiteError(f"{missing[0]}: {type(root).__name__} has no module of that name")
+
+    def replacing(function: Callable[[Tensor], Tensor]) -> Callable[..., object]:
+        def after(_module: nn.Module, _args: tuple, output: object) -> object:
+            result = function(first_tensor(output))
+            return (result, *output[1:]) if isinstance(output, tuple) else result
+
+        return after
+
+    handles = [modules[name].register_forward_hook(replacing(f)) for name, f in functions.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _module_of(layout: Layout, site: Site) -> nn.Module:

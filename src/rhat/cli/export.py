@@ -1,0 +1,101 @@
+"""`rhat export`: an intervention on r̂ as a file of another tool, and the check that it does the same there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rhat.cli.console import out
+from rhat.cli.files import check_output
+from rhat.cli.options import ModelOptions, OverwriteOption, shared
+from rhat.cli.progress import progress
+from rhat.cli.steer import VALUE_HELP, OperatorName, layers_of
+from rhat.errors import InterventionError
+from rhat.vocabulary.scopes import WRITTEN
+
+
+@shared
+def export(
+    direction: Annotated[Path, typer.Argument(help="A direction file.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", help="The format; a name that is none lists those there are.")],
+    where: ModelOptions,
+    destination: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The file to write [dim](default: the direction's, with the format's ending)[/dim]."
+        ),
+    ] = None,
+    op: Annotated[OperatorName, typer.Option("--op", help="What the other tool is to do.")] = OperatorName("add"),
+    value: Annotated[float | None, typer.Option("--value", help=VALUE_HELP, show_default=False)] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option("--layer", min=0, help="The layer [dim](default: the direction's own)[/dim].", show_default=False),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            help="own, all, or layers such as 5,7-9 [dim](default: as the operator does)[/dim].",
+            show_default=False,
+        ),
+    ] = None,
+    scope: Annotated[str, typer.Option("--scope", help=f"Which tokens: {WRITTEN}.")] = "all",
+    check: Annotated[
+        bool, typer.Option("--check", help="Run the other tool's arithmetic from the file, and compare logits.")
+    ] = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write what is done with r̂ as a file that another tool takes.
+
+    What a format cannot say is rejected with the reason. Only the vector is written, never weights. --check reads the
+    file again, does what the other tool does with it on the model, and compares the logits with rhat's own; exit code 1
+    if they differ by more than rounding. The model is needed for that, and by formats that name its modules.
+
+    Examples:
+
+    [bold]rhat export direction.safetensors --to lm-eval --op ablate --check[/bold]
+
+    [bold]rhat export direction.safetensors --to gguf --value 8 --out control.gguf[/bold]
+
+    [bold]rhat export direction.safetensors --to transformer-lens --op set_projection[/bold]
+    """
+    from rhat import vectors
+    from rhat.directions import Direction
+    from rhat.interventions import intervene
+
+    r = Direction.load(direction)
+    doing = intervene(str(op), r, value=value, layer=layer, scope=scope, where=layers_of(layers))
+    record = vectors.format_to_write(to, doing)
+    target = destination or direction.with_name(f"{direction.stem}-{record.name}{record.suffix}")
+    if target.suffix != record.suffix:
+        raise InterventionError(f"{target}: {to} files end in {record.suffix}; give another --out")
+    check_output(target, overwrite=overwrite)
+    found = None
+    with progress() as report:
+        model = where.load(report).for_direction(r) if record.modelled or check else None
+        written = vectors.write(to, doing, r, target, model)
+        if check and model is not None:
+            report("logits", 0, 1)
+            found = vectors.check(to, written[0], doing, model)
+            report("logits", 1, 1)
+    console = out()
+    console.print(f"{doing.op}: {_said(doing)}; for {record.tools}", markup=False, soft_wrap=True)
+    console.print(f"saved to {', '.join(map(str, written))}", markup=False, soft_wrap=True)
+    if found is not None:
+        verdict = "agrees" if found.agrees else "DIFFERS"
+        console.print(
+            f"{verdict}: logits of {found.n_prompts} prompts are within {found.difference:.2g} of rhat's (rounding: up to "
+            f"{found.tolerance:.2g}); the intervention moves them by up to {found.moved:.2g}",
+            markup=False,
+            soft_wrap=True,
+        )
+        if not found.agrees:
+            raise typer.Exit(1)
+
+
+def _said(doing: object) -> str:
+    said = doing.describe()  # type: ignore[attr-defined]
+    number = next((f", {name} {said[name]:.4g}" for name in said if name not in ("op", "sites", "scope")), "")
+    return f"{said['sites']}, {said['scope']} tokens{number}"

@@ -1,0 +1,126 @@
+"""`rhat import`: a vector from elsewhere, as a direction with all that experiments need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rhat.cli import tables
+from rhat.cli.console import out
+from rhat.cli.files import check_output
+from rhat.cli.options import ModelOptions, OverwriteOption, PromptOptions, ReadingOptions, SeedOption, shared
+from rhat.cli.progress import progress
+
+if TYPE_CHECKING:
+    from rhat.directions import Direction
+    from rhat.selection.finding import Finding
+
+WHICH = "Which vector of the file"
+
+
+@shared
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="A file or folder of another tool, or a direction file.", show_default=False)
+    ],
+    where: ModelOptions,
+    prompts: PromptOptions,
+    reading: ReadingOptions,
+    destination: Annotated[Path, typer.Option("--out", "-o", help="Where to save the direction.")] = Path(
+        "direction.safetensors"
+    ),
+    form: Annotated[
+        str | None, typer.Option("--from", help="The file's format, if it is not plain.", rich_help_panel=WHICH)
+    ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            "--site",
+            help="resid_pre.12 is the input of block 12, resid_post.12 its output; layers count from 0.",
+            show_default=False,
+            rich_help_panel=WHICH,
+        ),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="The tensor's name in the file.", rich_help_panel=WHICH)
+    ] = None,
+    row: Annotated[
+        int | None, typer.Option("--row", help="The row of a matrix, such as a decoder.", rich_help_panel=WHICH)
+    ] = None,
+    negate: Annotated[
+        bool, typer.Option("--negate", help="Turn it round, if it points away from refusal.", rich_help_panel=WHICH)
+    ] = False,
+    position: Annotated[
+        int | None,
+        typer.Option("--position", max=-1, help="Where prompts are read, -1 the last token, if the file does not say."),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Measure the means that the file does not have.")
+    ] = True,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Make a direction file of a vector that was found elsewhere.
+
+    The format is told by what is in the file: tensors, safetensors, GGUF control vectors, and what refusal_direction,
+    steering-vectors and lm-eval write. What the file lacks is measured with training prompts of both kinds: both mean
+    projections, and the position at which the difference of means points most along the vector. The vector is divided
+    by its length, and kept otherwise as it is. Pickles are read as data only; nothing in them is run.
+
+    Examples:
+
+    [bold]rhat import direction.pt --model ./my-model[/bold]
+
+    [bold]rhat import control.gguf --site resid_pre.12 --out mine.safetensors[/bold]
+
+    [bold]rhat import sae.safetensors --key W_dec --row 1208 --site resid_post.11[/bold]
+    """
+    check_output(destination, overwrite=overwrite)
+    from rhat import vectors
+
+    vectors.read(file, format=form, site=site, key=key, row=row)  # before the model is loaded
+    contrast = prompts.read(seed, where.offline)
+    from dataclasses import replace
+
+    from rhat.scoring.phrases import Phrases
+    from rhat.selection.settings import FindSettings
+
+    phrases = Phrases() if reading.refusal_phrases is None else Phrases.read(reading.refusal_phrases)
+    settings = FindSettings(phrases=phrases, refusal_tokens=reading.tokens())
+    finding: Finding | None = None
+    with progress() as report:
+        model = where.load(report)
+        given = vectors.read(file, format=form, site=site, key=key, row=row, width=model.d_model)
+        lacking = given.position is None and position is None
+        r = replace(given, position=given.position if position is None else position).direction(model)
+        r = -r if negate else r
+        if measure and None in r.means:
+            r, finding = vectors.adopt(model, contrast, r, settings, choose_position=lacking, progress=report)
+    written = r.save(destination)
+    length = float(given.raw.double().norm())
+    if abs(length - 1) > 1e-3:
+        out().print(f"the file's vector has length {length:.4g}: divided by it", soft_wrap=True)
+    _print(r, finding, lacking and finding is not None, written)
+
+
+def _print(r: Direction, finding: Finding | None, chosen: bool, written: Path) -> None:
+    def say(text: str) -> None:
+        out().print(text, markup=False, soft_wrap=True)
+
+    harmful, harmless = r.means
+    say(
+        f"r̂ at {r.site}, position {r.position}"
+        + (", where the difference of means points most along it" if chosen else "")
+    )
+    if harmful is None or harmless is None:
+        why = "" if finding is None else f": {finding.sentence}"
+        say(f"mean projections are unknown{why}; set_projection needs a --value")
+    else:
+        say(f"mean projection: harmful {tables.shown(harmful)}, harmless {tables.shown(harmless)}")
+        if harmful < harmless:
+            say(
+                "harmful prompts lie lower on it than harmless ones: it points away from refusal; --negate turns it round"
+            )
+    say(f"saved to {written}")

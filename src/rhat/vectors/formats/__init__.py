@@ -1,0 +1,1 @@
+"""One file a format; each holds a record FORMAT of `rhat.vectors.format.Format`."""
