@@ -168,8 +168,11 @@ def test_llama_cpp_cannot_reach_the_first_two_inputs_nor_all(llama, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lm_eval_has_no_module_for_a_sum_of_embeddings(tmp_path):
-    model = tiny_chat_model("gpt2", dtype=torch.float32)
+@pytest.mark.parametrize(
+    "family", ["gpt2", "bloom", "opt-post-norm"]
+)  # a sum, a norm and a projection after the embedding
+def test_lm_eval_has_no_module_where_the_first_input_is_not_the_embedding(tmp_path, family):
+    model = tiny_chat_model(family, dtype=torch.float32)
     r = direction(model, 1)
     with pytest.raises(InterventionError, match=r"resid_pre.0: .* has no module whose output it is"):
         vectors.write("lm-eval", intervene("ablate", r), r, tmp_path / "o.pt", model)

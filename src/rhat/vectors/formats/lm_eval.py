@@ -157,6 +157,8 @@ def _embedding(model: ChatModel) -> tuple[Any, float]:
     with torch.no_grad():
         given = module(torch.tensor([ids[-k:]], device=model.device))[0].double().cpu()
     seen = activations(model, [prompt], "resid_pre.0", range(-k, 0))[0, 0].double()
+    if given.shape != seen.shape:  # a projection stands between them
+        return None, 1.0
     factor = float((seen * given).sum() / (given * given).sum())
     if float((seen - factor * given).norm()) > EMBEDDING_TOLERANCE * float(seen.norm()):
         return None, 1.0
