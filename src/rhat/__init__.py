@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from rhat import sites as sites
     from rhat import statistics as statistics
     from rhat import study as study
+    from rhat import vectors as vectors
     from rhat import vocabulary as vocabulary
     from rhat.capture import activations as activations
     from rhat.capture import logits as logits
