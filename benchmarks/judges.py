@@ -1,6 +1,6 @@
 """How well a judge reads the labelled answers of the test split: the tables of docs/judging.md.
 
-    python benchmarks/judges.py [JUDGE]
+python benchmarks/judges.py [JUDGE]
 """
 
 import sys

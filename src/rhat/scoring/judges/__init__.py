@@ -36,7 +36,7 @@ def judge_answers(prompts: Sequence[str], answers: Sequence[str], judge: str = D
     """
     from rhat.scoring.judges.clauses import whole
 
-    found = find_judge(judge)(prompts, [whole(answer) if isinstance(answer, str) else answer for answer in answers])
+    found = find_judge(judge)(prompts, [whole(answer) for answer in answers])
     return [None if judgement is None else judgement.label for judgement in found]
 
 

@@ -31,7 +31,7 @@ SCRIPTS = {
     "ja": re.compile(r"[\u3040-\u30ff]"),
     "zh": re.compile(r"[\u4e00-\u9fff]"),
 }
-_EDGES = " ,.;:!?…\"')(]-[。，、！？؟،"
+_EDGES = " ,.;:!?…\"')(]-[。，、！？؟،।；"
 LATIN = ("en", "es", "fr", "de", "pt", "it")
 
 
@@ -45,6 +45,7 @@ class Clause:
     asks    it ends with a question mark
     colon   it ends with a colon, so that something follows
     spared  it looks like a refusal and is none ("I can't wait")
+    bare    it says no and nothing else
     quoted  it is said by someone in the answer, not by the answer
     """
 
@@ -58,6 +59,7 @@ class Clause:
     colon: bool = False
     spared: bool = False
     quoted: bool = False
+    bare: bool = False
 
     @property
     def words(self) -> int:
@@ -113,7 +115,8 @@ def clauses(text: str) -> list[Clause]:
                     found.append(grammar.clause(piece, turned, first, quoted))
                     first = False
                 inside ^= piece.count('"') % 2 == 1
-    if all(clause.quoted for clause in found):
+    said = next((clause for clause in found if clause.act not in ("polite", "self")), None)
+    if said is not None and said.act == "refuse" and all(clause.quoted for clause in found):
         return [replace(clause, quoted=False) for clause in found]
     return found
 
@@ -140,8 +143,12 @@ def phrases() -> dict:
 class _Grammar:
     """The compiled phrases of one language, or of those that share a script."""
 
-    acts: dict[str, re.Pattern[str]]
+    languages: tuple[dict[str, re.Pattern[str]], ...]
     turn: re.Pattern[str]
+
+    def says(self, act: str, text: str) -> bool:
+        """Whether a clause does that in one of the languages."""
+        return any(acts[act].search(text) for acts in self.languages)
 
     def turns(self, sentence: str) -> list[tuple[str, str]]:
         """The sentence cut before words that turn it: (the word that the piece follows, the piece without it)."""
@@ -157,16 +164,23 @@ class _Grammar:
         """A piece with what it does."""
         end = piece.rstrip(" \"'")[-1:]
         text = piece.strip(_EDGES)
-        acts = {act for act in ACTS if self.acts[act].search(text)}
+        acts = {act for act in ACTS if self.says(act, text)}
+        bare = self.says("bare", text)
+        if bare:
+            acts.add("refuse")
         spared = False
-        if "refuse" in acts:
-            left = self.acts["spare"].sub(" ", text)
-            spared = left != text and not self.acts["refuse"].search(left.strip(_EDGES))
+        if "refuse" in acts and not bare:
+            left = text
+            for language in self.languages:
+                left = language["spare"].sub(" ", left)
+            spared = left != text and not self.says("refuse", left.strip(_EDGES))
         if spared:
             acts.discard("refuse")
         act: Act = next((a for a in ACTS if a in acts), "other")
         away = turned in phrases()["redirects"]["words"]
-        return Clause(text, act, frozenset(acts), bool(turned), away, item, end in "?؟", end == ":", spared, quoted)
+        return Clause(
+            text, act, frozenset(acts), bool(turned), away, item, end in "?؟", end == ":", spared, quoted, bare
+        )
 
 
 def _grammar(text: str) -> tuple[str, _Grammar]:
@@ -179,10 +193,9 @@ def _grammar(text: str) -> tuple[str, _Grammar]:
         return language, _compiled((language,))
     words = _WORD.findall(text[:300].lower())
     shares = {name: sum(word in small for word in words) for name, small in _small_words().items()}
-    best, second = sorted(LATIN, key=lambda name: -shares[name])[:2]
-    if shares[best] > max(1, shares[second]):
-        return best, _compiled((best,))
-    return "en", _compiled(LATIN)
+    most = max(shares.values())
+    likely = tuple(name for name in LATIN if most > 1 and shares[name] >= most - 1)
+    return "en", _compiled(likely or LATIN)
 
 
 @cache
@@ -192,23 +205,33 @@ def _small_words() -> dict[str, frozenset[str]]:
 
 @cache
 def _compiled(languages: tuple[str, ...]) -> _Grammar:
-    data = phrases()
-    acts = {}
-    for act in (*ACTS, "spare"):
-        patterns = []
-        for language in languages:
-            pieces = dict(data["pieces"].get(language, {}))
-            for pattern in data["acts"][language][act]:
-                for name in sorted(pieces, key=len, reverse=True):
-                    pattern = pattern.replace(f"${name}", pieces[name])
-                patterns.append(f"(?:{unicodedata.normalize('NFKC', pattern)})")
-        acts[act] = re.compile("|".join(patterns))
+    turns = phrases()["turns"]
     anywhere, leading = (
-        "|".join(unicodedata.normalize("NFKC", word) for name in languages for word in data["turns"][where].get(name, []))
+        "|".join(_one_form(word) for name in languages for word in turns[where].get(name, []))
         for where in ("anywhere", "leading")
     )
     if languages[0] in (*LATIN, "ru"):
-        turn = re.compile(rf"(?:^|[,;]? )(?:{anywhere})\b,? ?" + (rf"|(?:^|[,;] )(?:{leading})\b,? ?" if leading else ""))
+        at_the_beginning = rf"|(?:^|[,;] )(?:{leading})\b,? ?" if leading else ""
+        turn = re.compile(rf"(?:^|[,;]? )(?:{anywhere})\b,? ?{at_the_beginning}")
     else:
         turn = re.compile(f"(?:^|[，,、;]? ?)(?:{anywhere}{'|' + leading if leading else ''})[，,、]? ?")
-    return _Grammar(acts, turn)
+    return _Grammar(tuple(_acts(name) for name in languages), turn)
+
+
+@cache
+def _acts(language: str) -> dict[str, re.Pattern[str]]:
+    """One pattern for all the phrases of each act."""
+    pieces: dict[str, str] = phrases()["pieces"].get(language, {})
+    acts = {}
+    for act, patterns in phrases()["acts"][language].items():
+        whole = []
+        for pattern in patterns:
+            for name in sorted(pieces, key=len, reverse=True):
+                pattern = pattern.replace(f"${name}", pieces[name])
+            whole.append(f"(?:{_one_form(pattern)})")
+        acts[act] = re.compile("|".join(whole))
+    return acts
+
+
+def _one_form(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)

@@ -46,17 +46,10 @@ class Judge:
         """Judge each answer to its prompt.
 
         Raises:
-            JudgeError: if there are not as many prompts as answers, or one of them is not a string.
+            JudgeError: if there are not as many prompts as answers.
         """
         if len(prompts) != len(answers):
             raise JudgeError(
                 f"judge {self.name}: got {len(prompts)} prompts and {len(answers)} answers, expected as many of each"
             )
-        for kind, texts in (("prompt", prompts), ("answer", answers)):
-            for number, text in enumerate(texts):
-                if not isinstance(text, str):
-                    raise JudgeError(
-                        f"judge {self.name}: {kind} {number} is {type(text).__name__}, expected a string; "
-                        "give an empty one for an answer without text"
-                    )
         return self.judge(prompts, answers)
