@@ -4,12 +4,14 @@ No torch here; scipy and statsmodels, loaded when first needed, plus what they l
 """
 
 from rhat.statistics.agreement import Agreement, agreement
+from rhat.statistics.classes import ClassAccuracy, class_accuracy, class_kappa
 from rhat.statistics.clusters import ClusteredDifference, cluster_mean_difference
 from rhat.statistics.correlation import spearman
 from rhat.statistics.doses import HalfEffectDose, half_effect_dose
 from rhat.statistics.equivalence import equivalence_power, prompts_needed
 from rhat.statistics.intervals import Interval
 from rhat.statistics.means import mean_interval, paired_mean_difference
+from rhat.statistics.misclassification import JudgeErrors, corrected_difference, corrected_rate
 from rhat.statistics.multiplicity import holm
 from rhat.statistics.paired import PairedComparison, mcnemar_exact, paired_comparison, tango_interval
 from rhat.statistics.ranking import Auroc, RocCurve, auroc, roc_curve
@@ -20,14 +22,20 @@ __all__ = [
     "Agreement",
     "Auroc",
     "CalibratedThreshold",
+    "ClassAccuracy",
     "ClusteredDifference",
     "HalfEffectDose",
     "Interval",
+    "JudgeErrors",
     "PairedComparison",
     "RocCurve",
     "agreement",
     "auroc",
+    "class_accuracy",
+    "class_kappa",
     "cluster_mean_difference",
+    "corrected_difference",
+    "corrected_rate",
     "equivalence_power",
     "half_effect_dose",
     "holm",
