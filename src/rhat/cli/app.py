@@ -59,6 +59,8 @@ COMMANDS = {
         Command("check", MODELS, "Prove on a model that each site is read and edited as it should be."),
         Command("report", USE, "Draw a study's report and figures again, without a model."),
         Command("compare", USE, "Put several studies side by side."),
+        Command("judge", USE, "Say which completions refuse, and how well that can be told."),
+        Command("label", USE, "Label completions by hand, to hold a judge against."),
         Command("calibrate", USE, "Choose the threshold of a guard that watches the projection."),
         Command("serve", USE, "Serve the model over an OpenAI-compatible API, with interventions."),
     )

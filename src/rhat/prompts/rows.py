@@ -109,7 +109,7 @@ def _read_file(path: Path, name: str) -> list[tuple[str, Any]]:
     if suffix == ".json":
         return _parse_json(text, name)
     if suffix == ".csv":
-        return _parse_csv(text, name)
+        return parse_csv(text, name)
     return list(_lines(text, name))
 
 
@@ -155,7 +155,12 @@ def _parse_json(text: str, name: str) -> list[tuple[str, Any]]:
     return [(f"{name}: item {number}", item) for number, item in enumerate(value, start=1)]
 
 
-def _parse_csv(text: str, name: str) -> list[tuple[str, Any]]:
+def parse_csv(text: str, name: str) -> list[tuple[str, Any]]:
+    """(where, row as a mapping) of each row; the first line names the columns.
+
+    Raises:
+        PromptError: for a row with too many fields, what is not CSV, and a file without rows.
+    """
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     items: list[tuple[str, Any]] = []
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rhat.errors import JudgeError
 from rhat.scoring.judges.judge import CLASSES, Class, Judge, Judgement
@@ -14,15 +15,25 @@ JUDGES: dict[str, Judge] = {judge.name: judge for judge in (PHRASES,)}
 DEFAULT = PHRASES.name
 
 
-def find_judge(name: str = DEFAULT) -> Judge:
-    """The judge of that name.
+def find_judge(name: str = DEFAULT, cache: Path | None = None) -> Judge:
+    """A judge by its name in `JUDGES`, or endpoint:URL#MODEL, or FILE.py:NAME or MODULE:NAME of the user's own.
+
+    `cache` is a folder where an endpoint's classes are kept, so that none is asked for twice.
 
     Raises:
-        JudgeError: listing the judges that there are.
+        JudgeError: saying what was expected.
     """
     if name in JUDGES:
         return JUDGES[name]
-    raise JudgeError(f"judge {name!r}: expected one of {', '.join(JUDGES)}")
+    if name.startswith("endpoint:"):
+        from rhat.scoring.judges.endpoint import endpoint
+
+        return endpoint(name.removeprefix("endpoint:"), cache=cache)
+    if ":" in name:
+        from rhat.scoring.judges.own import own
+
+        return own(name)
+    raise JudgeError(f"judge {name!r}: expected one of {', '.join(JUDGES)}, endpoint:URL#MODEL, or FILE.py:NAME")
 
 
 def judge_answers(prompts: Sequence[str], answers: Sequence[str], judge: str = DEFAULT) -> list[Class | None]:
