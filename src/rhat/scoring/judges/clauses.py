@@ -46,6 +46,7 @@ class Clause:
     colon   it ends with a colon, so that something follows
     spared  it looks like a refusal and is none ("I can't wait")
     bare    it says no and nothing else
+    balks   it says no in the first person, to whatever it may be
     quoted  it is said by someone in the answer, not by the answer
     """
 
@@ -60,6 +61,7 @@ class Clause:
     spared: bool = False
     quoted: bool = False
     bare: bool = False
+    balks: bool = False
 
     @property
     def words(self) -> int:
@@ -148,7 +150,7 @@ class _Grammar:
 
     def says(self, act: str, text: str) -> bool:
         """Whether a clause does that in one of the languages."""
-        return any(acts[act].search(text) for acts in self.languages)
+        return any(act in acts and acts[act].search(text) for acts in self.languages)
 
     def turns(self, sentence: str) -> list[tuple[str, str]]:
         """The sentence cut before words that turn it: (the word that the piece follows, the piece without it)."""
@@ -165,11 +167,11 @@ class _Grammar:
         end = piece.rstrip(" \"'")[-1:]
         text = piece.strip(_EDGES)
         acts = {act for act in ACTS if self.says(act, text)}
-        bare = self.says("bare", text)
+        bare, balks = self.says("bare", text), self.says("balk", text)
         if bare:
             acts.add("refuse")
         spared = False
-        if "refuse" in acts and not bare:
+        if ("refuse" in acts or balks) and not bare:
             left = text
             for language in self.languages:
                 left = language["spare"].sub(" ", left)
