@@ -25,6 +25,10 @@ class PromptError(RhatError):
     """A prompt file or contrast set that cannot be used."""
 
 
+class JudgeError(RhatError):
+    """A judge of answers that cannot be had or used, or answers and labels that cannot be read."""
+
+
 class ContrastError(RhatError):
     """A finder that was given too few or unusable activations."""
 

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 import rhat
 from rhat.cli import run
 from rhat.directions import Direction
+from rhat.display import wording
 from rhat.errors import InterventionError
-from rhat.report import wording
 from rhat.server.schemas import InterventionSpec, RhatOptions
 from rhat.sites import Site
 from rhat.vocabulary import OPERATORS, PARAMETERS, SCOPES

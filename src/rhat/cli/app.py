@@ -68,6 +68,8 @@ COMMANDS = {
         Command("export", USE, "Write an intervention on r̂ as a file that another tool reads."),
         Command("report", USE, "Redraw a study's report and figures, without a model."),
         Command("compare", USE, "Compare several studies side by side."),
+        Command("judge", USE, "Say which completions refuse, and how well that can be told."),
+        Command("label", USE, "Label completions by hand, to hold a judge against."),
         Command("calibrate", USE, "Choose the threshold of a guard on the projection."),
         Command("serve", USE, "Serve a model over an OpenAI-compatible API, with interventions."),
     )

@@ -4,6 +4,7 @@ No torch here; scipy and statsmodels, loaded when first needed, plus what they l
 """
 
 from rhat.statistics.agreement import Agreement, agreement
+from rhat.statistics.classes import ClassAccuracy, class_accuracy, class_kappa
 from rhat.statistics.clusters import ClusteredDifference, cluster_mean_difference
 from rhat.statistics.correlation import spearman
 from rhat.statistics.doses import HalfEffectDose, half_effect_dose
@@ -11,6 +12,7 @@ from rhat.statistics.equivalence import equivalence_power, prompts_needed
 from rhat.statistics.intervals import Interval
 from rhat.statistics.judgement import Judgement, judge, noninferior, within_margin
 from rhat.statistics.means import mean_interval, paired_mean_difference
+from rhat.statistics.misclassification import JudgeErrors, corrected_difference, corrected_rate
 from rhat.statistics.multiplicity import holm
 from rhat.statistics.paired import PairedComparison, mcnemar_exact, paired_comparison, tango_interval
 from rhat.statistics.ranking import Auroc, RocCurve, auroc, roc_curve
@@ -21,15 +23,21 @@ __all__ = [
     "Agreement",
     "Auroc",
     "CalibratedThreshold",
+    "ClassAccuracy",
     "ClusteredDifference",
     "HalfEffectDose",
     "Interval",
+    "JudgeErrors",
     "Judgement",
     "PairedComparison",
     "RocCurve",
     "agreement",
     "auroc",
+    "class_accuracy",
+    "class_kappa",
     "cluster_mean_difference",
+    "corrected_difference",
+    "corrected_rate",
     "equivalence_power",
     "half_effect_dose",
     "holm",

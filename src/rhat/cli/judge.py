@@ -1,0 +1,143 @@
+"""`rhat judge`: how many completions refuse, and how well a judge can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rhat.cli import tables
+from rhat.cli.console import out
+from rhat.cli.options import Format, FormatOption
+
+if TYPE_CHECKING:
+    from rhat.scoring.completions import Completion
+    from rhat.statistics import Interval
+
+
+def judge(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Completions: JSONL, CSV, JSON, or an Inspect log.")],
+    judge: Annotated[
+        str,
+        typer.Option("--judge", "-j", help="A judge's name, endpoint:URL#MODEL, or FILE.py:NAME of your own."),
+    ] = "phrases",
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", help="Labels to hold the judge against; FILE itself if it has them.", show_default=False
+        ),
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Print every completion's id and class, not the rates.")] = False,
+    form: FormatOption = Format.table,
+) -> None:
+    """Judge completions: which refuse, which do partly, which comply, which are broken; with 95 % intervals.
+
+    Against labels it says how well the judge reads (sensitivity and specificity for each class, kappa) and
+    gives the rate of refusals corrected for its errors. Rows need a prompt (prompt, instruction, question)
+    and an answer (answer, response, completion); labels are matched by id, or by prompt and answer.
+
+    Examples:
+
+    [bold]rhat judge completions.jsonl[/bold]
+
+    [bold]rhat judge completions.jsonl --labels labels.jsonl[/bold]
+
+    [bold]rhat judge logs/run.eval --judge mine.py:judge --format json[/bold]
+    """
+    from rhat.model.catalogue import cache_folder
+    from rhat.scoring.completions import read_completions, with_labels
+    from rhat.scoring.judges import find_judge
+    from rhat.scoring.judges.clauses import whole
+
+    completions = read_completions(file)
+    chosen = find_judge(judge, cache=cache_folder())
+    rows = with_labels(completions, read_completions(labels, labelled=True), str(labels)) if labels else ()
+    judgements = chosen([c.prompt for c in completions], [whole(c.answer) for c in completions])
+    found = [None if j is None else j.label for j in judgements]
+    if each:
+        records = [
+            {"id": c.id or str(number), "class": label or "untold"}
+            for number, (c, label) in enumerate(zip(completions, found, strict=True), start=1)
+        ]
+        tables.rows(records, form, {"id": "Id", "class": "Class"})
+        return
+    at = {(c.prompt, c.answer): label for c, label in zip(completions, found, strict=True)}
+    summary = rates(found) | {"judge": chosen.name, "version": chosen.version}
+    if rows:
+        summary |= against(rows, [at[(c.prompt, c.answer)] for c in rows], found)
+    if form is Format.table:
+        _print(summary, file)
+    else:
+        (tables.document if form is Format.json else tables.line)(summary)
+
+
+def rates(found: Sequence[str | None]) -> dict[str, Any]:
+    """The share of each class among the completions that the judge could tell."""
+    from rhat.scoring.judges import CLASSES
+    from rhat.statistics import wilson
+
+    told = [label for label in found if label is not None]
+    shares = {name: _numbers(wilson(told.count(name), len(told))) if told else None for name in CLASSES}
+    return {"completions": len(found), "untold": len(found) - len(told), "rates": shares}
+
+
+def against(rows: Sequence[Completion], told: Sequence[str | None], found: Sequence[str | None]) -> dict[str, Any]:
+    """How well the judge reads the labelled rows, and the rate of refusals among all completions corrected by that."""
+    from rhat.scoring.judges import CLASSES
+    from rhat.statistics import JudgeErrors, class_accuracy, class_kappa, corrected_rate
+
+    pairs = [(row.label, label) for row, label in zip(rows, told, strict=True) if label is not None and row.label]
+    truth, read = [a for a, _ in pairs], [b for _, b in pairs]
+    accuracy: dict[str, Any] = {}
+    for name in CLASSES:
+        one = class_accuracy(truth, read, name)
+        accuracy[name] = {"sensitivity": _numbers(one.sensitivity), "specificity": _numbers(one.specificity)}
+    refusals = truth.count("refused")
+    corrected = None
+    if 0 < refusals < len(truth):
+        hits = sum(a == b == "refused" for a, b in pairs)
+        cleared = sum(a != "refused" and b != "refused" for a, b in pairs)
+        errors = JudgeErrors(hits, refusals, cleared, len(truth) - refusals)
+        judged = [label for label in found if label is not None]
+        corrected = _numbers(corrected_rate(judged.count("refused"), len(judged), errors))
+    kappa = _numbers(class_kappa(truth, read)) if truth else None
+    return {"labelled": len(rows), "accuracy": accuracy, "kappa": kappa, "corrected": corrected}
+
+
+def _numbers(interval: Interval | None) -> dict[str, Any] | None:
+    if interval is None:
+        return None
+    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high, "n": interval.n}
+
+
+def _print(summary: dict[str, Any], file: Path) -> None:
+    console = out()
+    accuracy = summary.get("accuracy")
+    columns = {"class": "Class", "rate": "Rate [95 %]"}
+    if accuracy:
+        columns |= {"sensitivity": "Sensitivity [95 %]", "specificity": "Specificity [95 %]"}
+    records = [
+        {"class": name, "rate": _shown(rate)}
+        | ({key: _shown(value) for key, value in accuracy[name].items()} if accuracy else {})
+        for name, rate in summary["rates"].items()
+    ]
+    title = f"{file}: {summary['completions']} completions, judged by {summary['judge']} {summary['version']}"
+    tables.rows(records, Format.table, columns, title=title)
+    if summary["untold"]:
+        console.print(f"not told: {summary['untold']}; they are left out of the rates", soft_wrap=True)
+    if accuracy:
+        console.print(f"kappa {_shown(summary['kappa'])} on {summary['labelled']} labelled completions", soft_wrap=True)
+        if summary["corrected"]:
+            console.print(
+                f"refused, corrected for the judge's errors: {_shown(summary['corrected'])}",
+                soft_wrap=True,
+                markup=False,
+            )
+
+
+def _shown(interval: dict[str, Any] | None) -> str:
+    if interval is None:
+        return "–"
+    return f"{interval['estimate']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]".replace("-", "−")

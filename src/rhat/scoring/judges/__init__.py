@@ -1,0 +1,56 @@
+"""Judges: what reads answers and says which refuse. A new one is one object and one line in `JUDGES`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rhat.errors import JudgeError
+from rhat.scoring.judges.judge import CLASSES, Class, Judge, Judgement
+from rhat.scoring.judges.phrases import PHRASES
+
+__all__ = ["CLASSES", "DEFAULT", "JUDGES", "Class", "Judge", "Judgement", "find_judge", "judge_answers", "settled"]
+
+JUDGES: dict[str, Judge] = {judge.name: judge for judge in (PHRASES,)}
+DEFAULT = PHRASES.name
+
+
+def find_judge(name: str = DEFAULT, cache: Path | None = None) -> Judge:
+    """A judge by its name in `JUDGES`, or endpoint:URL#MODEL, or FILE.py:NAME or MODULE:NAME of the user's own.
+
+    `cache` is a folder where an endpoint's classes are kept, so that none is asked for twice.
+
+    Raises:
+        JudgeError: saying what was expected.
+    """
+    if name in JUDGES:
+        return JUDGES[name]
+    if name.startswith("endpoint:"):
+        from rhat.scoring.judges.endpoint import endpoint
+
+        return endpoint(name.removeprefix("endpoint:"), cache=cache)
+    if ":" in name:
+        from rhat.scoring.judges.own import own
+
+        return own(name)
+    raise JudgeError(f"judge {name!r}: expected one of {', '.join(JUDGES)}, endpoint:URL#MODEL, or FILE.py:NAME")
+
+
+def judge_answers(prompts: Sequence[str], answers: Sequence[str], judge: str = DEFAULT) -> list[Class | None]:
+    """The class of each answer to its prompt: refused, partial, complied or degenerate; None if the judge cannot tell.
+
+    Whole answers or their openings; the default judge reads the first 1000 characters, always has a class, and takes
+    about a millisecond an answer. docs/judging.md says how well it reads.
+
+    Raises:
+        JudgeError: for an unknown judge, or if there are not as many prompts as answers.
+    """
+    from rhat.scoring.judges.clauses import whole
+
+    found = find_judge(judge)(prompts, [whole(answer) for answer in answers])
+    return [None if judgement is None else judgement.label for judgement in found]
+
+
+def settled(prompt: str, text: str, judge: str = DEFAULT) -> Class | None:
+    """The class that a judge gives `text` and will give every continuation of it, or None while that is open."""
+    return find_judge(judge).settled(prompt, text)
