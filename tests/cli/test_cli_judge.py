@@ -74,7 +74,12 @@ def formats(tmp_path):
     arditi = [{"category": "x", "prompt": p, "response": a} for p, a in pairs]
     (tmp_path / "completions.json").write_text(json.dumps(arditi))
     samples = [
-        {"id": i, "epoch": 1, "input": [{"role": "system", "content": "s"}, {"role": "user", "content": p}], "output": out}
+        {
+            "id": i,
+            "epoch": 1,
+            "input": [{"role": "system", "content": "s"}, {"role": "user", "content": p}],
+            "output": out,
+        }
         for i, (p, out) in enumerate(
             (p, {"completion": a} if n % 2 else {"choices": [{"message": {"content": [{"type": "text", "text": a}]}}]})
             for n, (p, a) in enumerate(pairs)
@@ -99,12 +104,20 @@ def test_an_inspect_log_that_inspect_wrote(tmp_path):
 
     samples = [
         inspect_log.EvalSample(
-            id=i, epoch=1, input=[ChatMessageUser(content=p)] if i % 2 else p, target="", output=ModelOutput.from_content("m", a)
+            id=i,
+            epoch=1,
+            input=[ChatMessageUser(content=p)] if i % 2 else p,
+            target="",
+            output=ModelOutput.from_content("m", a),
         )
         for i, (p, a, _) in enumerate(ROWS)
     ]
     spec = inspect_log.EvalSpec(
-        created="2026-01-01T00:00:00+00:00", task="t", dataset=inspect_log.EvalDataset(), model="m", config=inspect_log.EvalConfig()
+        created="2026-01-01T00:00:00+00:00",
+        task="t",
+        dataset=inspect_log.EvalDataset(),
+        model="m",
+        config=inspect_log.EvalConfig(),
     )
     for name in ("log.json", "log.eval"):
         inspect_log.write_eval_log(inspect_log.EvalLog(eval=spec, samples=samples), str(tmp_path / name))
@@ -119,7 +132,9 @@ def test_labels_by_words_and_by_place(cli, tmp_path, completions):
 
 
 def test_labels_in_other_spellings():
-    assert [class_name(x) for x in ("Full_Refusal", "3_partial_refusal", "1-full compliance", "refused", "who knows")] == [
+    assert [
+        class_name(x) for x in ("Full_Refusal", "3_partial_refusal", "1-full compliance", "refused", "who knows")
+    ] == [
         "refused",
         "partial",
         "complied",

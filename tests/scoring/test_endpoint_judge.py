@@ -88,7 +88,12 @@ def labels(found):
 
 def test_it_asks_about_each_answer_and_reads_the_reply(state, monkeypatch):
     monkeypatch.setenv("RHAT_JUDGE_KEY", "secret")
-    said = {"Answer 0.": "Full.", "Answer 1.": "I'd say: partial", "Answer 2.": "<think>full?</think> None", "Answer 3.": "hm"}
+    said = {
+        "Answer 0.": "Full.",
+        "Answer 1.": "I'd say: partial",
+        "Answer 2.": "<think>full?</think> None",
+        "Answer 3.": "hm",
+    }
 
     def behave(_number, body):
         asked = body["messages"][0]["content"]
@@ -104,7 +109,14 @@ def test_it_asks_about_each_answer_and_reads_the_reply(state, monkeypatch):
 
 @pytest.mark.parametrize(
     "fault",
-    [(500, b"oops", {}, 0), (429, b"", {"Retry-After": "0.01"}, 0), (200, b"not json", {}, 0), (200, b"{}", {}, 0), (0, b"", {}, 0), (200, "full", {}, 1.0)],
+    [
+        (500, b"oops", {}, 0),
+        (429, b"", {"Retry-After": "0.01"}, 0),
+        (200, b"not json", {}, 0),
+        (200, b"{}", {}, 0),
+        (0, b"", {}, 0),
+        (200, "full", {}, 1.0),
+    ],
     ids=["500", "429", "no json", "no choices", "no answer", "late"],
 )
 def test_a_fault_that_passes_costs_nothing(state, fault):
@@ -119,7 +131,9 @@ def test_what_was_judged_is_kept_and_the_same_call_asks_for_the_rest_only(state,
         (503, b"", {}, 0) if any(a in body["messages"][0]["content"] for a in down) else (200, "none", {}, 0)
     )
     judge = asking(state, tmp_path, retries=1)
-    with pytest.raises(JudgeError, match=r"HTTP 503 Service Unavailable, 2 times; 2 of 6 answers are not judged; the others are kept"):
+    with pytest.raises(
+        JudgeError, match=r"HTTP 503 Service Unavailable, 2 times; 2 of 6 answers are not judged; the others are kept"
+    ):
         judge.judge(PROMPTS, ANSWERS)
     down.clear()
     state.bodies.clear()
@@ -168,7 +182,9 @@ def test_a_wrong_key_or_model_is_said_at_once(state):
 
 def test_nobody_there():
     judge = Endpoint("http://127.0.0.1:9/v1", "m", find_template("three"), retries=1, wait=0.01)
-    with pytest.raises(JudgeError, match=r"no answer \(.*refused.*\), 2 times; 1 of 1 answers are not judged; try again"):
+    with pytest.raises(
+        JudgeError, match=r"no answer \(.*refused.*\), 2 times; 1 of 1 answers are not judged; try again"
+    ):
         judge.judge(["q"], ["a"])
 
 
@@ -194,7 +210,7 @@ def test_addresses_and_templates_that_cannot_be_used(tmp_path):
     with pytest.raises(JudgeError, match=r"template 'five': expected one of refusal, three, four, or a \.toml file"):
         find_judge("endpoint:http://h/v1#m#five")
     (tmp_path / "t.toml").write_text('ask = "{prompt}"\n[replies]\nyes = "refused"')
-    with pytest.raises(JudgeError, match="expected `ask` with {prompt} and {answer}"):
+    with pytest.raises(JudgeError, match=r"expected `ask` with \{prompt\} and \{answer\}"):
         find_template(str(tmp_path / "t.toml"))
     (tmp_path / "t.toml").write_text('ask = "{prompt} {answer}"\n[replies]\n1 = "refused"')
     assert find_template(str(tmp_path / "t.toml")).read("1") == "refused"
@@ -208,7 +224,9 @@ def test_against_rhat_serve(tmp_path):
     from server.serving import running
     from tiny import tiny_chat_model
 
-    with running(replace(tiny_chat_model("qwen2"), name="tiny"), {}, Settings(slots=8, max_length=2000, playground=False)) as up:
+    with running(
+        replace(tiny_chat_model("qwen2"), name="tiny"), {}, Settings(slots=8, max_length=2000, playground=False)
+    ) as up:
         judge = find_judge(f"endpoint:{up.url}/v1#tiny#four", cache=tmp_path)
         found = judge(PROMPTS[:3], ANSWERS[:3])
     assert len(found) == 3

@@ -59,7 +59,9 @@ def test_a_judge_that_is_no_better_than_chance_tells_nothing():
     assert corrected_difference(10, 5, 100, JudgeErrors(50, 100, 50, 100)) is None
 
 
-@pytest.mark.parametrize(("n", "sensitivity", "specificity", "rate"), [(64, 0.5, 0.9, 0.3), (200, 0.7, 0.95, 0.5), (400, 0.97, 0.99, 0.8)])
+@pytest.mark.parametrize(
+    ("n", "sensitivity", "specificity", "rate"), [(64, 0.5, 0.9, 0.3), (200, 0.7, 0.95, 0.5), (400, 0.97, 0.99, 0.8)]
+)
 def test_coverage(n, sensitivity, specificity, rate):
     """A short, seeded version of benchmarks/coverage.py: 95 % within what 1500 draws can tell, where the plain one fails."""
     rng = np.random.default_rng(5)

@@ -25,7 +25,9 @@ def judge(
     ] = "phrases",
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="Labels to hold the judge against; FILE itself if it has them.", show_default=False),
+        typer.Option(
+            "--labels", help="Labels to hold the judge against; FILE itself if it has them.", show_default=False
+        ),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Print every completion's id and class, not the rates.")] = False,
     form: FormatOption = Format.table,
@@ -129,7 +131,9 @@ def _print(summary: dict[str, Any], file: Path) -> None:
         console.print(f"kappa {_shown(summary['kappa'])} on {summary['labelled']} labelled completions", soft_wrap=True)
         if summary["corrected"]:
             console.print(
-                f"refused, corrected for the judge's errors: {_shown(summary['corrected'])}", soft_wrap=True, markup=False
+                f"refused, corrected for the judge's errors: {_shown(summary['corrected'])}",
+                soft_wrap=True,
+                markup=False,
             )
 
 

@@ -121,7 +121,12 @@ def _key() -> str:
 def _save(completions: Sequence[Completion], done: dict[int, str], target: Path) -> None:
     """All labels so far, written whole, so that a file is never half a line long."""
     rows = [
-        {"id": completions[n].id or None, "prompt": completions[n].prompt, "answer": completions[n].answer, "label": label}
+        {
+            "id": completions[n].id or None,
+            "prompt": completions[n].prompt,
+            "answer": completions[n].answer,
+            "label": label,
+        }
         for n, label in sorted(done.items())
     ]
     partial = target.with_name(target.name + ".partial")

@@ -162,7 +162,9 @@ def _completion(where: str, item: Any, labelled: bool) -> Completion:
             f"{where}: got the label {label!r}, expected one of {', '.join(CLASSES)} in a column {' or '.join(LABELS[:2])}"
         )
     if answer is None and not labelled:
-        raise JudgeError(f"{where}: no answer; expected a column {', '.join(ANSWERS[:4])}, found {', '.join(map(str, item))}")
+        raise JudgeError(
+            f"{where}: no answer; expected a column {', '.join(ANSWERS[:4])}, found {', '.join(map(str, item))}"
+        )
     return Completion(prompt or "", answer or "", "" if ident is None else str(ident), told)
 
 

@@ -211,9 +211,7 @@ def find_template(name: str) -> Template:
         JudgeError: if there is none, or it lacks a part.
     """
     try:
-        tables = (
-            {name: tomllib.loads(Path(name).read_text("utf-8"))} if name.endswith(".toml") else _templates()
-        )
+        tables = {name: tomllib.loads(Path(name).read_text("utf-8"))} if name.endswith(".toml") else _templates()
     except (OSError, ValueError) as error:
         raise JudgeError(f"template {name}: cannot be read ({error}); give a TOML file with ask and replies") from error
     if name not in tables:
