@@ -238,6 +238,9 @@ def conditions(model, unit):
 
 def plainly(model, plan, edits):
     """Next-token logits of all prompts under each intervention, by one plain forward pass: one row each."""
+    if not model.pads:  # prompts of one length go together, so that a batch is not the same rows once for each
+        ids = torch.arange(len(plan.prompts))
+        return [plain_forward(model, plan.prompts, ids, edit.edits(model)) for edit in edits]
     rows = list(plan.prompts) * len(edits)
     own = in_shares([edit.edits(model) for edit in edits])
     return plain_forward(model, rows, torch.arange(len(rows)), own).split(len(plan.prompts))

@@ -163,9 +163,9 @@ def test_every_language_has_every_act():
     languages = {r.language for r in ROWS}
     assert set(data["acts"]) == languages == set(data["turns"]["anywhere"])
     for language, acts in data["acts"].items():
-        assert {"refuse", "bare", "spare", "condemn", "polite", "self", "lecture", "offer", "help"} == set(acts), (
-            language
-        )
+        assert {"refuse", "bare", "spare", "condemn", "polite", "self", "lecture", "offer", "help"} == set(acts) - {
+            "balk"
+        }, language
         for patterns in acts.values():
             for pattern in patterns:
                 re.compile(pattern.replace("$", ""))

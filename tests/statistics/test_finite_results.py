@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -18,17 +19,23 @@ count = st.one_of(st.integers(-1, 40), extreme, st.sampled_from(("3", None, 1.5)
 verdicts = st.lists(st.one_of(st.booleans(), st.sampled_from(BAD)), max_size=6)
 values = st.lists(st.one_of(st.floats(-3, 3), st.sampled_from((*BAD, 1e308, -1e308, None))), max_size=6)
 level = st.one_of(st.just(0.95), st.floats(0, 1), st.sampled_from(BAD))
+ends = st.tuples(st.one_of(st.floats(-3, 3), st.sampled_from(BAD)), st.one_of(st.floats(-3, 3), st.sampled_from(BAD)))
+errors = st.just(statistics.JudgeErrors(50, 60, 90, 100))
 topics = st.lists(st.one_of(st.sampled_from("abc"), st.sampled_from((math.nan, None))), max_size=6)
 
 ARGUMENTS = {
     "agreement": (verdicts, verdicts, level),
     "auroc": (values, values, level),
     "cluster_mean_difference": (values, values, topics, level),
+    "corrected_difference": (count, count, count, errors, level),
+    "corrected_rate": (count, count, errors, level),
     "equivalence_power": (count, share, share),
     "half_effect_dose": (values, st.lists(share, max_size=6), st.one_of(count, st.lists(count, max_size=6))),
     "holm": (st.lists(share, max_size=6),),
+    "judge": (ends, ends, share, share),
     "mcnemar_exact": (count, count),
     "mean_interval": (values, level),
+    "noninferior": (ends, share),
     "paired_comparison": (verdicts, verdicts),
     "paired_mean_difference": (values, values, level),
     "prompts_needed": (
@@ -41,8 +48,9 @@ ARGUMENTS = {
     "tango_interval": (count, count, count, level),
     "threshold_at_fpr": (values, share, level),
     "wilson": (count, count, level),
+    "within_margin": (ends, share),
 }
-FUNCTIONS = sorted(name for name in statistics.__all__ if not isinstance(getattr(statistics, name), type))
+FUNCTIONS = sorted(name for name in statistics.__all__ if isinstance(getattr(statistics, name), FunctionType))
 
 
 def numbers(result):
@@ -80,11 +88,15 @@ GOOD = {
     "agreement": ([True, False, True, True], [True, True, False, True]),
     "auroc": ([1.0, 2.0, 3.0], [0.0, 1.5, 2.5]),
     "cluster_mean_difference": ([1.0, 2.0, 3.0], [0.0, 1.5, 2.5], ["a", "b", "a"]),
+    "corrected_difference": (3, 4, 20, statistics.JudgeErrors(50, 60, 90, 100)),
+    "corrected_rate": (3, 20, statistics.JudgeErrors(50, 60, 90, 100)),
     "equivalence_power": (64, 0.2, 0.1),
     "half_effect_dose": ([1.0, 2.0, 3.0], [0.1, 0.5, 0.9], [20, 20, 20]),
     "holm": ([0.01, 0.2],),
+    "judge": ([0.1, 0.2], [0.12, 0.18], 0.3, 0.02),
     "mcnemar_exact": (3, 4),
     "mean_interval": ([1.0, 2.0, 4.0],),
+    "noninferior": ([-0.1, 0.2], 0.3),
     "paired_comparison": ([True, False, True], [True, True, False]),
     "paired_mean_difference": ([1.0, 2.0, 3.0], [0.0, 1.5, 2.5]),
     "prompts_needed": (0.2, 0.1),
@@ -93,6 +105,7 @@ GOOD = {
     "tango_interval": (3, 4, 20),
     "threshold_at_fpr": ([1.0, 2.0, 3.0], 0.1),
     "wilson": (3, 20),
+    "within_margin": ([-0.1, 0.2], 0.3),
 }
 
 
@@ -103,6 +116,8 @@ def test_one_bad_number_anywhere_is_an_error(name, bad):
     function, good = getattr(statistics, name), GOOD[name]
     assert all(map(math.isfinite, numbers(function(*good))))
     for i, value in enumerate(good):
+        if isinstance(value, statistics.JudgeErrors):
+            continue  # a record that checks itself
         if not isinstance(value, list):
             spoilt = [bad]
         elif isinstance(value[0], str):

@@ -24,9 +24,16 @@ def judge(
     A difference can be clear and small: it is better or worse, and `within_margin` says that it is by less than the margin.
 
     Raises:
-        StatisticsError: if an end is not a finite number or the ends stand the wrong way round.
+        StatisticsError: if an end is not a finite number, the ends stand the wrong way round, the margin is not a finite number
+            of 0 or more, or the p value is none.
     """
     _check(interval95)
+    if holm_p is not None and not 0 <= holm_p <= 1:
+        raise StatisticsError(f"judge: got the p value {holm_p}, expected a number from 0 to 1")
+    if margin is not None:
+        _check_margin(margin)
+    if interval90 is not None:
+        _check(interval90)
     clear = holm_p is None or holm_p < ALPHA
     if clear and interval95[0] > 0:
         return "better"
@@ -40,12 +47,14 @@ def judge(
 def within_margin(interval90: Ends, margin: float) -> bool:
     """Whether the 90 % interval lies strictly inside ±margin: the difference is shown to be smaller than the margin."""
     _check(interval90)
+    _check_margin(margin)
     return -margin < interval90[0] and interval90[1] < margin
 
 
 def noninferior(interval90: Ends, margin: float) -> bool:
     """Whether the 90 % interval lies above −margin: the treatment is shown to be less by less than the margin, one-sided at 5 %."""
     _check(interval90)
+    _check_margin(margin)
     return interval90[0] > -margin
 
 
@@ -53,3 +62,8 @@ def _check(ends: Ends) -> None:
     low, high = ends
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise StatisticsError(f"judge: got an interval from {low} to {high}, expected two finite ends, the lower first")
+
+
+def _check_margin(margin: float) -> None:
+    if not (math.isfinite(margin) and margin >= 0):
+        raise StatisticsError(f"judge: got the margin {margin}, expected a finite number of 0 or more")

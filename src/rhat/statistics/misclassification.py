@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from rhat.errors import StatisticsError
 from rhat.statistics.intervals import Interval
@@ -119,6 +120,7 @@ def _smoothed(errors: JudgeErrors) -> tuple[float, float, float, float]:
     return caught, v_caught, cleared, v_cleared
 
 
+@cache
 def _quantile(level: float) -> float:
     from scipy.stats import norm
 
