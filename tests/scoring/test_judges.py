@@ -136,11 +136,9 @@ def test_looks_do_not_change_the_reading(wrap):
 def test_what_is_settled_no_continuation_changes(parts, between, more):
     text = between.join(parts)
     found = settled(ASKED, text)
-    assert (
-        (found is not None) == (len(text) >= 2 * OPENING)
-        or OPENING <= len(text) + 40 <= 3 * OPENING
-        or "<think" in text
-    )
+    if "<think" not in text:  # no thoughts to be left out: settled once the opening is full, and not before
+        assert found is None or len(text) > OPENING
+        assert found is not None or len(text) < 1.2 * OPENING
     if found is not None:
         judge = find_judge()
         for continuation in (text + more, text + between + more):
