@@ -122,9 +122,12 @@ def test_each_field_can_be_missing(example, monkeypatch):
     monkeypatch.setattr(page, "page", lambda _template, _figures, **context: context["sections"])
     full = len(page.render(example, []))
     for name, field in type(example).model_fields.items():
-        if not field.is_required():
+        if name == "comparisons":  # a run with scopes must have theirs
+            with pytest.raises(ArtifactError, match="comparisons: expected scope:"):
+                page.render(example.model_copy(update={"comparisons": (), "primary": ()}), [])
+        elif not field.is_required():
             default = field.get_default(call_default_factory=True)
-            left = example.model_copy(update={name: default} | ({"primary": ()} if name == "comparisons" else {}))
+            left = example.model_copy(update={name: default})
             assert full - 3 <= len(page.render(left, [])) <= full
 
 

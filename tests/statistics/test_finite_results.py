@@ -23,9 +23,13 @@ ends = st.tuples(st.one_of(st.floats(-3, 3), st.sampled_from(BAD)), st.one_of(st
 errors = st.just(statistics.JudgeErrors(50, 60, 90, 100))
 topics = st.lists(st.one_of(st.sampled_from("abc"), st.sampled_from((math.nan, None))), max_size=6)
 
+labels = st.lists(st.sampled_from("abc"), max_size=6)
+
 ARGUMENTS = {
     "agreement": (verdicts, verdicts, level),
     "auroc": (values, values, level),
+    "class_accuracy": (labels, labels, st.just("a"), level),
+    "class_kappa": (labels, labels, level),
     "cluster_mean_difference": (values, values, topics, level),
     "corrected_difference": (count, count, count, errors, level),
     "corrected_rate": (count, count, errors, level),
@@ -84,9 +88,12 @@ def test_finite_or_an_error(name):
     holds()
 
 
+LABELS = ("a", "b", "a", "c")  # of classes, not of numbers: nothing in them can be NaN
 GOOD = {
     "agreement": ([True, False, True, True], [True, True, False, True]),
     "auroc": ([1.0, 2.0, 3.0], [0.0, 1.5, 2.5]),
+    "class_accuracy": (LABELS, LABELS, LABELS[0]),
+    "class_kappa": (LABELS, LABELS),
     "cluster_mean_difference": ([1.0, 2.0, 3.0], [0.0, 1.5, 2.5], ["a", "b", "a"]),
     "corrected_difference": (3, 4, 20, statistics.JudgeErrors(50, 60, 90, 100)),
     "corrected_rate": (3, 20, statistics.JudgeErrors(50, 60, 90, 100)),
@@ -116,8 +123,8 @@ def test_one_bad_number_anywhere_is_an_error(name, bad):
     function, good = getattr(statistics, name), GOOD[name]
     assert all(map(math.isfinite, numbers(function(*good))))
     for i, value in enumerate(good):
-        if isinstance(value, statistics.JudgeErrors):
-            continue  # a record that checks itself
+        if value in (LABELS, LABELS[0]) or isinstance(value, statistics.JudgeErrors):
+            continue  # labels, and a record that checks itself
         if not isinstance(value, list):
             spoilt = [bad]
         elif isinstance(value[0], str):

@@ -7,7 +7,7 @@ from functools import cache
 
 from rhat.errors import StatisticsError
 from rhat.statistics.intervals import Interval
-from rhat.statistics.samples import check_discordant, check_level
+from rhat.statistics.samples import check_discordant, check_level, is_count
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class JudgeErrors:
 
     def __post_init__(self) -> None:
         for name, count, n in (("found", self.found, self.refusals), ("cleared", self.cleared, self.others)):
-            if count != int(count) or n != int(n) or n < 1 or not 0 <= count <= n:
+            if not (is_count(n, 1) and is_count(count) and count <= n):
                 raise StatisticsError(
                     f"judge errors: got {name}={count} of {n}, expected a whole number of at least one labelled "
                     "answer; label answers that refuse and answers that do not"
@@ -60,7 +60,7 @@ def corrected_rate(count: int, n: int, errors: JudgeErrors, level: float = 0.95)
         StatisticsError: n < 1, count outside 0 … n, or level outside (0, 1).
     """
     check_level(level)
-    if count != int(count) or n != int(n) or n < 1 or not 0 <= count <= n:
+    if not (is_count(n, 1) and is_count(count) and count <= n):
         raise StatisticsError(
             f"corrected_rate: got count={count} of n={n}, expected a whole number from 0 to n of at least one answer"
         )
