@@ -582,7 +582,9 @@ print(*[faults() for _ in range(6)])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     faults = list(map(int, done.stdout.split()))
     assert faults[0] > 1000
-    assert max(faults[-3:]) < faults[0] / 20
+    assert (
+        sorted(faults[-3:])[1] < faults[0] / 20
+    )  # most of the time: a kernel that is short of memory may take it back once
 
 
 @pytest.mark.model
