@@ -30,6 +30,13 @@ TENSORS = (
 install_import_hook([f"rhat.{name}" for name in TENSORS], "typecheck.check")
 
 
+def pytest_collection_modifyitems(items):
+    """The default model takes minutes where float32 is all that a processor multiplies, and the first test pays for the study."""
+    for item in items:
+        if item.get_closest_marker("model"):
+            item.add_marker(pytest.mark.timeout(2400))
+
+
 @pytest.fixture(scope="session")
 def default_model():
     """The default model of the catalogue, loaded once."""
