@@ -106,4 +106,5 @@ def test_a_base_model_wants_a_template_and_is_searched_with_one(by_hand):
     assert model.tokenizer.decode(model.tokenize(["Why?"])[0][-model.template_length :]) == "\nAnswer:"
     found = find(model, rhat.prompts.builtin(), FindSettings(train=32, validation=16, token_prompts=16))
     assert found.outcome == "no_refusal"  # nobody taught it to refuse
-    assert "so there is no refusal to study" in found.sentence
+    # Which of the two it is depends on the precision: in float32 most of its answers repeat themselves.
+    assert "so there is no refusal to study" in found.sentence or "gives no answers to study" in found.sentence
