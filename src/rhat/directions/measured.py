@@ -28,7 +28,7 @@ class Measured:
     def __get__(self, instance: Direction | None, owner: Any) -> Measured | float:
         if instance is None:
             raise AttributeError(self.name)  # so that the dataclass sees a field without a default
-        value = instance.__dict__[self.name]
+        value: float | None = instance.__dict__[self.name]
         if value is None:
             side = self.name.removeprefix("mean_")
             raise DirectionError(
