@@ -1,6 +1,7 @@
 """Imports: no circle, lazy and type-checking ones counted, and inside functions only what is heavy or optional."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,3 +65,53 @@ def test_no_two_modules_import_each_other():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [{"b", "c"}]
     found = [c for c in circles(graph()) if not all(name.startswith(KNOWN) for name in c)]
     assert found == []
+
+
+# What is slow to import, or comes with an extra, may wait until it is needed.
+HEAVY = {
+    "IPython", "PIL", "accelerate", "datasets", "fastapi", "gguf", "gradio", "huggingface_hub", "jinja2", "markupsafe", "matplotlib",
+    "numpy", "pandas", "peft", "plotly", "psutil", "pyarrow", "pydantic", "ray", "rich", "safetensors", "scipy", "starlette",
+    "statsmodels", "torch", "torchao", "transformers",
+}  # fmt: skip
+# rhat's own modules that are imported when they are needed, by file or folder, and why.
+OWN = {
+    "__init__.py": "`import rhat` is cheap: a package is imported when its name is used",
+    "cli/": "`rhat --help` takes less than 0.3 s: a command imports what it needs when it runs",
+    "distributed/actor.py": "the actor's class travels to a worker, which imports rhat there",
+    "report/__init__.py": "`import rhat.report` is cheap: drawing imports plotly and matplotlib",
+    "results.py": "reading results does not wait for the records of every question",
+    "scoring/judges/__init__.py": "a judge is imported when it is chosen",
+    "selection/__init__.py": "the choice among candidates needs no torch, finding does",
+    "server/app.py": "the playground needs gradio, which is optional",
+    "model/": "to be moved to the top",
+    "study/": "to be moved to the top",
+}
+
+
+def lazy() -> Iterator[tuple[str, str]]:
+    """File and imported module of every import inside a function, but those of the standard library."""
+    known = modules()
+    for path in known.values():
+        tree = ast.parse(path.read_text("utf-8"))
+        inside = {
+            node
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            for node in ast.walk(function)
+        }
+        for node in inside:
+            for name in imported(node, known):
+                if name.partition(".")[0] not in sys.stdlib_module_names:
+                    yield path.relative_to(SOURCE).as_posix(), name
+
+
+def test_imports_inside_functions_are_of_heavy_or_optional_packages():
+    strange = {
+        (file, name)
+        for file, name in lazy()
+        if name.partition(".")[0] not in HEAVY
+        and not (
+            name.partition(".")[0] == "rhat" and any(file == o or (o[-1] == "/" and file.startswith(o)) for o in OWN)
+        )
+    }
+    assert strange == set()
