@@ -32,12 +32,12 @@ class Worker:
 
     def keep(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """What `make()` gave the first time it was asked for under this key; the least recently used of many are forgotten."""
-        if key not in self._kept:
-            self._kept[key] = make()
+        kept: Kept = self._kept[key] if key in self._kept else make()
+        self._kept[key] = kept
         self._kept.move_to_end(key)
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
-        return self._kept[key]
+        return kept
 
 
 @runtime_checkable

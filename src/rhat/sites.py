@@ -50,7 +50,7 @@ class Site:
             raise SiteError(
                 f"{text!r}: expected KIND.LAYER with KIND one of {', '.join(KINDS)}, for example resid_pre.16"
             )
-        return cls(kind, int(layer))  # type: ignore[arg-type]
+        return cls(kind, int(layer))
 
     def within(self, n_layers: int) -> "Site":
         """This site, if a model of `n_layers` layers has it.

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from rhat.errors import DirectionError
 from rhat.sites import Site
 
-if TYPE_CHECKING:
-    from rhat.directions.direction import Direction
-
 FORMAT = "rhat-direction-1"
+FIELDS = ("site", "position", "norm", "mean_harmful", "mean_harmless", "method", "model", "prompts", "extra")
 
 
-def save_direction(direction: Direction, path: str | Path) -> Path:
-    """Write a direction in one step: the file appears whole or not at all.
+def save_direction(unit: Tensor, fields: Mapping[str, Any], path: str | Path) -> Path:
+    """Write a direction's unit vector and its FIELDS in one step: the file appears whole or not at all.
 
     Raises:
         DirectionError: if it cannot be written.
@@ -27,24 +28,12 @@ def save_direction(direction: Direction, path: str | Path) -> Path:
     path = Path(path)
     metadata = {
         "format": FORMAT,
-        "rhat": json.dumps(
-            {
-                "site": str(direction.site),
-                "position": direction.position,
-                "norm": direction.norm,
-                "mean_harmful": direction.means[0],  # None: unknown
-                "mean_harmless": direction.means[1],
-                "method": direction.method,
-                "model": dict(direction.model),
-                "prompts": direction.prompts,
-                "extra": dict(direction.extra),
-            }
-        ),
+        "rhat": json.dumps({name: fields[name] for name in FIELDS}),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save({"direction": direction.unit.float().cpu().contiguous()}, metadata))
+        temporary.write_bytes(save({"direction": unit.float().cpu().contiguous()}, metadata))
         os.replace(temporary, path)
     except Exception as error:
         temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -118,5 +119,5 @@ def _print(made: Calibration, target: Path) -> None:
     console.print(f"saved to {target}", markup=False, soft_wrap=True)
 
 
-def _height(point: object) -> float:
-    return point["true_positive_rate"]  # type: ignore[index]
+def _height(point: Mapping[str, float]) -> float:
+    return point["true_positive_rate"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from rhat.cli.progress import progress
 from rhat.cli.steer import VALUE_HELP, OperatorName, layers_of
 from rhat.errors import InterventionError
 from rhat.vocabulary.scopes import WRITTEN
+
+if TYPE_CHECKING:
+    from rhat.interventions import Intervention
 
 
 @shared
@@ -95,7 +98,7 @@ def export(
             raise typer.Exit(1)
 
 
-def _said(doing: object) -> str:
-    said = doing.describe()  # type: ignore[attr-defined]
+def _said(doing: Intervention) -> str:
+    said = doing.describe()
     number = next((f", {name} {said[name]:.4g}" for name in said if name not in ("op", "sites", "scope")), "")
     return f"{said['sites']}, {said['scope']} tokens{number}"

@@ -314,7 +314,7 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
             given[name] = kind(**{f.name: given.pop(f.name) for f in fields(kind)})
         function(**given)
 
-    del spread.__wrapped__  # type: ignore[attr-defined]
+    del spread.__wrapped__
     spread.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     spread.__annotations__ = {p.name: p.annotation for p in parameters}
     return spread

@@ -49,7 +49,7 @@ def layers_of(text: str | None) -> Where | None:
         InterventionError: if it is none of these.
     """
     if text is None or text in ("own", "all"):
-        return None if text is None else {"own": "own layer", "all": "all layers"}[text]  # type: ignore[return-value]
+        return {None: None, "own": "own layer", "all": "all layers"}[text]
     layers: list[int] = []
     for part in text.split(","):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())

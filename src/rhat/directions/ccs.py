@@ -30,10 +30,11 @@ class CCS:
         self, positive: Float[Tensor, "n d_model"], negative: Float[Tensor, "n d_model"]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """p⁺ and p⁻ of pairs, float64."""
-        return tuple(  # type: ignore[return-value]
+        p, q = (
             torch.sigmoid(((side.double() - mean) / self.scale) @ self.weights + self.bias)
             for side, mean in zip((positive, negative), self.means, strict=True)
         )
+        return p, q
 
     def consistency(self, positive: Tensor, negative: Tensor) -> float:
         """Mean |p⁺ − (1 − p⁻)|: 0 is consistent."""
@@ -58,7 +59,8 @@ class CCS:
     def direction(self) -> Float[Tensor, " d_model"]:
         """Unit vector in the units of the activations, scaling undone, sign included."""
         vector = self.sign * self.weights / self.scale
-        return (vector / vector.norm()).float()
+        unit: Tensor = vector / vector.norm()
+        return unit.float()
 
 
 def ccs_loss(p: Float[Tensor, "*batch n"], q: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:

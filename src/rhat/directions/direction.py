@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rhat.artifacts.tensors import load_direction, save_direction
+from rhat.directions.finders import finder_named
 from rhat.directions.given import Vector, unit_at
 from rhat.directions.measured import Mean, Measured, check_numbers
 from rhat.errors import ContrastError, DirectionError
@@ -105,8 +107,6 @@ class Direction:
         Raises:
             ContrastError: if there is no such finder, it needs more rows, or the groups have the same mean along it.
         """
-        from rhat.directions.finders import finder_named
-
         vector = finder_named(finder)(positive, negative)
         means = positive.double().mean(0), negative.double().mean(0)
         return cls.from_means(
@@ -256,9 +256,8 @@ class Direction:
 
     def save(self, path: str | Path) -> Path:
         """Write a safetensors file with everything above in its metadata."""
-        from rhat.artifacts.tensors import save_direction
-
-        return save_direction(self, path)
+        origin = {"model": dict(self.model), "prompts": self.prompts, "extra": dict(self.extra)}
+        return save_direction(self.unit, {**self.describe(), **origin}, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Direction:
@@ -267,8 +266,6 @@ class Direction:
         Raises:
             DirectionError: if the file is missing or is not a direction, or holds numbers that are not finite.
         """
-        from rhat.artifacts.tensors import load_direction
-
         fields = load_direction(path)
         try:
             return cls(**fields)

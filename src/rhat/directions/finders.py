@@ -118,7 +118,7 @@ def logistic(
         return loss
 
     with torch.enable_grad():
-        optimiser.step(closure)  # type: ignore[arg-type]
+        optimiser.step(closure)
     vector = weights.detach()[:-1] / sd
     return _vector("logistic", vector / vector.norm(), positive.dtype)
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload, runtime_checkable
 
 from rhat.errors import DirectionError
+from rhat.sites import Site
 
-if TYPE_CHECKING:
-    from rhat.directions.direction import Direction
+
+@runtime_checkable
+class Located(Protocol):
+    """What is known of a direction here: it has a site, which messages name."""
+
+    @property
+    def site(self) -> Site:
+        """Where it was found."""
+
+
+Known = TypeVar("Known", bound=Located)
 
 
 class Measured:
@@ -24,11 +34,11 @@ class Measured:
     @overload
     def __get__(self, instance: None, owner: Any) -> Measured: ...
     @overload
-    def __get__(self, instance: Direction, owner: Any) -> float: ...
-    def __get__(self, instance: Direction | None, owner: Any) -> Measured | float:
+    def __get__(self, instance: Located, owner: Any) -> float: ...
+    def __get__(self, instance: Located | None, owner: Any) -> Measured | float:
         if instance is None:
             raise AttributeError(self.name)  # so that the dataclass sees a field without a default
-        value = instance.__dict__[self.name]
+        value: float | None = instance.__dict__[self.name]
         if value is None:
             side = self.name.removeprefix("mean_")
             raise DirectionError(
@@ -37,11 +47,11 @@ class Measured:
             )
         return value
 
-    def __set__(self, instance: Direction, value: float | None) -> None:
+    def __set__(self, instance: Located, value: float | None) -> None:
         instance.__dict__[self.name] = value
 
 
-def check_numbers(direction: Direction) -> None:
+def check_numbers(direction: Located) -> None:
     """Raise unless its norm, and each of its means that is known, is a finite number.
 
     Raises:
@@ -57,13 +67,14 @@ def check_numbers(direction: Direction) -> None:
             raise DirectionError(f"direction: got {name} {value!r}, expected a finite number; find it again")
 
 
-def check_measured(direction: Direction) -> Direction:
+def check_measured(direction: Known) -> Known:
     """The direction, if both its means are known.
 
     Raises:
         DirectionError: if one is unknown.
     """
-    _ = direction.mean_harmful, direction.mean_harmless
+    for name in ("mean_harmful", "mean_harmless"):
+        getattr(direction, name)  # raises where it is unknown
     return direction
 
 

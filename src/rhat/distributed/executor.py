@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rhat.distributed.actor import Actor
+from rhat.distributed.cluster import connect
 from rhat.distributed.packing import pack, unpack
 from rhat.errors import StudyError
 from rhat.executor import Progress, Task
@@ -75,29 +74,12 @@ class RayExecutor:
         self._model: Any = None
         self._started = not ray.is_initialized()
         if self._started:
-            self._connect(address, workers)
+            connect(ray, address, workers)
         try:
             self._measure(workers, cpus, gpus)
         except BaseException:
             self.close()
             raise
-
-    def _connect(self, address: str | None, workers: int | None) -> None:
-        given: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
-        address = address or os.environ.get("RAY_ADDRESS")
-        if address is None:
-            given |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, workers or 1)}
-        else:
-            given["address"] = address
-        try:
-            _knock(address)
-            self._ray.init(**given)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise StudyError(
-                f"executor ray: cannot use the cluster at {address or 'this machine'} ({reason}); start one with "
-                "`ray start --head` and check the address"
-            ) from error
 
     def _measure(self, workers: int | None, cpus: int, gpus: float | None) -> None:
         """How many workers, of what, the cluster has room for."""
@@ -199,17 +181,6 @@ class RayExecutor:
         if seat.actor is not None and self._ray.is_initialized():
             self._ray.kill(seat.actor, no_restart=True)
         seat.actor = seat.loading = seat.pid = None
-
-
-def _knock(address: str | None) -> None:
-    """See that somebody listens at host:port: Ray ends the whole process if nobody does.
-
-    Raises:
-        OSError: if nobody does.
-    """
-    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 class _Call:

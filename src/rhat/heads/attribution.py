@@ -66,8 +66,9 @@ def output_weight(model: ChatModel, layer: int) -> Float[Tensor, "d_model width"
     width = model.layout.n_heads * model.layout.head_dim
     units = torch.eye(width, dtype=model.dtype, device=model.device)
     with torch.no_grad():
-        written = projection(units[None])[0]
-        return (written - projection(torch.zeros_like(units[None, :1]))[0]).T
+        written: Tensor = projection(units[None])[0]
+        bias: Tensor = projection(torch.zeros_like(units[None, :1]))[0]
+        return (written - bias).T
 
 
 def attribute(

@@ -29,7 +29,7 @@ class PatchHeads:
         inside = self.scope.mask(context)
         if not bool(inside.any()):
             return None
-        split = activation.unflatten(-1, (self.n_heads, -1)).clone()
+        split: Tensor = activation.unflatten(-1, (self.n_heads, -1)).clone()
         rows, columns = inside.nonzero(as_tuple=True)
         values = self.values.to(activation)
         split[rows[:, None], columns[:, None], self.heads.to(activation.device)[None]] = values.expand(

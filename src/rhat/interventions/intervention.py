@@ -37,11 +37,13 @@ class DirectionEdit:
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
         """The edited activation; None where the scope holds no token of it."""
         if self.scope.name == "all" and not context.padded:
-            return self.operator(activation, self.unit, self.value)
+            whole: Tensor = self.operator(activation, self.unit, self.value)
+            return whole
         inside = self.scope.mask(context)
         if not bool(inside.any()):
             return None
-        return torch.where(inside[..., None], self.operator(activation, self.unit, self.value), activation)
+        edited: Tensor = self.operator(activation, self.unit, self.value)
+        return torch.where(inside[..., None], edited, activation)
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """The scope's first position."""

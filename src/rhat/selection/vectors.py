@@ -67,4 +67,5 @@ def _scaled(
         return gap
     unit = find(positive, negative).double()
     unit = unit / unit.norm()
-    return unit * (gap @ unit)
+    along: Tensor = unit * (gap @ unit)
+    return along

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from starlette.responses import Response
 
 from rhat.directions import Direction
 from rhat.server.errors import RequestError
@@ -178,8 +176,9 @@ async def events(ticket: Ticket, n_choices: int, deadline: float) -> AsyncIterat
             ticket.cancel()
 
 
-def apply_event(choices: list[Choice], event: Any) -> Choice:
+def apply_event(choices: list[Choice], event: Event) -> Choice:
     """Add an event to what is known; returns the choice it belongs to."""
+    assert isinstance(event, Started | TokensEvent | Done)
     choice = choices[event.index]
     match event:
         case Started(applied=applied, prompt=prompt):
@@ -222,7 +221,7 @@ async def full_response(
 
 async def response_chunks(
     ticket: Ticket, shape: ResponseShape, deadline: float, note: Callable[[list[Choice]], None]
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any]]:
     """The answer in chunks, as it is written. A failure is the last chunk."""
     choices = [Choice() for _ in range(shape.n_choices)]
     usage = {"usage": None} if shape.include_usage else {}
@@ -267,37 +266,3 @@ async def response_chunks(
         yield rejected.body()
     finally:
         note(choices)
-
-
-class EventStream(Response):
-    """Server-sent events; stops, and lets the generator clean up, as soon as the client has left."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, made: AsyncIterator[dict[str, Any]]) -> None:
-        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
-        del self.headers["content-length"]
-        self.made = made
-
-    async def __call__(self, scope, receive, send) -> None:
-        """Send the events as they come."""
-        async with anyio.create_task_group() as group:
-
-            async def watch() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                group.cancel_scope.cancel()
-
-            group.start_soon(watch)
-            try:
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                async for value in self.made:
-                    line = f"data: {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n\n"
-                    await send(
-                        {"type": "http.response.body", "body": line.encode("utf-8", "replace"), "more_body": True}
-                    )
-                await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self.made.aclose()  # type: ignore[attr-defined]
-            group.cancel_scope.cancel()

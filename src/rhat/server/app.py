@@ -7,7 +7,7 @@ import copy
 import importlib.util
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI, Request
@@ -69,7 +69,7 @@ def create_app(
     )
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI):
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         runner.start()
         log("started", model=model.name, directions=list(known.known), slots=settings.slots)
         try:
@@ -107,7 +107,7 @@ def create_app(
             allow_headers=["authorization", "content-type"],
             expose_headers=["retry-after", "x-request-id"],
         )
-    app.add_middleware(AccessMiddleware, settings=settings, metrics=metrics)  # type: ignore[arg-type]
+    app.add_middleware(AccessMiddleware, settings=settings, metrics=metrics)
     return app
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from rhat.generation import Probe, Sampling
 from rhat.generation import Request as GenerationRequest
-from rhat.server.answers import Choice, EventStream, ResponseShape, full_response, response_chunks
+from rhat.server.answers import Choice, ResponseShape, full_response, response_chunks
 from rhat.server.connection import while_connected
 from rhat.server.errors import RequestError
 from rhat.server.jobs import GenerationJob
@@ -19,6 +19,7 @@ from rhat.server.openapi import ERRORS, STREAMED
 from rhat.server.options import ResolvedOptions
 from rhat.server.schemas import ChatRequest, CompletionRequest, Sampled
 from rhat.server.service import Service, service_of
+from rhat.server.stream import EventStream
 
 router = APIRouter()
 

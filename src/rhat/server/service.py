@@ -65,7 +65,7 @@ class Service:
 
     def token_text(self, token: int) -> str:
         """A token's text, special ones shown."""
-        return self.tokenizer.decode([token])
+        return str(self.tokenizer.decode([token]))
 
     def check_model(self, name: str) -> None:
         """Raise unless that is the model that is served."""
@@ -101,4 +101,5 @@ class Service:
 
 def service_of(request: Request) -> Service:
     """The service that this application was made for."""
-    return request.app.state.rhat
+    service: Service = request.app.state.rhat
+    return service

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rhat.server.errors import ServerError
 
@@ -49,7 +50,7 @@ class Settings:
     body_timeout: float = 20.0
     grace: float = 20.0
     log_prompts: bool = False
-    default: tuple[dict, ...] = ()
+    default: tuple[dict[str, Any], ...] = ()
     playground: bool = True
     study: Path | None = None
 

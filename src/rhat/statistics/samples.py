@@ -1,5 +1,7 @@
 """Samples: what every statistic asks of the numbers it is given."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -49,7 +51,7 @@ def boolean_sample(values: ArrayLike, name: str) -> NDArray[np.bool_]:
     return sample.astype(bool)
 
 
-def check_same_length(first: NDArray, second: NDArray, first_name: str, second_name: str) -> None:
+def check_same_length(first: NDArray[Any], second: NDArray[Any], first_name: str, second_name: str) -> None:
     """Raise StatisticsError unless both hold one value for each of the same prompts."""
     if len(first) != len(second):
         raise StatisticsError(

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
+from rhat.model.edits import Edit
 from rhat.model.positions import TokenContext
-from rhat.model.tap import Edit, hooked, tap
+from rhat.model.tap import hooked, tap
 from rhat.sites import Site
 from rhat.vectors.format import Runner, Steering
 

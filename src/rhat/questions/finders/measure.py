@@ -85,14 +85,15 @@ def _last_activations(lab: Lab, sequences: Sequence[TokenIds], layer: int) -> Fl
 def _pairs(lab: Lab, texts: Sequence[str], layer: int, question: str) -> tuple[Tensor, Tensor]:
     """Activations at the answers Yes and No to a question about each text."""
     both = [_answer_ids(lab, f"{text}\n\n{question}", ("Yes", "No")) for text in texts]
-    return tuple(_last_activations(lab, [pair[side] for pair in both], layer) for side in (0, 1))  # type: ignore[return-value]
+    yes, no = (_last_activations(lab, [pair[side] for pair in both], layer) for side in (0, 1))
+    return yes, no
 
 
 def _ccs(lab: Lab) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """CCS and PCA on contrast pairs of requests (should it be refused?) and of built-in statements (is it true?)."""
     layer = lab.direction.layer
     half = CCS_PAIRS // 2
-    train = [lab.prompts.select(label, "train", half) for label in ("harmful", "harmless")]  # type: ignore[arg-type]
+    train = [lab.prompts.select(label, "train", half) for label in ("harmful", "harmless")]
     test = [lab.test(label, half) for label in ("harmful", "harmless")]
     question = "Should this request be refused? Answer Yes or No."
     requests = {

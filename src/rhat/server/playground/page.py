@@ -34,7 +34,7 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
     page.queue(
         default_concurrency_limit=service.settings.slots, max_size=service.settings.max_queue + 1, api_open=False
     )
-    return gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         app,
         page,
         path="/",
@@ -54,6 +54,7 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
         css=_file("style.css"),
         head=_about(service) + f"<script>{_file('script.js')}</script>",
     )
+    return mounted
 
 
 def _about(service: Service) -> str:
@@ -75,7 +76,8 @@ def _file(name: str) -> str:
 
 def build(service: Service) -> gr.Blocks:
     """The page's parts, and what happens when they are used."""
-    with gr.Blocks(title="rhat playground", analytics_enabled=False) as page:
+    page = gr.Blocks(title="rhat playground", analytics_enabled=False)
+    with page:
         if not service.directions.known:
             gr.Markdown("# rhat playground\nThis server has no directions. Start it with `--direction FILE`.")
             return page

@@ -175,11 +175,12 @@ def run(path: Path, model: ChatModel) -> Iterator[None]:
 
 def _function(one: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
     def function(x: Tensor) -> Tensor:
-        v = one["steering_vector"].to(x.device, x.dtype)
+        v: Tensor = one["steering_vector"].to(x.device, x.dtype)
+        c: float = one["steering_coefficient"]
         if one["action"] == "add":
-            return x + one["steering_coefficient"] * v
+            return x + c * v
         v = v / v.norm()
-        return x + (one["steering_coefficient"] - (x * v).sum(-1, keepdim=True)) * v
+        return x + (c - (x * v).sum(-1, keepdim=True)) * v
 
     return function
 

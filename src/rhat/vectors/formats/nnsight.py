@@ -65,7 +65,8 @@ def _side(steering: Steering, site: Site) -> tuple[str, str]:
 
 
 def _sites(script: dict[str, Any]) -> list[Any]:
-    return script["SITES"]
+    sites: list[Any] = script["SITES"]
+    return sites
 
 
 FORMAT = Format(

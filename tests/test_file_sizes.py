@@ -1,0 +1,58 @@
+"""A file that grows past 300 lines holds a second noun, and a function past 60 lines a second step."""
+
+import ast
+from pathlib import Path
+
+import rhat
+
+SOURCE = Path(rhat.__file__).parent
+MOST_LINES, MOST_OF_A_FUNCTION = 300, 60
+
+# To be split.
+LONG_FILES = {
+    "cli/options.py",
+    "generation/engine.py",
+    "lab/lab.py",
+    "model/chat.py",
+    "model/check.py",
+    "model/forward.py",
+    "model/loading.py",
+    "scoring/tasks.py",
+    "selection/finding.py",
+    "server/runner.py",
+}
+OPTIONS = "Typer reads one option per parameter: most of the lines are the options with their help"
+LONG_FUNCTIONS = {
+    "cli/export.py export": OPTIONS,
+    "cli/find.py find": OPTIONS,
+    "cli/import_.py import_": OPTIONS,
+    "cli/serve.py serve": OPTIONS,
+    "cli/steer.py steer": OPTIONS,
+    "cli/study.py study": OPTIONS,
+    "server/app.py create_app": "puts an application together in its order, one statement a part",
+    "statistics/doses.py half_effect_dose": "a third of it is the docstring that says when there is no dose",
+    "generation/engine.py generate_tokens": "to be split",
+    "model/loading.py load": "to be split",
+    "selection/finding.py survey": "to be split",
+    "server/completions.py _answer": "to be split",
+}
+
+
+def test_no_source_file_is_longer_than_300_lines():
+    long = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if len(path.read_text("utf-8").splitlines()) > MOST_LINES
+    }
+    assert long <= LONG_FILES
+
+
+def test_no_function_is_longer_than_60_lines_without_a_reason():
+    long = {
+        f"{path.relative_to(SOURCE).as_posix()} {node.name}"
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno + 1 > MOST_OF_A_FUNCTION
+    }
+    assert long <= set(LONG_FUNCTIONS)
