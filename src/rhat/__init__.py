@@ -38,6 +38,7 @@ _MODULES = (
     "model",
     "prompts",
     "report",
+    "results",
     "scoring",
     "selection",
     "sites",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from rhat import model as model
     from rhat import prompts as prompts
     from rhat import report as report
+    from rhat import results as results
     from rhat import scoring as scoring
     from rhat import selection as selection
     from rhat import sites as sites

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
     from rhat.artifacts.run import Results
 
+__all__ = ["FILE_NAME", "SCHEMA_VERSION", "check", "load", "read", "records", "schema", "write"]
+
 SCHEMA_VERSION = 2
+"""The version of results.json that is written; version 1 is read too."""
+
 FILE_NAME = "results.json"
+"""The name of the file in a study's folder."""
+
 FREE_FORM = "manifest"  # the one key under which null is allowed
 
 

@@ -17,6 +17,7 @@ from rhat.model.edits import Edits
 from rhat.sites import Site
 
 FinishReason = Literal["stop", "length", "until", "cancelled", "failed"]
+"""Why an answer ended: a token or text that ends it, its length, `until`, or the caller."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from rhat.errors import ModelError, SiteError
 from rhat.model.chat import ChatModel
 from rhat.sites import Site
 
-Head = tuple[int, int]  # layer, query head
+Head = tuple[int, int]
+"""A query head: its layer and its number, both counted from 0."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,3 +36,4 @@ PRESETS: dict[str, Preset] = {
         Preset("full", 10_000, 200, None, 64, 20, 5, every_random=True, all_kl=True),
     )
 }
+"""The sizes of a study by name."""

@@ -63,6 +63,7 @@ class Chain:
 
 
 Edits = Mapping[Site, Edit]
+"""What `tap` applies: the edit of each site."""
 
 
 def merge(*many: Edits) -> dict[Site, Edit]:

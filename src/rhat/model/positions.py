@@ -57,7 +57,8 @@ class TokenContext:
         return self if self.positions.device == device else self._each(lambda x: x.to(device))
 
 
-NEVER = 2**31  # a position that no sequence reaches
+NEVER = 2**31
+"""A position that no sequence reaches: the first position of an edit that changes nothing."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,16 @@ from typing import Literal, get_args
 from rhat.errors import PromptError
 
 Label = Literal["harmful", "harmless", "borderline"]
+"""What a prompt asks for."""
+
 Split = Literal["train", "validation", "calibration", "test"]
+"""What a prompt is used for; each topic stays in one split."""
 
 LABELS: tuple[Label, ...] = get_args(Label)
+"""All labels, in the order of tables."""
+
 SPLITS: tuple[Split, ...] = get_args(Split)
+"""All splits, in the order of use."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ PRESETS_OF: dict[str, tuple[str, ...]] = {
     experiment.name: experiment.presets for question in QUESTIONS for experiment in question.experiments
 } | {"audit": ("standard", "full")}
 NAMES = tuple(PRESETS_OF)
+"""The names of the experiments that `only` takes, in the order in which they run."""
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,10 @@ _RECORDS = (
 )
 
 OPERATORS: dict[str, Operator] = {operator.name: operator for operator in _RECORDS}
+"""The operators by name: arithmetic, formula, parameter and words of each."""
+
 PARAMETERS: dict[str, Parameter] = {o.parameter.name: o.parameter for o in _RECORDS if o.parameter is not None}
+"""The parameters that operators take, by name."""
 
 
 def operators_taking(parameter: str) -> tuple[str, ...]:

@@ -80,4 +80,7 @@ _RECORDS = (
 )
 
 SCOPES: dict[str, ScopeKind] = {kind.name: kind for kind in _RECORDS}
+"""The kinds of token scope by name."""
+
+
 WRITTEN: str = ", ".join(kind.written for kind in _RECORDS)  # for help texts and error messages
