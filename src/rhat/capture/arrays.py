@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,19 +11,10 @@ from torch import Tensor
 from rhat.capture.reading import captured
 from rhat.errors import PromptError
 from rhat.model.chat import ChatModel
-from rhat.model.edits import Edits
 from rhat.model.forward import last_logits
+from rhat.model.protocol import AnyIntervention, edited_alike
 from rhat.model.template import ChatPrompt
 from rhat.sites import Site
-
-
-@runtime_checkable
-class HasEdits(Protocol):
-    """Every kind of intervention: on one direction, several combined, patched heads, conditional ones."""
-
-    def edits(self, model: ChatModel) -> Edits:
-        """What `tap` applies to a forward pass."""
-        ...
 
 
 def activations(
@@ -33,7 +23,7 @@ def activations(
     sites: Sequence[Site | str] | Site | str,
     position: int | Sequence[int] = -1,
     *,
-    intervention: HasEdits | None = None,
+    intervention: AnyIntervention | None = None,
 ) -> Float[Tensor, "n site *position d"]:
     """Activations at sites and positions, one row a prompt in the order given, float32 on the CPU.
 
@@ -49,31 +39,32 @@ def activations(
     if not wanted:
         raise PromptError('activations: got no sites, expected at least one, such as "resid_pre.12"')
     positions = [position] if isinstance(position, int) else list(position)
-    plan = model.plan(prompts)
-    edits = None if intervention is None else intervention.edits(model)
+    tokens = model.tokenize(prompts)
     out: Tensor | None = None
-    for rows, found in captured(model, plan, wanted, positions, edits):
-        stacked = torch.stack([found[site].float().cpu() for site in wanted], 1)  # [rows, site, position, d]
-        if out is None:
-            out = torch.empty(len(plan), *stacked.shape[1:])
-        out[rows.cpu()] = stacked
+    for members, edits in edited_alike(intervention, model, tokens):
+        for rows, found in captured(model, model.lay_out([tokens[i] for i in members]), wanted, positions, edits):
+            stacked = torch.stack([found[site].float().cpu() for site in wanted], 1)  # [rows, site, position, d]
+            if out is None:
+                out = torch.empty(len(tokens), *stacked.shape[1:])
+            out[torch.tensor(members)[rows.cpu()]] = stacked
     assert out is not None
     return out[:, :, 0] if isinstance(position, int) else out
 
 
 def logits(
-    model: ChatModel, prompts: Sequence[ChatPrompt], intervention: HasEdits | None = None
+    model: ChatModel, prompts: Sequence[ChatPrompt], intervention: AnyIntervention | None = None
 ) -> Float[Tensor, "n vocab"]:
     """Next-token logits after each prompt, in the order given, float32 on the CPU.
 
     Raises:
         PromptError: if there are no prompts.
     """
-    plan = model.plan(prompts)
+    tokens = model.tokenize(prompts)
     out: Tensor | None = None
-    for rows, found in last_logits(model, plan, None if intervention is None else intervention.edits(model)):
-        if out is None:
-            out = torch.empty(len(plan), found.shape[-1])
-        out[rows.cpu()] = found.float().cpu()
+    for members, edits in edited_alike(intervention, model, tokens):
+        for rows, found in last_logits(model, model.lay_out([tokens[i] for i in members]), edits):
+            if out is None:
+                out = torch.empty(len(tokens), found.shape[-1])
+            out[torch.tensor(members)[rows.cpu()]] = found.float().cpu()
     assert out is not None
     return out

@@ -15,7 +15,7 @@ from torch import Tensor
 from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
-from rhat.interventions import Combined, Intervention
+from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab.controls import Controls
 from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement
 from rhat.lab.preset import Preset
@@ -91,7 +91,7 @@ class Lab(Controls):
 
     def edits(self, doing: Doing) -> Edits:
         """The edits of an intervention, of ready edits, or of nothing."""
-        if isinstance(doing, Intervention | Combined):
+        if isinstance(doing, AnyIntervention):
             return doing.edits(self.model)
         return {} if doing is None else doing
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from rhat.interventions import Combined, Intervention
+from rhat.interventions import AnyIntervention, Intervention
 from rhat.sites import Site
 
 Label = str
-Doing = Intervention | Combined | Mapping[Site, Any] | None  # an intervention, ready edits, or nothing
+Doing = AnyIntervention | Mapping[Site, Any] | None  # an intervention, ready edits, or nothing
 KL_PROMPTS = 256  # so many prompts' baseline logits are held, whatever the number of prompts
 
 

@@ -21,6 +21,7 @@ from rhat.model.packing import positionwise
 from rhat.model.plans import Plan, TokenIds, plan
 from rhat.model.positions import TokenContext
 from rhat.model.rotation import Rotation, rotation, turned
+from rhat.model.tap import whole_prompts
 from rhat.model.template import ChatPrompt, Template, make_template
 from rhat.model.trial import FastPath, try_fast_path
 
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from rhat.directions import Direction
     from rhat.generation import Completion, Sampling
+    from rhat.model.protocol import AnyIntervention
 
 
 def checked(prompt: ChatPrompt, number: int) -> ChatPrompt:
@@ -277,7 +279,7 @@ class ChatModel:
             device=self.device,
             max_tokens=max_tokens or self.room["max_tokens"],
             max_rows=max_rows or self.room["max_rows"],
-            share_prefix=share_prefix and self.rotation.alike([len(p) for p in prompts]),
+            share_prefix=share_prefix and not whole_prompts(self.hf) and self.rotation.alike([len(p) for p in prompts]),
         )
 
     def generate(
@@ -285,11 +287,12 @@ class ChatModel:
         prompts: Sequence[ChatPrompt],
         max_new_tokens: int = 128,
         *,
+        intervention: AnyIntervention | None = None,
         system: str | None = None,
         sampling: Sampling | None = None,
         until: Callable[[str], bool] | None = None,
     ) -> list[Completion]:
-        """Answers to instructions or conversations, in their order; interventions that are on apply.
+        """Answers to instructions or conversations, in their order, under `intervention` and those that are on.
 
         Greedy unless `sampling` says otherwise; prompt number i then has the seed `sampling.seed + i`. `system` is put before
         prompts that have no system message. `until(text)` stops a row as soon as it returns True of the text so far.
@@ -301,7 +304,7 @@ class ChatModel:
 
         if system is not None:
             prompts = [_with_system(prompt, system) for prompt in prompts]
-        return generate(self, prompts, max_new_tokens=max_new_tokens, until=until, sampling=sampling)
+        return generate(self, prompts, intervention, max_new_tokens=max_new_tokens, until=until, sampling=sampling)
 
     def __repr__(self) -> str:
         return (

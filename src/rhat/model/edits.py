@@ -49,6 +49,11 @@ class Chain:
 
     edits: tuple[Edit, ...]
 
+    @property
+    def whole(self) -> bool:
+        """Whether one of them must see each prompt in one pass."""
+        return any(getattr(edit, "whole", False) for edit in self.edits)
+
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
         """Apply every edit in turn; None if none changed anything."""
         changed = None
