@@ -14,6 +14,7 @@ from rhat.interventions.intervention import Applied
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edit
 from rhat.model.positions import Scope, TokenContext
+from rhat.reprs import one_line
 from rhat.sites import Site
 
 
@@ -25,6 +26,8 @@ class HeadEdit:
     values: Float[Tensor, "k head_dim"]
     n_heads: int
     scope: Scope = Scope("last_prompt_token")  # noqa: RUF009
+
+    __repr__ = one_line
 
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
         """The activation with those heads' values replaced; None where the scope holds no token of it."""

@@ -23,6 +23,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import Plan
 from rhat.prompts import ContrastSet, Prompt
+from rhat.reprs import one_line
 from rhat.scoring import tasks
 from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.selection.finding import Finding, direction_at
@@ -48,6 +49,8 @@ class Lab(Controls):
     measurements: dict[tuple[str, Label], Measurement] = field(default_factory=dict)
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     _plans: dict[tuple[Label, str, int], Plan] = field(default_factory=dict)
+
+    __repr__ = one_line
 
     # Prompts
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rhat.reprs import one_line
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -26,6 +28,8 @@ class Preset:
     dealt: int
     every_random: bool = False
     all_kl: bool = False
+
+    __repr__ = one_line
 
 
 PRESETS: dict[str, Preset] = {

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.model.positions import NEVER, TokenContext
+from rhat.reprs import one_line
 from rhat.sites import Site
 
 
@@ -34,6 +35,8 @@ class Read:
 
     function: Callable[[Tensor, TokenContext], None]
 
+    __repr__ = one_line
+
     def __call__(self, activation: Tensor, context: TokenContext) -> None:
         """Pass the activation on to the reader."""
         self.function(activation, context)
@@ -48,6 +51,8 @@ class Chain:
     """Several edits of one site, one after the other; each sees what the one before it returned."""
 
     edits: tuple[Edit, ...]
+
+    __repr__ = one_line
 
     @property
     def whole(self) -> bool:

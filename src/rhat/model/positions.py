@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from rhat.errors import InterventionError
+from rhat.reprs import one_line
 from rhat.vocabulary.scopes import SCOPES, WRITTEN, ScopeKind
 
 
@@ -36,6 +37,8 @@ class TokenContext:
     rows: Int[Tensor, " batch"]
     padded: bool = True
     length: Int[Tensor, " batch"] | None = None
+
+    __repr__ = one_line
 
     def repeated(self, times: int) -> "TokenContext":
         """This context repeated `times` times, one copy after the other."""
@@ -75,6 +78,8 @@ class Scope:
 
     name: str
     n: int = 0
+
+    __repr__ = one_line
 
     @classmethod
     def parse(cls, text: "str | Scope") -> "Scope":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from rhat.errors import PromptError
+from rhat.reprs import one_line
 
 Label = Literal["harmful", "harmless", "borderline"]
 """What a prompt asks for."""
@@ -37,6 +38,8 @@ class Prompt:
     id: str
     category: str = ""
     topic: str = ""
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True, repr=False)

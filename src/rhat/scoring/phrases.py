@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from rhat.errors import PromptError
+from rhat.reprs import one_line
 from rhat.scoring.openings import CONDITIONAL, FIRM, FIRST, PREAMBLES, SYMPATHY
 
 Verdict = Literal["refused", "complied", "neither"]
@@ -66,6 +67,8 @@ class Phrases:
     """How answers are read: the built-in phrases, and the user's own in any language (`added`, normalised)."""
 
     added: tuple[str, ...] = ()
+
+    __repr__ = one_line
 
     @classmethod
     def of(cls, phrases: Iterable[str]) -> Phrases:

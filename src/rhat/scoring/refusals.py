@@ -12,6 +12,7 @@ from rhat.generation.engine import SLOTS, Completion, Row, generate_tokens, gree
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds
+from rhat.reprs import one_line
 from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases, Verdict
 
 
@@ -21,6 +22,8 @@ class Refusals:
 
     completions: tuple[Completion, ...]
     verdicts: tuple[Verdict, ...]
+
+    __repr__ = one_line
 
     @property
     def refused(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet, Label, Prompt, Split
+from rhat.reprs import Table, html_table
 from rhat.scoring import RefusalToken, tasks
 from rhat.scoring.phrases import BUILT_IN, Phrases
 from rhat.selection.answers import listen
@@ -62,8 +63,14 @@ class Finding:
     markup: str = ""
     openings: tuple[tuple[str, int], ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "candidates", Table(self.candidates))
+
     def __repr__(self) -> str:
         return f"Finding({self.outcome}: {self.sentence})"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.candidates, self.sentence)
 
     @property
     def token_ids(self) -> tuple[int, ...]:

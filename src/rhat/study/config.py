@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rhat.errors import StudyError
 from rhat.lab.preset import PRESETS, Preset
 from rhat.questions import QUESTIONS
+from rhat.reprs import one_line
 
 if TYPE_CHECKING:
     from rhat.scoring.phrases import Phrases
@@ -58,6 +59,8 @@ class StudyConfig:
     only: tuple[str, ...] = ()
     executor: str = "serial"
     max_memory: str | None = None
+
+    __repr__ = one_line
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rhat.reprs import one_line
+
 
 @dataclass(frozen=True)
 class ScopeKind:
@@ -26,6 +28,8 @@ class ScopeKind:
     label: str
     meaning: str
     counted: bool = False
+
+    __repr__ = one_line
 
     @property
     def written(self) -> str:
