@@ -73,6 +73,26 @@ def test_activations_under_an_intervention_are_what_the_model_goes_on_with(model
     )
 
 
+def test_activations_and_projections_of_all_tokens_are_transformers_hidden_states(model, direction):
+    """Prompts that share their beginning and some that do not, one a conversation."""
+    prompts = [*PROMPTS, TALK, "Name a river in the north."]
+    got = rhat.activations(model, prompts, ["resid_pre.1", "resid_post.2"], "all")
+    along = rhat.projections(model, prompts, direction, "all")
+    last = rhat.projections(model, prompts, direction)
+    placed = rhat.projections(model, prompts, direction, "all", intervention=rhat.set_projection(direction, 7.0))
+    for i, prompt in enumerate(prompts):
+        states = plain(model, prompt).hidden_states
+        n = states[1].shape[1]
+        torch.testing.assert_close(got[i, 0, -n:], states[1][0].float())
+        expected = states[1][0] @ direction.unit.double()
+        torch.testing.assert_close(along[i, -n:], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(last[i], expected[-1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(placed[i, -n:], torch.full((n,), 7.0).double(), atol=1e-4, rtol=0)
+        assert got[i, :, :-n].isnan().all()
+        assert along[i, :-n].isnan().all()
+    assert got.shape[2] == max(plain(model, p).logits.shape[1] for p in prompts)
+
+
 def test_a_conversation_is_a_prompt_everywhere(model):
     for call in (
         lambda prompts: rhat.logits(model, prompts),

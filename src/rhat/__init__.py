@@ -16,6 +16,7 @@ _HOMES = {
     "FindSettings": "rhat.selection",
     "activations": "rhat.capture",
     "logits": "rhat.capture",
+    "projections": "rhat.capture",
     "Direction": "rhat.directions",
     "Site": "rhat.sites",
     "Intervention": "rhat.interventions",
@@ -24,6 +25,7 @@ _HOMES = {
     "subtract": "rhat.interventions",
     "ablate": "rhat.interventions",
     "intervene": "rhat.interventions",
+    "adopt": "rhat.vectors",
     "RhatError": "rhat.errors",
 }
 _MODULES = (
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from rhat import vocabulary as vocabulary
     from rhat.capture import activations as activations
     from rhat.capture import logits as logits
+    from rhat.capture import projections as projections
     from rhat.directions import Direction as Direction
     from rhat.errors import RhatError as RhatError
     from rhat.interventions import Intervention as Intervention
@@ -84,6 +87,7 @@ if TYPE_CHECKING:
     from rhat.selection import FindSettings as FindSettings
     from rhat.selection import find as find
     from rhat.sites import Site as Site
+    from rhat.vectors import adopt as adopt
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 

@@ -68,6 +68,7 @@ def cases(model, direction):
     layers, unit = model.hf.model.layers, direction.unit.double()
     values = {
         (1, 2): torch.randn(16, generator=torch.Generator().manual_seed(1)).double(),
+        (1, 0): torch.randn(16, generator=torch.Generator().manual_seed(3)).double(),
         (2, 0): torch.randn(16, generator=torch.Generator().manual_seed(2)).double(),
     }
 

@@ -571,13 +571,13 @@ def generate(
     if max_new_tokens < 1:
         raise PromptError(f"max_new_tokens: got {max_new_tokens}, expected 1 or more")
     tokens = model.tokenize(prompts)
-    looks = isinstance(intervention, PerPrompt)
-    ready = intervention.edits(model) if isinstance(intervention, AnyIntervention) and not looks else None
+    own = edits_per_prompt(intervention, model, tokens) if isinstance(intervention, PerPrompt) else None
+    ready = intervention.edits(model) if own is None and isinstance(intervention, AnyIntervention) else None
     return generate_tokens(
         model,
         tokens,
         intervention if isinstance(intervention, Mapping) else ready,
-        own_edits=edits_per_prompt(intervention, model, tokens) if looks else None,
+        own_edits=own,
         max_new_tokens=max_new_tokens,
         until=until,
         choose=greedy if sampling is None else as_requested,
