@@ -15,6 +15,7 @@ import torch
 from rhat.errors import DirectionError, PromptError
 from rhat.model.attention import configs_of, stand_in, suited
 from rhat.model.forward import decoder_arguments
+from rhat.model.identity import hash_of_weights
 from rhat.model.kv import MaskForm
 from rhat.model.layout import Layout, text_config
 from rhat.model.packing import positionwise
@@ -87,6 +88,11 @@ class ChatModel:
     def text_config(self) -> Any:
         """Configuration of the text decoder."""
         return text_config(self.hf)
+
+    @cached_property
+    def weights(self) -> str | None:
+        """Hash of the weights, the same however they were loaded; None where they cannot be read (quantised, on disk)."""
+        return hash_of_weights(self.hf)
 
     @property
     def n_layers(self) -> int:
@@ -314,7 +320,7 @@ class ChatModel:
 
     def describe(self) -> dict[str, Any]:
         """What results.json says of the model."""
-        return {
+        described: dict[str, Any] = {
             "name": self.name,
             "revision_or_sha256": self.identity,
             "architecture": type(self.hf).__name__,
@@ -322,4 +328,6 @@ class ChatModel:
             "d_model": self.d_model,
             "dtype": str(self.dtype).removeprefix("torch."),
             "weight_format": self.weight_format,
-        } | ({"response_prefix": self.response_prefix} if self.response_prefix else {})
+        }
+        more = {"weights": self.weights, "response_prefix": self.response_prefix}
+        return described | {name: value for name, value in more.items() if value}
