@@ -58,6 +58,10 @@ def checked(prompt: ChatPrompt, number: int) -> ChatPrompt:
     return prompt
 
 
+def _is_tokens(prompt: object) -> bool:
+    return isinstance(prompt, Sequence) and not isinstance(prompt, str) and all(isinstance(t, int) for t in prompt)
+
+
 def _with_system(prompt: ChatPrompt, system: str) -> ChatPrompt:
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     if messages and messages[0].get("role") in ("system", "developer"):
@@ -215,6 +219,16 @@ class ChatModel:
         if isinstance(prompts[0], Mapping):
             raise PromptError("expected a list of prompts, got one conversation; put it in a list")
         return [self.template.render(checked(prompt, number)) for number, prompt in enumerate(prompts, start=1)]
+
+    def tokens_of(self, prompts: Sequence[ChatPrompt] | Sequence[TokenIds]) -> list[TokenIds]:
+        """The same of prompts that may be tokenised already, which stay as they are.
+
+        Raises:
+            PromptError: if they are not strings, conversations or token ids.
+        """
+        if not isinstance(prompts, str) and all(_is_tokens(prompt) for prompt in prompts):
+            return [cast(TokenIds, prompt) for prompt in prompts]
+        return list(self.tokenize(cast(Sequence[ChatPrompt], prompts)))
 
     @property
     def response_prefix(self) -> str:
