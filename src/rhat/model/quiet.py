@@ -13,10 +13,20 @@ NOISE = {
 }
 
 
+class _Without(logging.Filter):
+    """Leaves out messages with these words, and nothing else of a logger."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self.words not in record.getMessage()
+
+
 def _hush() -> None:
-    """Leave these messages out, and nothing else of these loggers."""
     for name, words in NOISE.items():
-        logging.getLogger(name).addFilter(lambda record, words=words: words not in record.getMessage())
+        logging.getLogger(name).addFilter(_Without(words))
 
 
 _hush()  # when rhat.model is imported, which is before it imports transformers
