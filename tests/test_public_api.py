@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import rhat
+from labs import contrast_set
 from rhat.directions import Direction
 from rhat.errors import PromptError, SiteError
 from rhat.generation import Sampling
@@ -73,6 +74,26 @@ def test_activations_under_an_intervention_are_what_the_model_goes_on_with(model
     )
 
 
+def test_activations_and_projections_of_all_tokens_are_transformers_hidden_states(model, direction):
+    """Prompts that share their beginning and some that do not, one a conversation."""
+    prompts = [*PROMPTS, TALK, "Name a river in the north."]
+    got = rhat.activations(model, prompts, ["resid_pre.1", "resid_post.2"], "all")
+    along = rhat.projections(model, prompts, direction, "all")
+    last = rhat.projections(model, prompts, direction)
+    placed = rhat.projections(model, prompts, direction, "all", intervention=rhat.set_projection(direction, 7.0))
+    for i, prompt in enumerate(prompts):
+        states = plain(model, prompt).hidden_states
+        n = states[1].shape[1]
+        torch.testing.assert_close(got[i, 0, -n:], states[1][0].float())
+        expected = states[1][0] @ direction.unit.double()
+        torch.testing.assert_close(along[i, -n:], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(last[i], expected[-1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(placed[i, -n:], torch.full((n,), 7.0).double(), atol=1e-4, rtol=0)
+        assert got[i, :, :-n].isnan().all()
+        assert along[i, :-n].isnan().all()
+    assert got.shape[2] == max(plain(model, p).logits.shape[1] for p in prompts)
+
+
 def test_a_conversation_is_a_prompt_everywhere(model):
     for call in (
         lambda prompts: rhat.logits(model, prompts),
@@ -81,6 +102,49 @@ def test_a_conversation_is_a_prompt_everywhere(model):
         together = call([TALK, "Sing."])
         torch.testing.assert_close(together[:1], call([TALK]))
     torch.testing.assert_close(rhat.logits(model, [TALK])[0], plain(model, TALK).logits[0, -1].float())
+
+
+def test_measures_take_strings_conversations_and_token_ids_alike(model, direction):
+    prompts = ["Sing.", TALK, "Name a river."]
+    tokens = model.tokenize(prompts)
+    refusals = rhat.scoring.refusals(model, prompts)
+    assert [c.tokens for c in refusals.completions] == [
+        c.tokens for c in rhat.scoring.refusals(model, tokens).completions
+    ]
+    assert rhat.guard.prompt_projections(model, direction, prompts) == pytest.approx(
+        rhat.projections(model, prompts, direction).numpy(), abs=1e-5
+    )
+    scores = rhat.scoring.last_token_scores(model, prompts, [40])
+    for prompt, score in zip(prompts, scores, strict=True):
+        p = plain(model, prompt).logits[0, -1].double().softmax(-1)[40]
+        torch.testing.assert_close(score, (p / (1 - p)).log(), atol=1e-9, rtol=0)
+
+
+def test_lists_of_strings_are_a_contrast_set():
+    """Split and fingerprinted as a file of the same lines is."""
+    texts = {label: [p.text for p in contrast_set().prompts if p.label == label] for label in rhat.prompts.LABELS}
+    made = rhat.prompts.of(*texts.values())
+    for label, given in texts.items():
+        assert {p.text for p in made.prompts if p.label == label} == set(given)
+    assert {p.split for p in made.prompts if p.label == "harmless"} == set(rhat.prompts.SPLITS)
+    assert {p.split for p in made.prompts if p.label == "borderline"} == {"test"}
+    harmful, harmless, _ = texts.values()
+    for given, says in (
+        ((harmful[:3], harmless), "got 3 different harmful prompts"),
+        (([*harmful, " "], harmless), f"harmful, prompt {len(harmful) + 1}: got an empty text"),
+        ((harmful, harmful), "harmful"),
+    ):
+        with pytest.raises(PromptError, match=says) as error:
+            rhat.prompts.of(*given)
+        assert "\n" not in str(error.value)
+
+
+def test_lists_and_files_of_the_same_prompts_are_the_same_set(tmp_path):
+    texts = {label: [p.text for p in contrast_set().prompts if p.label == label] for label in ("harmful", "harmless")}
+    for label, lines in texts.items():
+        (tmp_path / f"{label}.txt").write_text("\n".join(lines), "utf-8")
+    read = rhat.prompts.read(tmp_path / "harmful.txt", tmp_path / "harmless.txt")
+    assert [(p.text, p.split) for p in rhat.prompts.of(**texts).prompts] == [(p.text, p.split) for p in read.prompts]
 
 
 def test_generate_takes_conversations_system_prompts_and_sampling(model):

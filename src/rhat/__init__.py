@@ -16,6 +16,7 @@ _HOMES = {
     "FindSettings": "rhat.selection",
     "activations": "rhat.capture",
     "logits": "rhat.capture",
+    "projections": "rhat.capture",
     "Direction": "rhat.directions",
     "Site": "rhat.sites",
     "Intervention": "rhat.interventions",
@@ -24,6 +25,7 @@ _HOMES = {
     "subtract": "rhat.interventions",
     "ablate": "rhat.interventions",
     "intervene": "rhat.interventions",
+    "adopt": "rhat.vectors",
     "RhatError": "rhat.errors",
 }
 _MODULES = (
@@ -38,6 +40,7 @@ _MODULES = (
     "model",
     "prompts",
     "report",
+    "results",
     "scoring",
     "selection",
     "sites",
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from rhat import model as model
     from rhat import prompts as prompts
     from rhat import report as report
+    from rhat import results as results
     from rhat import scoring as scoring
     from rhat import selection as selection
     from rhat import sites as sites
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
     from rhat import vocabulary as vocabulary
     from rhat.capture import activations as activations
     from rhat.capture import logits as logits
+    from rhat.capture import projections as projections
     from rhat.directions import Direction as Direction
     from rhat.errors import RhatError as RhatError
     from rhat.interventions import Intervention as Intervention
@@ -82,6 +87,7 @@ if TYPE_CHECKING:
     from rhat.selection import FindSettings as FindSettings
     from rhat.selection import find as find
     from rhat.sites import Site as Site
+    from rhat.vectors import adopt as adopt
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 

@@ -1,5 +1,21 @@
 """The errors that rhat raises: one clear line each, saying what it got, what it expected, and what to do."""
 
+__all__ = [
+    "ArtifactError",
+    "ContrastError",
+    "DirectionError",
+    "InterventionError",
+    "JudgeError",
+    "ModelError",
+    "NonFiniteError",
+    "PromptError",
+    "RhatError",
+    "SiteError",
+    "StatisticsError",
+    "StudyError",
+    "TemplateError",
+]
+
 
 class RhatError(Exception):
     """Any problem that the user can mend. The command line prints its one line and exits with code 2."""

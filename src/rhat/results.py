@@ -16,12 +16,19 @@ from rhat.artifacts.files import finite_number, no_constant, replace_text
 from rhat.errors import ArtifactError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pydantic import ValidationError
 
     from rhat.artifacts.run import Results
 
+__all__ = ["FILE_NAME", "SCHEMA_VERSION", "check", "load", "per_prompt", "read", "records", "schema", "write"]
+
 SCHEMA_VERSION = 2
+"""The version of results.json that is written; version 1 is read too."""
+
 FILE_NAME = "results.json"
+"""The name of the file in a study's folder."""
+
 FREE_FORM = "manifest"  # the one key under which null is allowed
 
 
@@ -83,6 +90,25 @@ def load(source: Path | str) -> Results:
         ArtifactError: as `read`.
     """
     return _read(source)[1]
+
+
+def per_prompt(folder: Path | str) -> pd.DataFrame:
+    """A study's values prompt by prompt (verdict, score, KL, projection) as a pandas frame, one row a prompt and condition.
+
+    Raises:
+        ArtifactError: if the folder has no per_prompt.parquet, it cannot be read, or pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ArtifactError(f"{folder}: frames need pandas; install it with pip install pandas") from error
+    path = Path(folder) / "per_prompt.parquet"
+    try:
+        return pandas.read_parquet(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file; give the folder of a finished `rhat study`") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}); run the study again") from error
 
 
 def records(results: Mapping[str, Any]) -> Results:

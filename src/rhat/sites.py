@@ -5,8 +5,13 @@ from typing import Literal, get_args
 
 from rhat.errors import SiteError
 
+__all__ = ["KINDS", "Kind", "Site"]
+
 Kind = Literal["resid_pre", "resid_post", "attn_out", "attn_proj", "mlp_out", "head_out", "other_out"]
+"""Which activation of a block a site is; `Site` says what each one means."""
+
 KINDS: tuple[Kind, ...] = get_args(Kind)
+"""All kinds of site."""
 
 
 @dataclass(frozen=True, order=True)

@@ -139,7 +139,7 @@ def test_a_prompt_that_overflows_has_no_projection(model):
         prompt_projections(model, r, model.tokenize([FINE, BAD]))
     gate = Conditional(ablate(r), r, 0.0, "below")
     with pytest.raises(NonFiniteError):
-        gate.edits(model, model.tokenize([BAD]))
+        gate.per_prompt(model, model.tokenize([BAD]))
     for sides in (([FINE], [BAD]), ([BAD], [FINE])):
         with pytest.raises(NonFiniteError):
             attribute(model, r, *sides)

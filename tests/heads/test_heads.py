@@ -63,7 +63,7 @@ def test_patching_replaces_those_heads_at_the_last_prompt_token_only(lab):
     found = attribute(lab.model, lab.direction, texts(lab, "harmful"), texts(lab, "harmless"))
     heads = [(1, 0), (1, 2)]
     n_heads = lab.model.layout.n_heads
-    edits = patch_heads(found, heads, n_heads)
+    edits = patch_heads(found, heads).edits(lab.model)
     seen, before = [], []
     plan = lab.model.plan(texts(lab, "harmless")[:4], share_prefix=False)
     site = Site("head_out", 1)
@@ -88,9 +88,7 @@ def test_patching_every_head_with_its_own_values_changes_nothing(lab):
     plan = lab.model.plan(texts(lab, "harmful")[:1])
     every = [(layer, h) for layer in range(3) for h in range(lab.model.layout.n_heads)]
     plain = torch.cat([x for _, x in last_logits(lab.model, plan)])
-    patched = torch.cat(
-        [x for _, x in last_logits(lab.model, plan, patch_heads(found, every, lab.model.layout.n_heads))]
-    )
+    patched = torch.cat([x for _, x in last_logits(lab.model, plan, patch_heads(found, every).edits(lab.model))])
     torch.testing.assert_close(patched, plain, rtol=1e-9, atol=1e-9)
 
 
@@ -107,10 +105,7 @@ def test_greedy_takes_the_best_head_first(lab):
     shortlist = [h for h, _ in found.ranking()[:4]]
     chosen = greedy(lab, found, shortlist)
     n = len(lab.finding.kept["validation"]["harmless"])
-    alone = {
-        h: float(lab.score(patch_heads(found, [h], lab.model.layout.n_heads), "harmless", n, "validation")[0].mean())
-        for h in shortlist
-    }
+    alone = {h: float(lab.score(patch_heads(found, [h]), "harmless", n, "validation")[0].mean()) for h in shortlist}
     assert chosen[0] == max(alone, key=alone.get)
     assert sorted(chosen) == sorted(shortlist)
 

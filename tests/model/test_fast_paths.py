@@ -376,7 +376,7 @@ class TestLastToken:
         plan = model.plan(PROMPTS)
         base = keep_base(model, plan, [1], keep_kv=True)
         for heads in ([(0, 1), (1, 2)], [(1, 0)]):
-            edits = patch_heads(found, heads, model.layout.n_heads)
+            edits = patch_heads(found, heads).edits(model)
             fast = in_order(last_logits(model, plan, edits, base))
             slow = slowly(lambda edits=edits: in_order(last_logits(model, plan, edits)))
             assert relative(fast, slow) < EXACT

@@ -67,6 +67,8 @@ class Model(Record):
     """dtype of the forward passes"""
     weight_format: str | None = None
     """safetensors, gguf, …"""
+    weights: str | None = None
+    """hash of samples of the weights, the same however they were loaded"""
     response_prefix: str | None = None
     """text after which every answer begins: given, or chosen to lead past a think block or a channel"""
 
@@ -123,6 +125,8 @@ class DirectionRow(Record):
     """mean training projection of harmful prompts (the target t)"""
     harmless_mean: Units | None = None
     """the same of harmless prompts"""
+    found_on: str | None = None
+    """the model that it was found on, where that is another than the one that was measured"""
 
 
 class Selection(Record):

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rhat.reprs import one_line
+
 R = TypeVar("R", bound="Record")
 SLACK = 1e-6  # what rounding in single precision may add to a share or a cosine
 
@@ -53,6 +55,8 @@ class Record(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
     )
+
+    __repr__ = __str__ = one_line
 
     @classmethod
     def of(cls: type[R], fields: Mapping[str, Any]) -> R:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -22,6 +22,10 @@ from rhat.artifacts.header import (
 )
 from rhat.artifacts.rows import Comparison, Part, Rate
 from rhat.errors import ArtifactError
+from rhat.reprs import frame, html_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 P = TypeVar("P", bound=Part)
 
@@ -83,6 +87,29 @@ class Results(Part):
         if not isinstance(self, kind):
             raise TypeError(f"{type(self).__name__} holds no {kind.__module__}.{kind.__name__}")
         return self
+
+    def frame(self, name: str = "rates") -> pd.DataFrame:
+        """The rows of one list, such as "rates" or "comparisons", as a pandas frame; fields that were not computed are missing.
+
+        Raises:
+            ArtifactError: if there is no such list of rows; it names those there are. Or if pandas is not installed.
+        """
+        lists = [key for key in self.model_fields_set if isinstance(getattr(self, key), tuple) and getattr(self, key)]
+        if name not in lists:
+            raise ArtifactError(f"frame {name!r}: expected one of {', '.join(sorted(lists))}")
+        return frame([row.model_dump(mode="json", exclude_none=True) for row in getattr(self, name)])
+
+    def __repr__(self) -> str:
+        return (
+            f"Results({self.model.name}, {self.outcome}: {len(self.rates)} rates, {len(self.comparisons)} comparisons)"
+        )
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        columns = ("condition", "prompts", "rate", "ci_low", "ci_high", "n")
+        rows = [{name: getattr(row, name) for name in columns} for row in self.rates]
+        return html_table(rows, f"{self.outcome_sentence} Refusal rates, with 95 % intervals:")
 
     def find_rate(self, condition: str, prompts: str) -> Rate | None:
         """The refusal rate of a condition, if the run measured it."""

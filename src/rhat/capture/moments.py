@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.errors import ContrastError
+from rhat.reprs import one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,8 @@ class Moments:
     count: int
     total: Float[Tensor, "*group d"]
     squares: Float[Tensor, "*group d"]
+
+    __repr__ = one_line
 
     @classmethod
     def of(cls, values: Float[Tensor, "n *group d"]) -> Moments:

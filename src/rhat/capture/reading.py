@@ -93,6 +93,36 @@ def _end(sites: Sequence[Site]) -> int:
     return max(site.layer if site.kind == "resid_pre" else site.layer + 1 for site in sites)
 
 
+def captured_all_tokens(
+    model: ChatModel, plan: Plan, sites: Sequence[Site], edits: Edits | None = None
+) -> Iterator[tuple[Int[Tensor, " rows"], dict[int, dict[Site, Float[Tensor, "seq d"]]]]]:
+    """Activations of every prompt token, batch by batch: (which prompts, {prompt: {site: [seq, d]}}).
+
+    Raises:
+        SiteError: if a site is not there.
+        NonFiniteError: if an activation that is read is not finite.
+    """
+    prefix: dict[Site, Tensor] = {}
+    found: dict[int, dict[Site, Tensor]] = {}
+
+    def reader(site: Site) -> Read:
+        def keep(activation: Tensor, context: TokenContext) -> None:
+            for row, real, value in zip(context.rows.tolist(), context.real, activation, strict=True):
+                if row < 0:
+                    prefix[site] = value.clone()
+                else:
+                    own = value[real]
+                    found.setdefault(row, {})[site] = torch.cat([prefix[site], own]) if site in prefix else own
+
+        return Read(keep)
+
+    for rows in run_until(model, plan, merge(edits or {}, {site: reader(site) for site in sites}), _end(sites)):
+        bad = [any(not bool(x.isfinite().all()) for x in found[row].values()) for row in rows.tolist()]
+        check_rows(model, plan.prompts, rows, torch.tensor(bad), edits)
+        yield rows, dict(found)
+        found.clear()
+
+
 def capture_all_tokens(
     model: ChatModel,
     plan: Plan,

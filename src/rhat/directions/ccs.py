@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rhat.errors import ContrastError
+from rhat.reprs import one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,8 @@ class CCS:
     scale: Float[Tensor, " d_model"]
     loss: float
     sign: int = 1
+
+    __repr__ = one_line
 
     def probabilities(
         self, positive: Float[Tensor, "n d_model"], negative: Float[Tensor, "n d_model"]

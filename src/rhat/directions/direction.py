@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rhat.artifacts.tensors import load_direction, save_direction
 from rhat.directions.finders import finder_named
+from rhat.directions.fitting import fitted
 from rhat.directions.given import Vector, unit_at
 from rhat.directions.measured import Mean, Measured, check_numbers
 from rhat.errors import ContrastError, DirectionError
@@ -248,7 +249,7 @@ class Direction:
             "mean_harmful": self.means[0],
             "mean_harmless": self.means[1],
             "method": self.method,
-        }
+        } | ({"found_on": self.model.get("name")} if "used_on" in self.extra else {})
 
     def project(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
         """r̂·x in float64, in residual-stream units."""
@@ -272,22 +273,13 @@ class Direction:
         except DirectionError as error:
             raise DirectionError(f"{path}: {error}") from error
 
-    def check_fits(self, model: Any) -> Direction:
+    def check_fits(self, model: Any, *, allow_other_model: bool = False) -> Direction:
         """This direction, if it belongs to `model` (a ChatModel): same width, layer in range, same weights.
+
+        Weights are the same if they have the same hub revision or file hash, or the same hash of the loaded numbers. With
+        `allow_other_model` a direction of another model comes back marked for this one; `describe` says where it was found.
 
         Raises:
             DirectionError: saying what differs.
         """
-        if len(self.unit) != model.d_model:
-            raise DirectionError(
-                f"direction of {self.model.get('name', 'another model')}: got width {len(self.unit)}, {model.name} has "
-                f"{model.d_model}; find r̂ on this model with `rhat find`"
-            )
-        self.site.within(model.n_layers)
-        known = self.model.get("revision_or_sha256")
-        if known and known != model.identity:
-            raise DirectionError(
-                f"direction of another model: it was found on {self.model.get('name')} ({str(known)[:12]}), this is "
-                f"{model.name} ({model.identity[:12]}); find r̂ on this model with `rhat find`"
-            )
-        return self
+        return fitted(self, model, allow_other_model)

@@ -135,6 +135,7 @@ def random_direction(
 
 
 FINDERS: dict[str, Finder] = {"mean_difference": mean_difference, "lat": lat, "logistic": logistic}
+"""The finders that `rhat.find` takes, by name."""
 
 
 def finder_named(name: str) -> Finder:

@@ -7,7 +7,7 @@ decoding. A row leaves as soon as it has ended, has its number of tokens, or its
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -28,7 +28,8 @@ from rhat.model.kv import KeyValue, SlotCache, prefix_cache, taken
 from rhat.model.origin import not_finite
 from rhat.model.plans import TokenIds, common_prefix
 from rhat.model.positions import NEVER, TokenContext
-from rhat.model.tap import declared, tap, tapped
+from rhat.model.protocol import AnyIntervention, PerPrompt, edits_per_prompt
+from rhat.model.tap import declared, tap, tapped, whole_prompts
 from rhat.model.template import ChatPrompt
 from rhat.sites import Site
 
@@ -263,8 +264,8 @@ class Engine:
         Several rows share what they have in common; otherwise what all chats with this template begin with. Each row keeps
         at least its template tokens, and one, to itself.
         """
-        if not rows:
-            return []
+        if not rows or whole_prompts(self.model.hf):
+            return [(0, list(rows))] if rows else []
 
         def room(row: Row) -> int:
             return len(row.request.tokens) - max(int(self._template_lengths([row])), 1)
@@ -551,7 +552,7 @@ def generate_tokens(
 def generate(
     model: ChatModel,
     prompts: Sequence[ChatPrompt],
-    edits: Edits | None = None,
+    intervention: AnyIntervention | Edits | None = None,
     *,
     max_new_tokens: int = 128,
     until: Callable[[str], bool] | None = None,
@@ -560,6 +561,8 @@ def generate(
 ) -> list[Completion]:
     """Answers to instructions or conversations, in their order. `until(text)` stops a row once it returns True.
 
+    `intervention` is one of any kind, or the edits of one.
+
     Greedy unless `sampling` says otherwise; prompt number i then has the seed `sampling.seed + i`.
 
     Raises:
@@ -567,10 +570,14 @@ def generate(
     """
     if max_new_tokens < 1:
         raise PromptError(f"max_new_tokens: got {max_new_tokens}, expected 1 or more")
+    tokens = model.tokenize(prompts)
+    own = edits_per_prompt(intervention, model, tokens) if isinstance(intervention, PerPrompt) else None
+    ready = intervention.edits(model) if own is None and isinstance(intervention, AnyIntervention) else None
     return generate_tokens(
         model,
-        model.tokenize(prompts),
-        edits,
+        tokens,
+        intervention if isinstance(intervention, Mapping) else ready,
+        own_edits=own,
         max_new_tokens=max_new_tokens,
         until=until,
         choose=greedy if sampling is None else as_requested,

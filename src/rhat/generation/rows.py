@@ -14,9 +14,11 @@ from rhat.errors import NonFiniteError
 from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
 from rhat.model.edits import Edits
+from rhat.reprs import one_line
 from rhat.sites import Site
 
 FinishReason = Literal["stop", "length", "until", "cancelled", "failed"]
+"""Why an answer ended: a token or text that ends it, its length, `until`, or the caller."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Completion:
     tokens: tuple[int, ...]
     finish_reason: FinishReason
 
+    __repr__ = one_line
+
 
 @dataclass(frozen=True, eq=False)
 class Probe:
@@ -34,6 +38,8 @@ class Probe:
 
     site: Site
     unit: Float[Tensor, " d_model"]
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class TokenLogprob:
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +80,8 @@ class Request:
     probe: Probe | None = None
     template_length: int | None = None
 
+    __repr__ = one_line
+
 
 @dataclass(eq=False)
 class Row:
@@ -94,6 +104,8 @@ class Row:
     closing: FinishReason | None = None
     generator: torch.Generator | None = None
     error: NonFiniteError | None = None
+
+    __repr__ = one_line
 
     @property
     def length(self) -> int:

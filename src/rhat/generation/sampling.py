@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.errors import PromptError
+from rhat.reprs import one_line
 
 FEW = 512  # tokens looked at first: top_p seldom needs more, and sorting a whole vocabulary is slow
 
@@ -33,6 +34,8 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+    __repr__ = one_line
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):

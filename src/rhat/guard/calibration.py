@@ -20,6 +20,7 @@ from rhat.errors import ArtifactError, StatisticsError
 from rhat.guard.reading import prompt_projections
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet
+from rhat.reprs import one_line
 from rhat.statistics import CalibratedThreshold, Interval, auroc, roc_curve, threshold_at_fpr, wilson
 from rhat.statistics.samples import number_sample
 
@@ -52,6 +53,8 @@ class Calibration:
     direction: str
     model: Mapping[str, Any]
     prompts: str
+
+    __repr__ = one_line
 
     def __post_init__(self) -> None:
         check_threshold(self.threshold)

@@ -1,7 +1,8 @@
 """Conditional interventions: read the prompt first, then edit only where its projection says so.
 
-The gate needs the prompt's last tokens, and the edit may reach its first ones, so there are two passes: `opens` reads the
-unedited prompt; what it says decides whether the edits are on from the first token.
+The gate needs the prompt's last tokens, and the edit may reach its first ones and blocks below, so there are two passes:
+`opens` reads the unedited prompt; what it says decides whether the edits are on from the first token. Where the edits are at
+the gate's layer or above, one pass over the whole prompt will do: `edits` and `on` decide on the way.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from rhat.directions import Direction
 from rhat.errors import InterventionError
-from rhat.guard.reading import prompt_projections
-from rhat.interventions import Intervention, set_projection
+from rhat.guard.gate import Gate, GatedEdit, WholeRead
+from rhat.guard.reading import check_position, check_prefix, prompt_projections
+from rhat.interventions import AnyIntervention, Intervention, set_projection
+from rhat.interventions.intervention import Applied
 from rhat.model.chat import ChatModel
-from rhat.model.edits import Edits
+from rhat.model.edits import Edits, merge
 from rhat.model.layout import Layout
 from rhat.model.plans import TokenIds
 
@@ -27,11 +30,11 @@ SIDES = ("above", "below")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, eq=False)
-class Conditional:
+@dataclass(frozen=True, eq=False, repr=False)
+class Conditional(Applied):
     """An intervention on prompts whose projection on `direction` is above (>) or below (≤) the threshold only."""
 
-    intervention: Intervention
+    intervention: AnyIntervention
     direction: Direction
     threshold: float
     when: str = "above"
@@ -63,14 +66,37 @@ class Conditional:
         """Whether the gate opens for each tokenised prompt: the first of the two passes."""
         return self.opens_at(prompt_projections(model, self.direction, prompts))
 
-    def edits(self, model: ChatModel, prompts: Sequence[TokenIds]) -> list[Edits | None]:
+    def edits(self, model: ChatModel) -> Edits:
+        """Edits that read the gate on the way, in passes over whole prompts.
+
+        Raises:
+            DirectionError: if the direction does not fit the model or its chat template.
+            InterventionError: if the intervention acts before the gate's site: only two passes can do that.
+        """
+        check_prefix(model, self.direction)
+        check_position(model, self.direction)
+        gate, inner = Gate(self.direction, self.opens_at), self.intervention.edits(model)
+        before = [site for site in inner if site.layer < self.direction.layer]
+        if before:
+            raise InterventionError(
+                f"conditional: acts at {before[0]}, before the gate at {self.direction.site} is read; give it to rhat.logits "
+                "or model.generate as intervention=, which read the prompt first"
+            )
+        gated: Edits = {site: GatedEdit(edit, gate) for site, edit in inner.items()}
+        return merge({self.direction.site: WholeRead(gate.read)}, gated)
+
+    def per_prompt(self, model: ChatModel, prompts: Sequence[TokenIds]) -> list[Edits | None]:
         """Each prompt's own edits, as `generate_tokens(own_edits=…)` takes them; None where the gate stays shut."""
         on = self.intervention.edits(model)
         return [on if open_ else None for open_ in self.opens(model, prompts).tolist()]
 
     def describe(self, layout: Layout | None = None) -> dict[str, Any]:
         """What results.json says of the condition; given a model's layout, also where ablation does not reach in it."""
-        return {**self.intervention.describe(layout), "when": self.when, "threshold": self.threshold}
+        inner = self.intervention.describe(layout) if isinstance(self.intervention, Intervention) else {}
+        return {**inner, "when": self.when, "threshold": self.threshold}
+
+    def __repr__(self) -> str:
+        return f"Conditional({self.intervention!r}, {self.when} {self.threshold:.4g} at {self.direction.site})"
 
 
 def strengthen(direction: Direction, threshold: float) -> Conditional:

@@ -12,10 +12,13 @@ from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
 from rhat.model.plans import TokenIds
+from rhat.model.template import ChatPrompt
 
 
-def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence[TokenIds]) -> NDArray[np.float64]:
-    """r̂·x of each tokenised chat prompt, in order: at the direction's site and position, by the unedited model.
+def prompt_projections(
+    model: ChatModel, direction: Direction, prompts: Sequence[ChatPrompt] | Sequence[TokenIds]
+) -> NDArray[np.float64]:
+    """r̂·x of each prompt (an instruction, a conversation, or token ids), in order: at the direction's site and position, by the unedited model.
 
     In residual-stream units; positive leans towards refusal. Call it with no intervention on.
 
@@ -27,7 +30,7 @@ def prompt_projections(model: ChatModel, direction: Direction, prompts: Sequence
     found = np.empty(len(prompts))
     if not prompts:
         return found
-    the_plan = model.lay_out(prompts)
+    the_plan = model.lay_out(model.tokens_of(prompts))
     for rows, at in captured(model, the_plan, [direction.site], [direction.position]):
         found[rows.cpu().numpy()] = direction.project(at[direction.site][:, 0]).cpu().numpy()
     return found

@@ -13,9 +13,11 @@ from rhat.capture import Moments, captured
 from rhat.directions import Direction
 from rhat.errors import ModelError, SiteError
 from rhat.model.chat import ChatModel
+from rhat.reprs import one_line
 from rhat.sites import Site
 
-Head = tuple[int, int]  # layer, query head
+Head = tuple[int, int]
+"""A query head: its layer and its number, both counted from 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class Attribution:
     harmful: Float[Tensor, "layer head head_dim"]
     position: int
     layers: tuple[int, ...]
+
+    __repr__ = one_line
 
     def __post_init__(self) -> None:
         if not bool(self.contributions.isfinite().all() and self.harmful.isfinite().all()):

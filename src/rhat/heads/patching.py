@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,19 +10,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rhat.heads.attribution import Attribution, Head
+from rhat.interventions.intervention import Applied
+from rhat.model.chat import ChatModel
 from rhat.model.edits import Edit
 from rhat.model.positions import Scope, TokenContext
+from rhat.reprs import one_line
 from rhat.sites import Site
 
 
 @dataclass(frozen=True, eq=False)
-class PatchHeads:
+class HeadEdit:
     """An edit at head_out: at the tokens of its scope some heads' values are replaced. New tensor; others untouched."""
 
     heads: Int[Tensor, " k"]
     values: Float[Tensor, "k head_dim"]
     n_heads: int
     scope: Scope = Scope("last_prompt_token")  # noqa: RUF009
+
+    __repr__ = one_line
 
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
         """The activation with those heads' values replaced; None where the scope holds no token of it."""
@@ -42,16 +47,43 @@ class PatchHeads:
         return self.scope.first_position(prompt_length, template_start)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class PatchHeads(Applied):
+    """An intervention that replaces the outputs of some heads by given values, at the tokens of a scope.
+
+    values  for each head (layer, number) what its output becomes, [head_dim], before the output projection
+    """
+
+    values: Mapping[Head, Float[Tensor, " head_dim"]]
+    scope: Scope = Scope("last_prompt_token")  # noqa: RUF009
+
+    def edits(self, model: ChatModel) -> dict[Site, Edit]:
+        """One edit for each layer that has some of the heads.
+
+        Raises:
+            SiteError: if a layer is not in this model.
+        """
+        by_layer: dict[int, list[int]] = {}
+        for layer, head in self.values:
+            by_layer.setdefault(layer, []).append(head)
+        return {
+            Site("head_out", layer).within(model.n_layers): HeadEdit(
+                torch.tensor(some),
+                torch.stack([self.values[layer, head] for head in some]),
+                model.layout.n_heads,
+                self.scope,
+            )
+            for layer, some in sorted(by_layer.items())
+        }
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{layer}.{head}" for layer, head in sorted(self.values)[:6])
+        more = f" and {len(self.values) - 6} more" if len(self.values) > 6 else ""
+        return f"PatchHeads({len(self.values)} heads: {shown}{more}, scope {self.scope})"
+
+
 def patch_heads(
-    attribution: Attribution, heads: Iterable[Head], n_heads: int, scope: Scope | str = "last_prompt_token"
-) -> dict[Site, Edit]:
-    """Edits that replace these heads' outputs by their means over harmful prompts, at the last prompt token."""
-    by_layer: dict[int, list[int]] = {}
-    for layer, head in heads:
-        by_layer.setdefault(layer, []).append(head)
-    return {
-        Site("head_out", layer): PatchHeads(
-            torch.tensor(some), attribution.harmful[layer, some], n_heads, Scope.parse(scope)
-        )
-        for layer, some in sorted(by_layer.items())
-    }
+    attribution: Attribution, heads: Iterable[Head], scope: Scope | str = "last_prompt_token"
+) -> PatchHeads:
+    """An intervention that replaces these heads' outputs by their means over harmful prompts, at the last prompt token."""
+    return PatchHeads({(layer, head): attribution.harmful[layer, head] for layer, head in heads}, Scope.parse(scope))

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from functools import partial
 
+from rhat.interventions.combined import Combined, combine
 from rhat.interventions.intervention import (
-    Combined,
     Intervention,
     ablate,
     add,
-    combine,
     intervene,
     set_projection,
     subtract,
 )
+from rhat.model.protocol import AnyIntervention
 from rhat.vocabulary import OPERATORS
 
 
@@ -25,6 +25,7 @@ def __getattr__(name: str) -> Callable[..., Intervention]:
 
 __all__ = [
     "OPERATORS",
+    "AnyIntervention",
     "Combined",
     "Intervention",
     "ablate",

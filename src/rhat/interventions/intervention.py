@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from torch import Tensor
 from rhat.directions.direction import Direction
 from rhat.errors import InterventionError
 from rhat.model.chat import ChatModel
-from rhat.model.edits import Edit, Edits, merge
+from rhat.model.edits import Edit, Edits
 from rhat.model.layout import Layout, span
 from rhat.model.positions import Scope, TokenContext
 from rhat.model.tap import tap
@@ -50,8 +51,22 @@ class DirectionEdit:
         return self.scope.first_position(prompt_length, template_start)
 
 
+class Applied(ABC):
+    """What every intervention has beside its edits: it can be put on a model."""
+
+    @abstractmethod
+    def edits(self, model: ChatModel) -> Edits:
+        """The edits that `tap` applies."""
+
+    @contextmanager
+    def on(self, model: ChatModel) -> Iterator[ChatModel]:
+        """Apply it to every forward pass of `model` (and of `model.hf`) inside the `with`; leaving restores the model."""
+        with tap(model, self.edits(model)):
+            yield model
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Intervention:
+class Intervention(Applied):
     """What is done to the residual stream, where, and to which tokens.
 
     op     a name of OPERATORS
@@ -116,12 +131,6 @@ class Intervention:
         edit = DirectionEdit(OPERATORS[self.op], self.unit.to(model.device), self.value, self.scope)
         return dict.fromkeys(self.sites(model.layout), edit)
 
-    @contextmanager
-    def on(self, model: ChatModel) -> Iterator[ChatModel]:
-        """Apply it to every forward pass of `model` (and of `model.hf`) inside the `with`; leaving restores the model."""
-        with tap(model, self.edits(model)):
-            yield model
-
     def __repr__(self) -> str:
         return "Intervention(" + ", ".join(f"{key} {value}" for key, value in self.describe().items()) + ")"
 
@@ -140,28 +149,6 @@ class Intervention:
         }
         parameter = OPERATORS[self.op].parameter
         return said if parameter is None else {**said, parameter.name: self.value}
-
-
-@dataclass(frozen=True, eq=False)
-class Combined:
-    """Several interventions at once, in order."""
-
-    parts: tuple[Intervention, ...]
-
-    def edits(self, model: ChatModel) -> Edits:
-        """All their edits; those of the same site follow one another."""
-        return merge(*(part.edits(model) for part in self.parts))
-
-    @contextmanager
-    def on(self, model: ChatModel) -> Iterator[ChatModel]:
-        """Apply them inside the `with`."""
-        with tap(model, self.edits(model)):
-            yield model
-
-
-def combine(parts: Sequence[Intervention]) -> Combined:
-    """Several interventions as one."""
-    return Combined(tuple(parts))
 
 
 def intervene(

@@ -15,7 +15,7 @@ from torch import Tensor
 from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
-from rhat.interventions import Combined, Intervention
+from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab.controls import Controls
 from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement
 from rhat.lab.preset import Preset
@@ -23,6 +23,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import Plan
 from rhat.prompts import ContrastSet, Prompt
+from rhat.reprs import one_line
 from rhat.scoring import tasks
 from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.selection.finding import Finding, direction_at
@@ -48,6 +49,8 @@ class Lab(Controls):
     measurements: dict[tuple[str, Label], Measurement] = field(default_factory=dict)
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     _plans: dict[tuple[Label, str, int], Plan] = field(default_factory=dict)
+
+    __repr__ = one_line
 
     # Prompts
 
@@ -91,7 +94,7 @@ class Lab(Controls):
 
     def edits(self, doing: Doing) -> Edits:
         """The edits of an intervention, of ready edits, or of nothing."""
-        if isinstance(doing, Intervention | Combined):
+        if isinstance(doing, AnyIntervention):
             return doing.edits(self.model)
         return {} if doing is None else doing
 

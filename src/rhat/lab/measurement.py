@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rhat.interventions import Combined, Intervention
+from rhat.interventions import AnyIntervention, Intervention
+from rhat.reprs import one_line
 from rhat.sites import Site
 
 Label = str
-Doing = Intervention | Combined | Mapping[Site, Any] | None  # an intervention, ready edits, or nothing
+Doing = AnyIntervention | Mapping[Site, Any] | None  # an intervention, ready edits, or nothing
 KL_PROMPTS = 256  # so many prompts' baseline logits are held, whatever the number of prompts
 
 
@@ -21,6 +22,8 @@ class Dealt:
     """Many controls for the price of one: prompt i gets intervention i mod len(doings)."""
 
     doings: tuple[Intervention, ...]
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,8 @@ class Measurement:
     kl: np.ndarray | None = None
     texts: tuple[str, ...] = ()
     tokens: tuple[tuple[int, ...], ...] = ()
+
+    __repr__ = one_line
 
     @property
     def refused(self) -> np.ndarray:

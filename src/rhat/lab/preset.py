@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rhat.reprs import one_line
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -27,6 +29,8 @@ class Preset:
     every_random: bool = False
     all_kl: bool = False
 
+    __repr__ = one_line
+
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -36,3 +40,4 @@ PRESETS: dict[str, Preset] = {
         Preset("full", 10_000, 200, None, 64, 20, 5, every_random=True, all_kl=True),
     )
 }
+"""The sizes of a study by name."""

@@ -1,5 +1,7 @@
 """Models: loading, templates, forward passes and hooks; the only package that knows the internals of transformers."""
 
+from rhat.model import quiet as _quiet  # noqa: F401  # isort: skip
+
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Chain, Edit, Edits, Read, merge
 from rhat.model.forward import keep_base, last_logits

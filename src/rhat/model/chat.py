@@ -15,12 +15,14 @@ import torch
 from rhat.errors import DirectionError, PromptError
 from rhat.model.attention import configs_of, stand_in, suited
 from rhat.model.forward import decoder_arguments
+from rhat.model.identity import hash_of_weights
 from rhat.model.kv import MaskForm
 from rhat.model.layout import Layout, text_config
 from rhat.model.packing import positionwise
 from rhat.model.plans import Plan, TokenIds, plan
 from rhat.model.positions import TokenContext
 from rhat.model.rotation import Rotation, rotation, turned
+from rhat.model.tap import whole_prompts
 from rhat.model.template import ChatPrompt, Template, make_template
 from rhat.model.trial import FastPath, try_fast_path
 
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from rhat.directions import Direction
     from rhat.generation import Completion, Sampling
+    from rhat.model.protocol import AnyIntervention
 
 
 def checked(prompt: ChatPrompt, number: int) -> ChatPrompt:
@@ -53,6 +56,10 @@ def checked(prompt: ChatPrompt, number: int) -> ChatPrompt:
     if messages[-1]["role"] == "assistant":
         raise PromptError(f"prompt {number}: its last message is the assistant's; end with the turn to be answered")
     return prompt
+
+
+def _is_tokens(prompt: object) -> bool:
+    return isinstance(prompt, Sequence) and not isinstance(prompt, str) and all(isinstance(t, int) for t in prompt)
 
 
 def _with_system(prompt: ChatPrompt, system: str) -> ChatPrompt:
@@ -85,6 +92,11 @@ class ChatModel:
     def text_config(self) -> Any:
         """Configuration of the text decoder."""
         return text_config(self.hf)
+
+    @cached_property
+    def weights(self) -> str | None:
+        """Hash of the weights, the same however they were loaded; None where they cannot be read (quantised, on disk)."""
+        return hash_of_weights(self.hf)
 
     @property
     def n_layers(self) -> int:
@@ -208,6 +220,16 @@ class ChatModel:
             raise PromptError("expected a list of prompts, got one conversation; put it in a list")
         return [self.template.render(checked(prompt, number)) for number, prompt in enumerate(prompts, start=1)]
 
+    def tokens_of(self, prompts: Sequence[ChatPrompt] | Sequence[TokenIds]) -> list[TokenIds]:
+        """The same of prompts that may be tokenised already, which stay as they are.
+
+        Raises:
+            PromptError: if they are not strings, conversations or token ids.
+        """
+        if not isinstance(prompts, str) and all(_is_tokens(prompt) for prompt in prompts):
+            return [cast(TokenIds, prompt) for prompt in prompts]
+        return list(self.tokenize(cast(Sequence[ChatPrompt], prompts)))
+
     @property
     def response_prefix(self) -> str:
         """The text with which every answer is made to begin; empty if there is none."""
@@ -277,7 +299,7 @@ class ChatModel:
             device=self.device,
             max_tokens=max_tokens or self.room["max_tokens"],
             max_rows=max_rows or self.room["max_rows"],
-            share_prefix=share_prefix and self.rotation.alike([len(p) for p in prompts]),
+            share_prefix=share_prefix and not whole_prompts(self.hf) and self.rotation.alike([len(p) for p in prompts]),
         )
 
     def generate(
@@ -285,11 +307,12 @@ class ChatModel:
         prompts: Sequence[ChatPrompt],
         max_new_tokens: int = 128,
         *,
+        intervention: AnyIntervention | None = None,
         system: str | None = None,
         sampling: Sampling | None = None,
         until: Callable[[str], bool] | None = None,
     ) -> list[Completion]:
-        """Answers to instructions or conversations, in their order; interventions that are on apply.
+        """Answers to instructions or conversations, in their order, under `intervention` and those that are on.
 
         Greedy unless `sampling` says otherwise; prompt number i then has the seed `sampling.seed + i`. `system` is put before
         prompts that have no system message. `until(text)` stops a row as soon as it returns True of the text so far.
@@ -301,7 +324,7 @@ class ChatModel:
 
         if system is not None:
             prompts = [_with_system(prompt, system) for prompt in prompts]
-        return generate(self, prompts, max_new_tokens=max_new_tokens, until=until, sampling=sampling)
+        return generate(self, prompts, intervention, max_new_tokens=max_new_tokens, until=until, sampling=sampling)
 
     def __repr__(self) -> str:
         return (
@@ -311,7 +334,7 @@ class ChatModel:
 
     def describe(self) -> dict[str, Any]:
         """What results.json says of the model."""
-        return {
+        described: dict[str, Any] = {
             "name": self.name,
             "revision_or_sha256": self.identity,
             "architecture": type(self.hf).__name__,
@@ -319,4 +342,6 @@ class ChatModel:
             "d_model": self.d_model,
             "dtype": str(self.dtype).removeprefix("torch."),
             "weight_format": self.weight_format,
-        } | ({"response_prefix": self.response_prefix} if self.response_prefix else {})
+        }
+        more = {"weights": self.weights, "response_prefix": self.response_prefix}
+        return described | {name: value for name, value in more.items() if value}

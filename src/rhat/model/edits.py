@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.model.positions import NEVER, TokenContext
+from rhat.reprs import one_line
 from rhat.sites import Site
 
 
@@ -34,6 +35,8 @@ class Read:
 
     function: Callable[[Tensor, TokenContext], None]
 
+    __repr__ = one_line
+
     def __call__(self, activation: Tensor, context: TokenContext) -> None:
         """Pass the activation on to the reader."""
         self.function(activation, context)
@@ -49,6 +52,13 @@ class Chain:
 
     edits: tuple[Edit, ...]
 
+    __repr__ = one_line
+
+    @property
+    def whole(self) -> bool:
+        """Whether one of them must see each prompt in one pass."""
+        return any(getattr(edit, "whole", False) for edit in self.edits)
+
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
         """Apply every edit in turn; None if none changed anything."""
         changed = None
@@ -63,6 +73,7 @@ class Chain:
 
 
 Edits = Mapping[Site, Edit]
+"""What `tap` applies: the edit of each site."""
 
 
 def merge(*many: Edits) -> dict[Site, Edit]:

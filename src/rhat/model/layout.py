@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from rhat.reprs import one_line
 from rhat.sites import Kind
 
 Sum = Literal["pre-norm", "post-norm", "unaccounted"]
@@ -79,6 +80,8 @@ class Layout:
     head_dim: int
     residual_error: float
     tuple_output: bool  # whether a block returns a tuple with the hidden states first
+
+    __repr__ = one_line
 
     @property
     def ablation(self) -> str:

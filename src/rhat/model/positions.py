@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from rhat.errors import InterventionError
+from rhat.reprs import one_line
 from rhat.vocabulary.scopes import SCOPES, WRITTEN, ScopeKind
 
 
@@ -37,6 +38,8 @@ class TokenContext:
     padded: bool = True
     length: Int[Tensor, " batch"] | None = None
 
+    __repr__ = one_line
+
     def repeated(self, times: int) -> "TokenContext":
         """This context repeated `times` times, one copy after the other."""
         return self._each(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
@@ -57,7 +60,8 @@ class TokenContext:
         return self if self.positions.device == device else self._each(lambda x: x.to(device))
 
 
-NEVER = 2**31  # a position that no sequence reaches
+NEVER = 2**31
+"""A position that no sequence reaches: the first position of an edit that changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Scope:
 
     name: str
     n: int = 0
+
+    __repr__ = one_line
 
     @classmethod
     def parse(cls, text: "str | Scope") -> "Scope":

@@ -1,4 +1,4 @@
-"""Transformers without its progress bars and warnings."""
+"""Other libraries without their noise: what they log on import, progress bars, retries and warnings while loading."""
 
 from __future__ import annotations
 
@@ -6,21 +6,49 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# What libraries log when they are imported though nothing is wrong: the logger, and words of the message.
+NOISE = {
+    "torchao": "Failed to load",  # kernels for GPUs that are not there
+    "torch.utils._pytree": "is an Enum subclass",  # torchao registers two of its own
+}
+
+
+class _Without(logging.Filter):
+    """Leaves out messages with these words, and nothing else of a logger."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self.words not in record.getMessage()
+
+
+def _hush() -> None:
+    for name, words in NOISE.items():
+        logging.getLogger(name).addFilter(_Without(words))
+
+
+_hush()  # when rhat.model is imported, which is before it imports transformers
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence transformers' progress bars and warnings while loading."""
+    """Silence progress bars, warnings and retries of transformers and the hub while loading."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging as hf_logging
 
-    level = hf_logging.get_verbosity()
+    level, hub_level = hf_logging.get_verbosity(), hub_logging.get_verbosity()
     dispatch = logging.getLogger("accelerate.big_modeling")  # says so whenever a weight stays on disk
     dispatch_level = dispatch.level
     dispatch.setLevel(logging.ERROR)
     hf_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
         yield
     finally:
         dispatch.setLevel(dispatch_level)
         hf_logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
         hf_logging.enable_progress_bar()

@@ -259,13 +259,21 @@ def tapped(hf: nn.Module) -> bool:
     return _TAPPED.get(hf, 0) > 0
 
 
+_WHOLE: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+
+
+def whole_prompts(hf: nn.Module) -> bool:
+    """Whether any tap on `hf` right now has an edit that must see each prompt in one pass, no shared beginning run before."""
+    return _WHOLE.get(hf, 0) > 0
+
+
 @contextmanager
-def _counted(hf: nn.Module) -> Iterator[None]:
-    _TAPPED[hf] = _TAPPED.get(hf, 0) + 1
+def _counted(hf: nn.Module, taps: WeakKeyDictionary[nn.Module, int]) -> Iterator[None]:
+    taps[hf] = taps.get(hf, 0) + 1
     try:
         yield
     finally:
-        _TAPPED[hf] -= 1
+        taps[hf] -= 1
 
 
 @contextmanager
@@ -284,7 +292,9 @@ def tap(model: Tappable, edits: Edits) -> Iterator[None]:
         _module_of(layout, site)
     with ExitStack() as stack:
         if edits:
-            stack.enter_context(_counted(hf))
+            stack.enter_context(_counted(hf, _TAPPED))
+            if any(getattr(edit, "whole", False) for edit in edits.values()):
+                stack.enter_context(_counted(hf, _WHOLE))
             stack.enter_context(_watching(hf, layout.base, observer))
         for site, edit in edits.items():
             stack.callback(_register(layout, site, edit, observer).remove)

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from rhat.errors import PromptError
+from rhat.reprs import one_line
 
 Label = Literal["harmful", "harmless", "borderline"]
+"""What a prompt asks for."""
+
 Split = Literal["train", "validation", "calibration", "test"]
+"""What a prompt is used for; each topic stays in one split."""
 
 LABELS: tuple[Label, ...] = get_args(Label)
+"""All labels, in the order of tables."""
+
 SPLITS: tuple[Split, ...] = get_args(Split)
+"""All splits, in the order of use."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,8 @@ class Prompt:
     id: str
     category: str = ""
     topic: str = ""
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,6 +10,7 @@ from rhat.prompts.contrast import ContrastSet, Label
 from rhat.prompts.rows import rows_from
 from rhat.prompts.shapes import parse_jsonl
 from rhat.prompts.sources import Source
+from rhat.reprs import one_line
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class StatementPair:
     true: str
     false: str
     category: str
+
+    __repr__ = one_line
 
 
 def builtin(seed: int = 0) -> ContrastSet:

@@ -11,9 +11,11 @@ from rhat.artifacts.files import replace_text
 from rhat.errors import ArtifactError
 
 if TYPE_CHECKING:
+    from rhat.artifacts.run import Results
+    from rhat.questions.question import Figure
     from rhat.report.comparison import Run
 
-__all__ = ["compare", "draw"]
+__all__ = ["compare", "draw", "figure"]
 
 
 def draw(folder: Path | str) -> list[Path]:
@@ -39,6 +41,23 @@ def draw(folder: Path | str) -> list[Path]:
         if path not in files:
             path.unlink(missing_ok=True)
     return list(files)
+
+
+def figure(results: Results | Path | str, name: str) -> Figure:
+    """One of the report's figures, by the name of its file in `figures/`: a Plotly figure, which notebooks show.
+
+    `results` is a run as `rhat.results.load` gives it, or a study's folder.
+
+    Raises:
+        ArtifactError: if there is no such figure, or the run has no numbers for it; it lists those that can be drawn.
+    """
+    from rhat.report import drawings
+
+    run = contract.load(results) if isinstance(results, Path | str) else results
+    drawn = {drawing.name: made for drawing, made in drawings.drawn(run)}
+    if name not in drawn:
+        raise ArtifactError(f"figure {name!r}: this run has {', '.join(drawn) or 'no figures'}")
+    return drawn[name]
 
 
 def compare(folders: Sequence[Path | str], out: Path | str | None = None) -> list[Run]:

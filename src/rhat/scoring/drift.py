@@ -15,6 +15,7 @@ from rhat.model.forward import head, left_padded
 from rhat.model.origin import not_finite
 from rhat.model.plans import TokenIds
 from rhat.model.tap import declared, tap
+from rhat.reprs import one_line
 from rhat.scoring.logodds import ROWS_AT_ONCE
 
 
@@ -24,6 +25,8 @@ class Drift:
 
     kl: Float[Tensor, " n"]
     cross_entropy: Float[Tensor, " n"] | None = None
+
+    __repr__ = one_line
 
 
 def kl_divergence(

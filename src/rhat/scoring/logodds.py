@@ -13,6 +13,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.forward import Base, last_logits
 from rhat.model.plans import Plan
+from rhat.model.template import ChatPrompt
 
 ROWS_AT_ONCE = 8  # a vocabulary in float64 is a megabyte a row, and is needed a few times over
 
@@ -41,9 +42,15 @@ def refusal_score(logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]) 
 
 
 def last_token_scores(
-    model: ChatModel, plan: Plan, tokens: Sequence[int], edits: Edits | None = None, base: Base | None = None
+    model: ChatModel,
+    plan: Plan | Sequence[ChatPrompt],
+    tokens: Sequence[int],
+    edits: Edits | None = None,
+    base: Base | None = None,
 ) -> Float[Tensor, " n"]:
-    """The refusal score of each prompt of a plan, in the plan's order, float64 on the CPU."""
+    """The refusal score of each prompt of a plan or list, in its order, float64 on the CPU."""
+    if not isinstance(plan, Plan):
+        plan = model.plan(plan)
     scores = torch.empty(len(plan), dtype=torch.float64)
     for rows, logits in last_logits(model, plan, edits, base):
         scores[rows.cpu()] = refusal_score(logits, tokens).cpu()

@@ -12,6 +12,8 @@ from rhat.generation.engine import SLOTS, Completion, Row, generate_tokens, gree
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds
+from rhat.model.template import ChatPrompt
+from rhat.reprs import one_line
 from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases, Verdict
 
 
@@ -21,6 +23,8 @@ class Refusals:
 
     completions: tuple[Completion, ...]
     verdicts: tuple[Verdict, ...]
+
+    __repr__ = one_line
 
     @property
     def refused(self) -> np.ndarray:
@@ -34,7 +38,7 @@ class Refusals:
 
 def refusals(
     model: ChatModel,
-    prompts: Sequence[TokenIds],
+    prompts: Sequence[ChatPrompt] | Sequence[TokenIds],
     edits: Edits | None = None,
     *,
     max_new_tokens: int = JUDGED_TOKENS,
@@ -45,7 +49,7 @@ def refusals(
     progress: Callable[[int, int], None] | None = None,
     own_edits: Sequence[Edits | None] | None = None,
 ) -> Refusals:
-    """Greedy completions of at most 24 tokens, judged; a row stops as soon as its verdict is settled.
+    """Greedy completions of prompts (instructions, conversations or token ids), of at most 24 tokens, judged; a row stops as soon as its verdict is settled.
 
     It is once a refusal is plain whatever follows; the rest are run to the end, so that degenerate ones are seen. `first_logits(which prompts,
     their next-token logits)` sees the logits after the prompts on the way, so that scores cost no second pass. `own_edits`
@@ -60,7 +64,7 @@ def refusals(
 
     completions = generate_tokens(
         model,
-        prompts,
+        model.tokens_of(prompts),
         edits,
         max_new_tokens=max_new_tokens,
         until=(lambda text: phrases.settled(text) is not None) if stop_early else None,

@@ -9,6 +9,7 @@ from typing import Any
 
 from rhat.errors import StudyError
 from rhat.generation.engine import Completion
+from rhat.reprs import one_line
 from rhat.scoring.phrases import BUILT_IN, Phrases
 
 
@@ -20,6 +21,8 @@ class RefusalToken:
     text: str
     share: float
     harmless_share: float
+
+    __repr__ = one_line
 
 
 def find_refusal_tokens(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rhat.errors import StudyError
+from rhat.reprs import one_line
 
 Status = Literal["selected", "kept", "zero_norm", "layer", "induce", "kl", "unevaluated"]
 RULES: tuple[Status, ...] = ("zero_norm", "layer", "induce", "kl")
@@ -27,6 +28,8 @@ class Choice:
     table: tuple[dict[str, Any], ...]
     rule: str
     removed: Mapping[str, int]
+
+    __repr__ = one_line
 
 
 def _value(candidate: Any, name: str) -> Any:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,14 +19,17 @@ from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet, Label, Prompt, Split
+from rhat.reprs import Table, html_table
 from rhat.scoring import RefusalToken, tasks
 from rhat.scoring.phrases import BUILT_IN, Phrases
 from rhat.selection.answers import listen
 from rhat.selection.choice import Choice
 from rhat.selection.means import Means
+from rhat.selection.saving import load_finding, save_finding
 from rhat.selection.search import Scorer, planned, search
 from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.selection.vectors import with_finder
+from rhat.selection.watching import watched
 from rhat.sites import Site
 
 log = logging.getLogger(__name__)
@@ -62,8 +66,31 @@ class Finding:
     markup: str = ""
     openings: tuple[tuple[str, int], ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "candidates", Table(self.candidates))
+
     def __repr__(self) -> str:
         return f"Finding({self.outcome}: {self.sentence})"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.candidates, self.sentence)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it to one file, with the ids of its prompts and not their texts; `Finding.load` reads it.
+
+        Raises:
+            ArtifactError: if it cannot be written.
+        """
+        return save_finding(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, prompts: ContrastSet) -> Finding:
+        """Read what `save` wrote; `prompts` are those that it was found with.
+
+        Raises:
+            ArtifactError: if the file is missing, is no finding, or was made from other prompts.
+        """
+        return load_finding(path, prompts)
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -160,7 +187,7 @@ def find(
     prompts: ContrastSet,
     settings: FindSettings | None = None,
     *,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> Finding:
     """Find the refusal direction of a chat model by difference of means, or another finder, and the published selection.
@@ -168,12 +195,16 @@ def find(
     Training prompts give the candidates (every layer and template position), validation prompts the choice; only prompts
     on which the model behaves as labelled are used (harmful: refusal score above 0; harmless: below). Test prompts are not
     touched. Arditi et al. 2024, sections 2.3 to 2.5 and appendix C. `executor` says who runs prompts and candidates; by
-    default this process does.
+    default this process does. `progress(stage, done, total)` is told how far it is; by default bars show it in terminals and
+    notebooks.
 
     Raises:
         StudyError: if the contrast set has no prompts in a split that is needed.
         ContrastError: if there is no such finder.
     """
+    if progress is None:
+        with watched() as shown:
+            return find(model, prompts, settings, progress=shown, executor=executor)
     settings = settings or FindSettings()
     finder_named(settings.finder)
     executor = executor or SerialExecutor()

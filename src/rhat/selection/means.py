@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.errors import ContrastError
+from rhat.reprs import one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,8 @@ class Means:
     harmless: Float[Tensor, "layer position d_model"]
     halves: tuple[Float[Tensor, "layer position d_model"], Float[Tensor, "layer position d_model"]]
     found: Float[Tensor, "layer position d_model"] | None = None
+
+    __repr__ = one_line
 
     def __post_init__(self) -> None:
         for name, mean in (("harmful", self.harmful), ("harmless", self.harmless), ("found", self.found)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rhat.errors import StudyError
+from rhat.reprs import one_line
 from rhat.scoring.phrases import BUILT_IN, Phrases
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class FindSettings:
     all_kl: bool = False
     phrases: Phrases = BUILT_IN
     refusal_tokens: tuple[int | str, ...] = ()
+
+    __repr__ = one_line
 
     def __post_init__(self) -> None:
         for name in ("kl_max", "induce_min", "skip_last"):

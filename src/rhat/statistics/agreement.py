@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rhat.reprs import one_line
 from rhat.statistics.intervals import Interval
 from rhat.statistics.rates import wilson
 from rhat.statistics.samples import boolean_sample, check_level, check_same_length
@@ -22,6 +23,8 @@ class Agreement:
     share: Interval
     kappa: Interval | None
     n: int
+
+    __repr__ = one_line
 
 
 def agreement(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Agreement:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rhat.errors import StatisticsError
+from rhat.reprs import one_line
 from rhat.statistics.intervals import Interval
 from rhat.statistics.rates import wilson
 from rhat.statistics.samples import check_level
@@ -23,6 +24,8 @@ class ClassAccuracy:
 
     sensitivity: Interval | None
     specificity: Interval | None
+
+    __repr__ = one_line
 
 
 def class_accuracy(labels: Sequence[str], found: Sequence[str], which: str, level: float = 0.95) -> ClassAccuracy:

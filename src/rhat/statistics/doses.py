@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rhat.errors import StatisticsError
+from rhat.reprs import one_line
 from rhat.statistics.samples import check_finite, check_level, is_count, number_sample
 
 
@@ -33,6 +34,8 @@ class HalfEffectDose:
     high_plateau: float
     crossing_share: float
     n: int
+
+    __repr__ = one_line
 
     def __post_init__(self) -> None:
         check_finite("half-effect dose", self.estimate, self.low, self.high)

@@ -8,6 +8,8 @@ from typing import Literal
 from rhat.errors import StatisticsError
 
 Judgement = Literal["better", "worse", "equivalent", "undecided"]
+"""The judgement of a difference against a margin, after adjustment for multiplicity."""
+
 Ends = tuple[float, float]  # the lower and the upper end of an interval
 ALPHA = 0.05
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rhat.errors import StatisticsError
+from rhat.reprs import one_line
 from rhat.statistics.equivalence import prompts_needed
 from rhat.statistics.intervals import Interval
 from rhat.statistics.judgement import Judgement, judge, noninferior, within_margin
@@ -62,6 +63,8 @@ class PairedComparison:
     noninferior: bool
     verdict: Judgement
     prompts_needed: int | None
+
+    __repr__ = one_line
 
 
 def tango_interval(b: int, c: int, n: int, level: float = 0.95) -> Interval:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rhat.reprs import one_line
 from rhat.statistics.intervals import Interval
 from rhat.statistics.samples import check_level, number_sample
 
@@ -21,6 +22,8 @@ class Auroc(Interval):
     n_negative: int
     method: str
 
+    __repr__ = one_line
+
 
 @dataclass(frozen=True)
 class RocCurve:
@@ -34,6 +37,8 @@ class RocCurve:
     true_positive_rate: NDArray[np.float64]
     n_positive: int
     n_negative: int
+
+    __repr__ = one_line
 
 
 def auroc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Auroc:

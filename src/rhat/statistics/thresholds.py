@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rhat.errors import StatisticsError
+from rhat.reprs import one_line
 from rhat.statistics.intervals import Interval
 from rhat.statistics.samples import check_level, number_sample
 
@@ -24,6 +25,8 @@ class CalibratedThreshold:
     above: int
     n: int
     false_positive_rate: Interval
+
+    __repr__ = one_line
 
 
 def threshold_at_fpr(negative: ArrayLike, fpr: float, level: float = 0.95) -> CalibratedThreshold:

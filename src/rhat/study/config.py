@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rhat.errors import StudyError
 from rhat.lab.preset import PRESETS, Preset
 from rhat.questions import QUESTIONS
+from rhat.reprs import one_line
 
 if TYPE_CHECKING:
     from rhat.scoring.phrases import Phrases
@@ -21,6 +22,7 @@ PRESETS_OF: dict[str, tuple[str, ...]] = {
     experiment.name: experiment.presets for question in QUESTIONS for experiment in question.experiments
 } | {"audit": ("standard", "full")}
 NAMES = tuple(PRESETS_OF)
+"""The names of the experiments that `only` takes, in the order in which they run."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class StudyConfig:
     only: tuple[str, ...] = ()
     executor: str = "serial"
     max_memory: str | None = None
+
+    __repr__ = one_line
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:

@@ -18,3 +18,4 @@ EXPERIMENTS: dict[str, Run] = {
     for question in QUESTIONS
     for experiment in question.experiments
 } | {"audit": audit}
+"""The experiments by name: functions of a lab that return parts of results.json."""

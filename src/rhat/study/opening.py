@@ -59,7 +59,7 @@ def open_lab(
     progress: Progress = silent,
     executor: Executor | None = None,
 ) -> Lab:
-    """A lab for single experiments from Python: `rhat.study.EXPERIMENTS["heads"](lab)`.
+    """A lab for single experiments from Python, which the functions in `rhat.study.EXPERIMENTS` take.
 
     Raises:
         StudyError: if nothing was found.

@@ -63,6 +63,7 @@ def head(model: Any, finding: Finding) -> dict[str, Any]:
             "method": d.method,
             "harmful_mean": d.mean_harmful,
             "harmless_mean": d.mean_harmless,
+            **({"found_on": d.model.get("name", "unknown")} if "used_on" in d.extra else {}),
         }
     return made
 

@@ -15,6 +15,7 @@ from rhat.directions import Direction
 from rhat.errors import DirectionError, InterventionError
 from rhat.interventions import Intervention
 from rhat.model.chat import ChatModel
+from rhat.reprs import one_line
 from rhat.sites import Site
 
 
@@ -33,6 +34,8 @@ class Wanted:
     row: int | None = None
     width: int | None = None
 
+    __repr__ = one_line
+
 
 @dataclass(frozen=True, eq=False)
 class Given:
@@ -46,6 +49,8 @@ class Given:
     method: str = "given"
     model: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = one_line
 
     def direction(self, model: ChatModel | None = None) -> Direction:
         """The vector as a direction, its length kept as `norm`; the position is −1, the last token, where the file says none.
@@ -75,6 +80,8 @@ class Steering:
     doing: Intervention
     direction: Direction
     model: ChatModel | None = None
+
+    __repr__ = one_line
 
     @property
     def op(self) -> str:
@@ -138,6 +145,8 @@ class Format:
     write: Writer | None = None
     run: Runner | None = None
     modelled: bool = False
+
+    __repr__ = one_line
 
     def check_says(self, doing: Any) -> Intervention:
         """The intervention, if a file of this format can say it.

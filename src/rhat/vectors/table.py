@@ -22,6 +22,7 @@ def _found() -> dict[str, Format]:
 
 
 FORMATS: dict[str, Format] = _found()
+"""Formats of other tools by name; `rhat import` and `rhat export` go by this table."""
 
 
 def format_named(name: str) -> Format:

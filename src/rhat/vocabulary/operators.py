@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rhat.reprs import one_line
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -29,6 +31,8 @@ class Parameter:
     unit: str = "residual-stream units"
     default: float | None = None
     span: tuple[float, float] | None = None
+
+    __repr__ = one_line
 
     @property
     def default_text(self) -> str:
@@ -61,6 +65,8 @@ class Operator:
     parameter: Parameter | None = None
     everywhere: bool = False
     writers: bool = False
+
+    __repr__ = one_line
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by name: workers have the same table, and arithmetic cannot be pickled."""
@@ -143,7 +149,10 @@ _RECORDS = (
 )
 
 OPERATORS: dict[str, Operator] = {operator.name: operator for operator in _RECORDS}
+"""The operators by name: arithmetic, formula, parameter and words of each."""
+
 PARAMETERS: dict[str, Parameter] = {o.parameter.name: o.parameter for o in _RECORDS if o.parameter is not None}
+"""The parameters that operators take, by name."""
 
 
 def operators_taking(parameter: str) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rhat.reprs import one_line
+
 
 @dataclass(frozen=True)
 class ScopeKind:
@@ -26,6 +28,8 @@ class ScopeKind:
     label: str
     meaning: str
     counted: bool = False
+
+    __repr__ = one_line
 
     @property
     def written(self) -> str:
@@ -80,4 +84,7 @@ _RECORDS = (
 )
 
 SCOPES: dict[str, ScopeKind] = {kind.name: kind for kind in _RECORDS}
+"""The kinds of token scope by name."""
+
+
 WRITTEN: str = ", ".join(kind.written for kind in _RECORDS)  # for help texts and error messages

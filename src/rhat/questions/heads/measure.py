@@ -110,7 +110,7 @@ def _p_value(differences: np.ndarray) -> float:
 
 
 def _patch(lab: Lab, found: Attribution, some: list[Head]) -> Any:
-    return patch_heads(found, some, lab.model.layout.n_heads)
+    return patch_heads(found, some)
 
 
 def random_heads(like: list[Head], lab: Lab, seed: int) -> list[Head]:
