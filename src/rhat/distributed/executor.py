@@ -13,7 +13,7 @@ from typing import Any
 from rhat.distributed.actor import Actor
 from rhat.distributed.packing import pack, unpack
 from rhat.errors import StudyError
-from rhat.executor import Progress, Task
+from rhat.executor import Each, Progress, Task
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +152,7 @@ class RayExecutor:
         *,
         sizes: Sequence[int] | None = None,
         progress: Progress | None = None,
+        each: Each | None = None,
     ) -> list[Any]:
         """`task(worker, common, shard)` of every shard, in order, on the workers' own copies of `model`.
 
@@ -179,6 +180,8 @@ class RayExecutor:
         done = 0
         for index in call.run():
             done += sizes[index]
+            if each:
+                each(index, unpack(call.results[index]))
             if progress:
                 progress(done, sum(sizes))
         return [unpack(result) for result in call.results]

@@ -13,6 +13,7 @@ from typing import Any
 
 from rhat import model as models
 from rhat import results as contract
+from rhat.artifacts.files import write_whole
 from rhat.errors import ArtifactError
 from rhat.executor import Executor, SerialExecutor
 from rhat.lab import Lab
@@ -27,7 +28,7 @@ from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
 from rhat.study.opening import lab_of, open_model, open_prompts
 from rhat.study.per_prompt import completions, per_prompt
-from rhat.study.stages import Stages, pack, unpack, write_whole
+from rhat.study.stages import Stages, pack, unpack
 from rhat.study.summary import finish, header
 from rhat.study.unrefused import unrefused
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from rhat.artifacts.files import write_whole
 from rhat.directions import Direction
-from rhat.errors import ArtifactError
 from rhat.lab import Measurement
 from rhat.prompts import ContrastSet
 from rhat.scoring import Phrases, RefusalToken
 from rhat.selection.finding import Finding
 from rhat.selection.means import Means
+from rhat.selection.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -117,24 +117,29 @@ class Stages:
             layer, position, finder = held["at"]
             direction = direction_at(model, means, layer, position, prompts.fingerprint, finder)
             direction = replace(direction, extra=held["extra"])
+        survey = Survey(
+            held["sentence"] if means is None else "",
+            tuple(RefusalToken(**t) for t in held["refusal_tokens"]),
+            held["prompts"],
+            kept,
+            means,
+            held["response_prefix"],
+            Phrases(tuple(held["phrases"])),
+            held["markup"],
+            tuple((text, count) for text, count in held["openings"]),
+            tuple((s, t) for s, t in held["timings"]),
+        )
         return Finding(
             held["outcome"],
             held["sentence"],
             direction,
             tuple(held["candidates"]),
-            tuple(RefusalToken(**t) for t in held["refusal_tokens"]),
-            held["prompts"],
-            means,
+            survey,
             held["rule"],
             held["removed"],
             held["split_half_cosine"],
             held["baseline_induce"],
-            tuple((s, t) for s, t in held["timings"]),
-            kept,
-            held["response_prefix"],
-            Phrases(tuple(held["phrases"])),
-            held["markup"],
-            tuple((text, count) for text, count in held["openings"]),
+            survey.timings,
         )
 
 
@@ -164,25 +169,3 @@ def unpack(held: Mapping[str, Any]) -> Measurement:
         tuple(held["texts"]),
         tuple(map(tuple, held["tokens"])),
     )
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file in one step: it appears whole or not at all.
-
-    Raises:
-        ArtifactError: if it cannot be written, for example for want of space.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        try:
-            temporary.unlink(missing_ok=True)
-        finally:
-            raise ArtifactError(
-                f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder with --out, "
-                "then run the same command again: finished stages are kept"
-            ) from error
