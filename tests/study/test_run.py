@@ -72,6 +72,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(arguments, whole, tmp_path,
         "find.json",
         "induce.json",
         "means.safetensors",
+        "pieces",
         "projections.json",
         "study.json",
     ]  # and no half-written file

@@ -62,6 +62,8 @@ class Pieces:
             self.remove()
             there = []
         self.held = len(there)
+        if there:
+            log.info("%s: going on from %d finished pieces of an interrupted run", folder, self.held)
 
     @classmethod
     def of(cls, folder: Path, model: ChatModel) -> Pieces:

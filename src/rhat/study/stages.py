@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from rhat.selection.finding import Finding
 from rhat.selection.means import Means
 from rhat.selection.survey import Survey
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Stages:
@@ -28,12 +31,25 @@ class Stages:
     fingerprint: str
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """A finished stage of this very study, or None."""
+        """A finished stage of this very study, or None; one that is damaged is logged, and made anew."""
+        path = self.folder / f"{name}.json"
         try:
-            held = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            held = json.loads(path.read_text(encoding="utf-8"))
+            same, stage = held["fingerprint"] == self.fingerprint, held["stage"]
+        except FileNotFoundError:
             return None
-        return held["stage"] if held.get("fingerprint") == self.fingerprint else None
+        except (OSError, ValueError, KeyError, TypeError):
+            log.warning("%s: damaged; this stage is run again", path)
+            return None
+        return stage if same else None
+
+    def tell(self) -> None:
+        """Log which stages an interrupted run of this study finished."""
+        done = [
+            path.stem for path in sorted(self.folder.glob("*.json")) if path.stem != "study" and self.load(path.stem)
+        ]
+        if done:
+            log.info("%s: going on after the finished stages %s", self.folder, ", ".join(done))
 
     def save(self, name: str, stage: Mapping[str, Any]) -> None:
         """Keep a finished stage.
@@ -101,6 +117,7 @@ class Stages:
             try:
                 tensors = load((self.folder / "means.safetensors").read_bytes())
             except Exception:  # a file cut short: find again
+                log.warning("%s: damaged or gone; r̂ is found again", self.folder / "means.safetensors")
                 return None
             means = Means(
                 tuple(held["positions"]),
