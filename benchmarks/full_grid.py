@@ -28,7 +28,7 @@ def main(subject: Subject, kept: Path = KEPT) -> int:
     from rhat.selection.finding import find
 
     finding = find(subject.model, subject.contrast, subject.settings)
-    assert finding.means is not None, finding.sentence
+    assert finding.means is not None, finding.why_not
     harmful, harmless = ([p.text for p in finding.kept["validation"][label]] for label in ("harmful", "harmless"))
     asked = {
         "harmful": harmful,

@@ -30,7 +30,7 @@ def measure(subject: Subject) -> list[Row]:
         stages.append(dict(spent))
         subject.say(f"selection {run + 1} of {runs}: {seconds(lazy.wall[-1])}")
     assert finding is not None
-    assert finding.means is not None, finding.sentence
+    assert finding.means is not None, finding.why_not
     harmful, harmless = ([p.text for p in finding.kept["validation"][label]] for label in ("harmful", "harmless"))
     candidates = spread(finding.means, 3 if subject.quick else 12)
     every_score = Times()

@@ -70,8 +70,8 @@ class Subject:
         """
         from rhat.prompts import ContrastSet
         from rhat.scoring import last_token_scores
-        from rhat.selection.finding import survey
         from rhat.selection.settings import FindSettings
+        from rhat.selection.survey import survey
 
         n = 8 if self.quick else 32
         train = [p for label in ("harmful", "harmless") for p in self.prompts.select(label, "train", TRAIN)]
@@ -94,7 +94,7 @@ class Subject:
     @cached_property
     def survey(self) -> Any:
         """Refusal tokens, kept prompts and candidates of the grid, before anything is scored."""
-        from rhat.selection.finding import survey
+        from rhat.selection.survey import survey
 
         return survey(self.model, self.contrast, self.settings)
 

@@ -10,6 +10,7 @@ from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring import RefusalToken
 from rhat.selection.finding import Finding, direction_at
 from rhat.selection.means import Means
+from rhat.selection.survey import Survey
 from rhat.sites import Site
 from tiny import tiny_chat_model
 
@@ -60,15 +61,13 @@ def tiny_finding(model, prompts: ContrastSet, layer: int = 1) -> Finding:
         tuple(halves["harmful"][h] - halves["harmless"][h] for h in (0, 1)),
     )
     direction = direction_at(model, found, layer, -1, prompts.fingerprint)
+    tokens = (RefusalToken(40, "I", 1.0, 0.0), RefusalToken(41, "As", 0.2, 0.0))
     return Finding(
         "found",
         "made up for a test",
         direction,
         ({"position": -1, "layer": layer, "status": "selected"},),
-        (RefusalToken(40, "I", 1.0, 0.0), RefusalToken(41, "As", 0.2, 0.0)),
-        {},
-        found,
-        kept=kept,
+        Survey(refusal_tokens=tokens, kept=kept, means=found),
     )
 
 

@@ -12,6 +12,20 @@ KEPT = 24  # things a worker keeps between shards
 Kept = TypeVar("Kept")
 Task = Callable[["Worker", Any, Any], Any]  # (worker, what is common to all shards, the shard) → its result
 Progress = Callable[[int, int], None]  # done, total
+Each = Callable[[int, Any], None]  # which shard, its result
+
+
+def cut(shards: Sequence[range], most: int, pieces: int | None = None) -> list[range]:
+    """The same batches in ranges of at most `most`; of more, where there would be more than `pieces` ranges of a shard.
+
+    What decides it is the number of batches alone, so that a prompt is run in the same company every time.
+    """
+    found = []
+    for shard in shards:
+        n = max(1, -(-len(shard) // most))
+        n = n if pieces is None else min(n, pieces)
+        found += [shard[i * len(shard) // n : (i + 1) * len(shard) // n] for i in range(n)]
+    return found
 
 
 def _silent(_done: int) -> None:
@@ -62,10 +76,12 @@ class Executor(Protocol):
         *,
         sizes: Sequence[int] | None = None,
         progress: Progress | None = None,
+        each: Each | None = None,
     ) -> list[Any]:
         """`task(worker, common, shard)` of every shard, in the shards' order.
 
-        `progress(done, total)` counts in the unit of `sizes`, one number a shard (1 each by default).
+        `progress(done, total)` counts in the unit of `sizes`, one number a shard (1 each by default). `each(index, result)`
+        is called as soon as a shard is done.
         """
         ...
 
@@ -91,6 +107,7 @@ class SerialExecutor:
         *,
         sizes: Sequence[int] | None = None,
         progress: Progress | None = None,
+        each: Each | None = None,
     ) -> list[Any]:
         """`task(worker, common, shard)` of every shard, in order, on the model given."""
         if self._worker.model is not model:
@@ -111,6 +128,8 @@ class SerialExecutor:
                 results.append(task(self._worker, common, shard))
             finally:
                 self._worker.tell = _silent
+            if each:
+                each(len(results) - 1, results[-1])
             if told < size:
                 tell(size)
             before += size

@@ -84,7 +84,7 @@ def make_direction(path, width=48, layer=1, position=-1, model=None):
 @pytest.fixture
 def found(monkeypatch, folder):
     """Makes `rhat find` end in a given outcome: no tiny model refuses, so nothing is found on it."""
-    from rhat.selection import finding
+    from rhat.selection import finding, survey
 
     unit = torch.zeros(48)
     unit[0] = 1.0
@@ -112,14 +112,14 @@ def found(monkeypatch, folder):
             f"this is the sentence of {name}",
             r if has else None,
             table if name != "no_refusal" else (),
-            (),
-            counts,
+            survey.Survey(prompts=counts),
             removed={"induce": 1},
             split_half_cosine=0.9 if has else None,
             baseline_induce=-5.0,
         )
         monkeypatch.setattr(finding, "find", lambda *_arguments, **_options: made)
         monkeypatch.setattr("rhat.model.load", lambda *_arguments, **_options: None)
+        monkeypatch.setattr("rhat.scoring.pieces.fingerprint", lambda _model: "a model that is none")
         return made
 
     return outcome

@@ -96,7 +96,27 @@ class TestFailures:
         done = cli("models")
         assert done.code == 130
         assert done.err.count("\n") == 1
-        assert "completed stages are kept" in done.err
+        assert done.err == "error: interrupted; nothing was written\n"
+
+    def test_signals_end_it_as_ctrl_c_does(self, cli, monkeypatch):
+        import signal
+
+        before = signal.getsignal(signal.SIGTERM)
+        for name, code in (("SIGTERM", 143), ("SIGHUP", 129)):
+            monkeypatch.setattr("rhat.cli.models.models", lambda name=name: signal.raise_signal(getattr(signal, name)))
+            done = cli("models")
+            assert (done.code, done.err) == (code, "error: interrupted; nothing was written\n")
+        assert signal.getsignal(signal.SIGTERM) is before
+
+    def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(self, cli, monkeypatch):
+        import signal
+
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            monkeypatch.setattr("rhat.cli.models.models", lambda: signal.raise_signal(signal.SIGHUP))
+            assert cli("models").code == 0
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
     def test_debug_shows_where_wherever_it_stands(self, cli):
         plain, first, last = (

@@ -11,7 +11,7 @@ from rhat.errors import DirectionError
 from rhat.model import load
 from rhat.scoring import RefusalToken
 from rhat.selection import around as module
-from rhat.selection import finding
+from rhat.selection import survey
 from rhat.selection.answers import Heard
 from rhat.selection.around import around
 from rhat.selection.finding import Finding
@@ -97,7 +97,7 @@ class TestAround:
         """Half the vocabulary counts as refusal tokens, so that the filter keeps some prompts and drops others."""
         some = tuple(RefusalToken(i, str(i), 0.1, 0.0) for i in range(0, model.text_config.vocab_size, 2))
         heard = Heard(model, "", some, refused=5, broken=0, n=12, openings=(), apart=False)
-        monkeypatch.setattr(finding, "listen", lambda *_arguments: heard)
+        monkeypatch.setattr(survey, "listen", lambda *_arguments: heard)
         return some
 
     def test_means_are_those_of_the_prompts_that_behave(self, model, direction, tokens):

@@ -12,8 +12,8 @@ from rhat.errors import StudyError
 from rhat.interventions import Intervention, set_projection
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import choose, find
-from rhat.selection.finding import survey
 from rhat.selection.settings import FindSettings
+from rhat.selection.survey import survey
 from tiny import tiny_tokenizer
 
 SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2))
@@ -100,7 +100,7 @@ def test_the_filter_keeps_what_behaves_as_labelled(model, prompts, exact):
 def test_surveying_is_finding_without_the_choice(model, prompts, exact):
     surveyed = survey(model, prompts, SETTINGS)
     torch.testing.assert_close(surveyed.means.candidates, exact.means.candidates)
-    assert surveyed.direction is None
+    assert not surveyed.why_not
 
 
 def test_a_model_that_answers_everything_is_a_result(prompts):

@@ -1,6 +1,7 @@
 """A study that is interrupted, or that meets a full disk, on a tiny model that was taught to refuse."""
 
 import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import studies
 from rhat import results as contract
 from rhat.errors import ArtifactError
 from rhat.lab import PRESETS
-from rhat.study import StudyConfig, run, stages
+from rhat.study import StudyConfig, run
 
 ONLY = ("induce", "suppress", "projections")
 
@@ -55,14 +56,14 @@ def test_what_was_interrupted_goes_on(arguments, whole, tmp_path):
 
 def test_a_disk_that_fills_up_keeps_what_is_finished(arguments, whole, tmp_path, monkeypatch):
     config = StudyConfig(**arguments, out=tmp_path / "run")
-    plain = stages.os.replace
+    plain = os.replace
 
     def full(source, target):
         if str(target).endswith("suppress.json"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return plain(source, target)
 
-    monkeypatch.setattr(stages.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(
         ArtifactError, match=r"suppress\.json: cannot be written \(No space left on device\); free space"
     ):
@@ -72,10 +73,11 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(arguments, whole, tmp_path,
         "find.json",
         "induce.json",
         "means.safetensors",
+        "pieces",
         "projections.json",
         "study.json",
     ]  # and no half-written file
-    monkeypatch.setattr(stages.os, "replace", plain)
+    monkeypatch.setattr(os, "replace", plain)
     same(whole, run(config))
 
 

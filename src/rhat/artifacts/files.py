@@ -6,6 +6,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from rhat.errors import ArtifactError
+
 
 def replace_text(path: Path, text: str) -> None:
     """Write `text` to `path` so that a reader sees the old file or the new one, never a part of it."""
@@ -21,6 +23,29 @@ def replace_text(path: Path, text: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file in one step, its folder too: it appears whole or not at all.
+
+    Raises:
+        ArtifactError: if it cannot be written, for example for want of space.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        raise ArtifactError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder with --out, "
+            "then run the same command again: finished stages are kept"
+        ) from error
 
 
 def no_constant(name: str) -> float:

@@ -20,11 +20,11 @@ from typer.core import TyperCommand, TyperGroup
 
 from rhat import __version__
 from rhat.cli.console import set_up_logging
+from rhat.cli.stopping import INTERRUPTED, stoppable
 from rhat.errors import RhatError
 
 USER_ERROR = 2
 BUG = 1
-INTERRUPTED = 130
 USAGE: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 THEIR_OWN = (RhatError, OSError, MemoryError)  # what a user can fix, or the machine cannot do
 
@@ -103,15 +103,16 @@ class LazyGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Exceptions that Typer would swallow are wrapped, so that they reach `run`."""
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise _Interrupted from None
+            with stoppable():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise _Interrupted(str(stop), getattr(stop, "code", INTERRUPTED)) from None
         except BrokenPipeError:
             raise _BrokenPipe from None
 
 
 class _Interrupted(Exception):  # noqa: N818
-    pass
+    """What is kept, and the exit code."""
 
 
 class _BrokenPipe(Exception):  # noqa: N818
@@ -170,11 +171,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = typer.main.get_command(app)(args=arguments, prog_name="rhat", standalone_mode=False)
         sys.stdout.flush()
-    except _Interrupted:
-        return _fail(
-            "interrupted; completed stages are kept: rerunning the study resumes where it stopped",
-            INTERRUPTED,
-        )
+    except _Interrupted as stop:
+        kept, code = stop.args
+        return _fail(f"interrupted; {kept or 'nothing was written'}", code)
     except (_BrokenPipe, BrokenPipeError):
         _close_stdout()
         return 0

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 QUIET = ("transformers", "datasets", "huggingface_hub", "torch", "matplotlib", "httpx", "urllib3", "filelock")
 
-CHOICES = "rhat.prompts.choices"  # what was chosen of the user's files is always shown, before work begins
+# Always shown, before work begins: what was chosen of the user's files, and what an interrupted run left
+ALWAYS = ("rhat.prompts.choices", "rhat.scoring.pieces", "rhat.study.stages")
 
 
 def out() -> Console:
@@ -39,7 +40,8 @@ def set_up_logging(*, debug: bool = False, verbose: bool = False) -> None:
     logger.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
     logger.propagate = False
     logger.handlers = [_Handler()]
-    logging.getLogger(CHOICES).setLevel(logging.INFO)
+    for name in ALWAYS:
+        logging.getLogger(name).setLevel(logging.INFO)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.INFO if debug else logging.ERROR)
 
@@ -52,7 +54,7 @@ class _Handler(logging.Handler):
         self._rich: logging.Handler | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == CHOICES:
+        if record.name in ALWAYS and record.levelno == logging.INFO:
             err().print(record.getMessage(), markup=False, soft_wrap=True)
             return
         if self._rich is None:

@@ -21,6 +21,7 @@ from rhat.cli.options import (
     shared,
 )
 from rhat.cli.progress import progress
+from rhat.cli.stopping import keeping
 
 if TYPE_CHECKING:
     from rhat.selection.finding import Finding
@@ -88,6 +89,9 @@ def find(
     valid result, and no file is written. If answers open with a think block or a channel, everything is measured after a
     response prefix that closes it (a few answers are first continued for up to 512 tokens); the direction stores the prefix.
 
+    What is done is kept beside the output, in direction.safetensors.kept, until the search ends: after Ctrl-C, a signal or a
+    crash, rerunning the command resumes where it stopped.
+
     Examples:
 
     [bold]rhat find[/bold]
@@ -106,6 +110,7 @@ def find(
     finder_named(finder)
     contrast = prompts.read(seed, where.offline)
     from rhat.scoring.phrases import Phrases
+    from rhat.scoring.pieces import Pieces
     from rhat.selection.finding import find
     from rhat.selection.settings import FindSettings
 
@@ -118,9 +123,14 @@ def find(
         phrases=Phrases() if reading.refusal_phrases is None else Phrases.read(reading.refusal_phrases),
         refusal_tokens=reading.tokens(),
     )
-    with progress() as report:
-        finding = find(where.load(report), contrast, settings, progress=report)
-    written = None if finding.direction is None else finding.direction.save(destination)
+    folder = destination.with_name(destination.name + ".kept")
+    with keeping(folder):
+        with progress() as report:
+            model = where.load(report)
+            pieces = Pieces.of(folder, model)
+            finding = find(model, contrast, settings, progress=report, pieces=pieces)
+        written = None if finding.direction is None else finding.direction.save(destination)
+    pieces.remove()
     if form is Format.table:
         _print(finding, top, written)
     elif form is Format.json:

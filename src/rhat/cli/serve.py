@@ -10,6 +10,7 @@ import typer
 
 from rhat.cli.options import ModelOptions, shared
 from rhat.cli.progress import progress
+from rhat.cli.stopping import unstoppable
 from rhat.errors import DirectionError, RhatError
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def serve(
     directions, calibrations = _directions(direction or [])
     with progress() as report:
         model = where.load(report)
+    unstoppable()
     run(model, directions, settings, calibrations)
 
 

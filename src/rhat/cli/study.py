@@ -24,6 +24,7 @@ from rhat.cli.options import (
     shared,
 )
 from rhat.cli.progress import progress
+from rhat.cli.stopping import keeping, stoppable
 
 if TYPE_CHECKING:
     from rhat.display.tables import Table
@@ -108,7 +109,7 @@ def study(
 ) -> None:
     """Find r̂, use it to induce and remove refusal, and write results.json and report.html with intervals.
 
-    Completed stages are kept in the folder: after Ctrl-C or a full disk, rerunning the command resumes where it stopped.
+    What is done is kept in the folder: after Ctrl-C, a signal or a full disk, rerunning the command resumes where it stopped.
     If a model rarely refuses, or no direction passes the rules, that is a result, and the report explains it.
     If answers open with a think block or a channel, everything is measured after a response prefix that closes it.
 
@@ -145,7 +146,12 @@ def study(
         refusal_tokens=reading.tokens(),
         **where.settings(),
     )
-    with _at_work(config, ray_address, workers) as who, progress() as report:
+    with (
+        keeping(destination / "stages"),
+        _at_work(config, ray_address, workers) as who,
+        stoppable(),
+        progress() as report,
+    ):
         results = run(config, progress=report, draw=draw, executor=who)
     if form is Format.json:
         tables.document(results)

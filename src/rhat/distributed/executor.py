@@ -12,7 +12,7 @@ from rhat.distributed.actor import Actor
 from rhat.distributed.cluster import connect
 from rhat.distributed.packing import pack, unpack
 from rhat.errors import StudyError
-from rhat.executor import Progress, Task
+from rhat.executor import Each, Progress, Task
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +134,7 @@ class RayExecutor:
         *,
         sizes: Sequence[int] | None = None,
         progress: Progress | None = None,
+        each: Each | None = None,
     ) -> list[Any]:
         """`task(worker, common, shard)` of every shard, in order, on the workers' own copies of `model`.
 
@@ -161,6 +162,8 @@ class RayExecutor:
         done = 0
         for index in call.run():
             done += sizes[index]
+            if each:
+                each(index, unpack(call.results[index]))
             if progress:
                 progress(done, sum(sizes))
         return [unpack(result) for result in call.results]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rhat.directions import Direction
 from rhat.errors import StudyError
-from rhat.executor import Executor, SerialExecutor
+from rhat.executor import Executor, SerialExecutor, cut
 from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab.controls import Controls
 from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement
@@ -154,6 +154,7 @@ class Lab(Controls):
             max_new_tokens,
             stop_early=max_new_tokens == JUDGED_TOKENS,
             phrases=self.finding.phrases,
+            harmless=label != "harmful",
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
         [result] = self._answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
@@ -179,16 +180,13 @@ class Lab(Controls):
         plan = self.plan(label, len(prompts))
         if missing:
             own = [self._own_edits(name, doing, (describe or {}).get(name, {})) for name, doing in missing.items()]
-            asked = tasks.Answering(self.tokens, plan.prompts[:KL_PROMPTS] if kl else (), phrases=self.finding.phrases)
-            groups = [
-                replace(
-                    group,
-                    rows=group.rows * len(own),
-                    prompts=group.prompts * len(own),
-                    own=tuple(dealt[row % len(dealt)] for dealt in own for row in group.rows),
-                )
-                for group in tasks.groups(plan, self.executor.split(len(plan.batches)), {})
-            ]
+            asked = tasks.Answering(
+                self.tokens,
+                plan.prompts[:KL_PROMPTS] if kl else (),
+                phrases=self.finding.phrases,
+                harmless=label != "harmful",
+            )
+            groups = tasks.groups(plan, self.executor.split(len(plan.batches)), {}, own)
             stage = stage or f"{', '.join(missing)}, {label}"
             for name, result in zip(
                 missing, self._answered(list(missing), label, prompts, asked, groups, stage), strict=True
@@ -276,7 +274,8 @@ class Lab(Controls):
         plan = self.model.plan([p.text for p in prompts])
         asked = tasks.Reading(plan.prompts, tuple(layers), position, edits or {})
         out = torch.empty(len(prompts), len(layers), self.model.d_model)
-        for rows, found in self.executor.map(tasks.read, self.model, asked, self.executor.split(len(plan.batches))):
+        shards = cut(self.executor.split(len(plan.batches)), tasks.BATCHES)
+        for rows, found in self.executor.map(tasks.read, self.model, asked, shards):
             out[rows] = found
         return out
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rhat.capture import Moments, capture, captured
-from rhat.executor import Executor, Progress, Worker
+from rhat.executor import Executor, Progress, Worker, cut
 from rhat.generation import Completion
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits, first_layer
@@ -28,6 +28,11 @@ from rhat.scoring.refusals import refusals
 from rhat.sites import Site
 
 Prompts = tuple[tuple[int, ...], ...]
+BATCHES = 2  # of prompts, in one piece of work: what is kept as soon as it is done
+RANGES = 8  # of batches, at most, where the unedited run of each is kept
+ANSWERED = (
+    256  # rows at most that are answered in one piece: a place that becomes free is filled again, so that few wait
+)
 
 
 def planned(worker: Worker, prompts: Prompts, batches: Sequence[int] | None = None) -> Plan:
@@ -139,9 +144,10 @@ def score_all(
 ) -> list[tuple[Float[Tensor, " n"], Float[Tensor, " n"] | None]]:
     """Scores, and KL if asked for, of the prompts of a plan under each condition, in the prompts' order.
 
-    `shards` are batches that are shared out (all in one by default). Progress counts conditions, times shards.
+    `shards` are batches that are shared out (all in one by default), and cut into pieces of two batches. Progress counts
+    conditions, times shards.
     """
-    shards = [range(len(the_plan.batches))] if shards is None else shards
+    shards = cut([range(len(the_plan.batches))] if shards is None else shards, BATCHES, RANGES)
     together = chunks(model, the_plan, conditions)
     runs = [Run(tuple(conditions[i] for i in some), batches) for some in together for batches in shards]
     parts = executor.map(score, model, asked, runs, sizes=[len(r.conditions) for r in runs], progress=progress)
@@ -174,6 +180,7 @@ class Answering:
     kl_prompts  the first of all prompts, of which KL(base ‖ edited) of the next token is asked for
     stop_early  whether a row stops once its verdict is settled
     phrases     what answers are read with
+    harmless    whether what is answered may be written to disk with its words; else verdicts and numbers alone may
     """
 
     tokens: tuple[int, ...] = ()
@@ -181,6 +188,7 @@ class Answering:
     max_new_tokens: int = JUDGED_TOKENS
     stop_early: bool = True
     phrases: Phrases = BUILT_IN
+    harmless: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +210,10 @@ class Answers:
     verdicts: tuple[Verdict, ...]
     scores: Float[Tensor, " n"]
     kl: Float[Tensor, " n"]
+
+    def wordless(self) -> Answers:
+        """The same without a word of the answers."""
+        return replace(self, completions=tuple(replace(c, text="", tokens=()) for c in self.completions))
 
 
 def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
@@ -236,12 +248,26 @@ def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
     return Answers(group.rows, done.completions, done.verdicts, scores, kl)
 
 
-def groups(the_plan: Plan, shards: Sequence[range], edits: Edits) -> list[Group]:
-    """The prompts of a plan in groups, one a shard of its batches, each group in the prompts' order."""
+def groups(
+    the_plan: Plan, shards: Sequence[range], edits: Edits, own: Sequence[Sequence[Edits]] | None = None
+) -> list[Group]:
+    """The prompts of a plan in groups, each in the prompts' order, within the shards of its batches and of 256 rows at most.
+
+    `own` holds the conditions under which each prompt is answered: the edits that each deals out to the prompts in turn.
+    A group then holds its prompts once for each condition, one condition after the other.
+    """
+    most = max(1, ANSWERED // len(own or ((),)))
     found = []
     for shard in shards:
-        rows = tuple(sorted(row for i in shard for row in the_plan.batches[i].rows.tolist()))
-        found.append(Group(rows, tuple(the_plan.prompts[row] for row in rows), edits))
+        all_rows = sorted(row for i in shard for row in the_plan.batches[i].rows.tolist())
+        for some in cut([range(len(all_rows))], most):
+            rows = tuple(all_rows[i] for i in some)
+            prompts = tuple(the_plan.prompts[row] for row in rows)
+            if own is None:
+                found.append(Group(rows, prompts, edits))
+                continue
+            dealt = tuple(each[row % len(each)] for each in own for row in rows)
+            found.append(Group(rows * len(own), prompts * len(own), edits, dealt))
     return found
 
 
@@ -325,7 +351,8 @@ def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
 
     if asked.moments:
         capture(model, some, sites, positions, visit)
-        return Averaged(torch.cat(rows), torch.cat(scores), (halves[0], halves[1]))
+        here = [Moments(half.count, half.total.cpu(), half.squares.cpu()) for half in halves]
+        return Averaged(torch.cat(rows), torch.cat(scores), (here[0], here[1]))
     for which, logits in last_logits(model, some):
         visit(which, logits, {})
     return Averaged(torch.cat(rows), torch.cat(scores), None)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet
-from rhat.selection.finding import Finding, survey
+from rhat.selection.finding import Finding
 from rhat.selection.settings import FindSettings, Progress, silent
+from rhat.selection.survey import survey
 
 
 def around(
@@ -38,9 +37,9 @@ def around(
             f"direction at {direction.site}, position {direction.position}: expected resid_pre and a position from "
             f"{-model.template_length} to -1, the template tokens of {model.name}; find r̂ again with `rhat find`"
         )
-    surveyed = survey(model, prompts, settings or FindSettings.read_as(direction), progress=progress)
-    if surveyed.means is None:
-        return surveyed
+    known = survey(model, prompts, settings or FindSettings.read_as(direction), progress=progress)
+    if known.means is None:
+        return Finding.unrefused(known)
     where = {"position": direction.position, "layer": direction.layer, "status": "selected"}
     sentence = f"r̂ of {model.name} was given: layer {direction.layer}, position {direction.position}"
-    return replace(surveyed, outcome="found", sentence=sentence, direction=direction, candidates=(where,))
+    return Finding("found", sentence, direction, (where,), known, timings=known.timings)

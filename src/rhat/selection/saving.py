@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from rhat.errors import ArtifactError
 from rhat.prompts import ContrastSet
 from rhat.scoring import Phrases, RefusalToken
 from rhat.selection.means import Means
+from rhat.selection.survey import Survey
 from rhat.sites import Site
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def save_finding(finding: Finding, path: str | Path) -> Path:
         "refusal_tokens": [asdict(token) for token in finding.refusal_tokens],
         "removed": dict(finding.removed),
         "timings": list(finding.timings),
+        "survey_timings": list(finding.survey.timings),
         "openings": list(finding.openings),
         "phrases": list(finding.phrases.added),
         "kept": {
@@ -118,20 +120,31 @@ def load_finding(path: str | Path, prompts: ContrastSet) -> Finding:
             means = Means(
                 tuple(held["positions"]), tensors["harmful"], tensors["harmless"], halves, tensors.get("found")
             )
-        empty = Finding(held["outcome"], held["sentence"], None, (), (), {})
-        return replace(
-            empty,
-            **{name: held[name] for name in PLAIN},
-            direction=direction
-            and Direction(**{**direction, "site": Site.parse(direction["site"]), "unit": tensors["direction"]}),
-            candidates=tuple(held["candidates"]),
+        survey = Survey(
+            # the outcome says the same where there is no refusal
+            why_not=held["sentence"] if held["outcome"] == "no_refusal" else "",
             refusal_tokens=tuple(RefusalToken(**token) for token in held["refusal_tokens"]),
-            means=means,
-            removed=held["removed"],
-            timings=tuple((name, seconds) for name, seconds in held["timings"]),
-            openings=tuple((text, count) for text, count in held["openings"]),
-            phrases=Phrases(tuple(held["phrases"])),
+            prompts=held["prompts"],
             kept={s: {la: tuple(known[i] for i in ids) for la, ids in sides.items()} for s, sides in kept.items()},
+            means=means,
+            response_prefix=held["response_prefix"],
+            phrases=Phrases(tuple(held["phrases"])),
+            markup=held["markup"],
+            openings=tuple((text, count) for text, count in held["openings"]),
+            timings=tuple((name, seconds) for name, seconds in held["survey_timings"]),
+        )
+        return Finding(
+            held["outcome"],
+            held["sentence"],
+            direction
+            and Direction(**{**direction, "site": Site.parse(direction["site"]), "unit": tensors["direction"]}),
+            tuple(held["candidates"]),
+            survey,
+            held["rule"],
+            held["removed"],
+            held["split_half_cosine"],
+            held["baseline_induce"],
+            tuple((name, seconds) for name, seconds in held["timings"]),
         )
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: cannot be read as a finding ({error}); find again with rhat.find") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from rhat import model as models
 from rhat import results as contract
+from rhat.artifacts.files import write_whole
 from rhat.errors import ArtifactError
 from rhat.executor import Executor, SerialExecutor
 from rhat.lab import Lab
@@ -20,6 +21,8 @@ from rhat.lab.rows import merge
 from rhat.model.allocator import give_back_freed_memory
 from rhat.prompts import ContrastSet
 from rhat.scoring import Phrases
+from rhat.scoring.keeping import Keeping
+from rhat.scoring.pieces import Pieces
 from rhat.selection.finding import Finding, find
 from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.study.config import StudyConfig
@@ -27,7 +30,7 @@ from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
 from rhat.study.opening import lab_of, open_model, open_prompts
 from rhat.study.per_prompt import completions, per_prompt
-from rhat.study.stages import Stages, pack, unpack, write_whole
+from rhat.study.stages import Stages, pack, unpack
 from rhat.study.summary import finish, header
 from rhat.study.unrefused import unrefused
 
@@ -43,7 +46,8 @@ def run(
 ) -> dict[str, Any]:
     """Run a study and write its folder; returns what results.json holds.
 
-    Stages that an earlier, interrupted run of the same study finished are not run again. `draw(folder)` makes the report.
+    Stages that an earlier, interrupted run of the same study finished are not run again, nor are the finished pieces of the one
+    that it was at: each condition, each batch of activations, each candidate's scores. `draw(folder)` makes the report.
     `executor` says who runs prompts and candidates; by default this process does.
 
     Raises:
@@ -59,19 +63,23 @@ def run(
     fingerprint = config.fingerprint(model.identity, prompts.fingerprint)
     stages = Stages(out / "stages", fingerprint)
     _claim(out, stages, config)
+    stages.tell()
+    pieces = Pieces.of(stages.folder / "pieces", model)
     loading = time.perf_counter() - started
-    finding = _finding(config, model, prompts, phrases, stages, progress, executor)
+    finding = _finding(config, model, prompts, phrases, stages, progress, executor, pieces)
     model = model.with_response_prefix(finding.response_prefix)
     results = header(config, model, prompts, finding)
     results["timings"] = [{"stage": "loading", "seconds": round(loading, 3)}] + [
         {"stage": stage, "seconds": seconds} for stage, seconds in finding.timings
     ]
-    lab = lab_of(config, model, prompts, finding, progress, executor or SerialExecutor())
+    keeping = Keeping(executor or SerialExecutor(), pieces)
+    lab = lab_of(config, model, prompts, finding, progress, keeping)
     names = config.experiments if finding.direction is not None else ("unrefused",)
     for name in names:
         _stage(name, lab, stages, results, progress)
     finish(results, lab)
     _write(out, config, model, results, lab, prompts)
+    pieces.remove()
     if draw is not None:
         began = time.perf_counter()
         draw(out)
@@ -87,6 +95,7 @@ def _finding(
     stages: Stages,
     progress: Progress,
     executor: Executor | None,
+    pieces: Pieces,
 ) -> Finding:
     """r̂ and what was found with it: kept by an earlier run, or found now."""
     finding = stages.load_finding(model, prompts)
@@ -101,7 +110,7 @@ def _finding(
         )
         if sizes.train is not None:
             settings = replace(settings, token_prompts=min(settings.token_prompts, sizes.train // 4))
-        finding = find(model, prompts, settings, progress=progress, executor=executor)
+        finding = find(model, prompts, settings, progress=progress, executor=executor, pieces=pieces)
         stages.save_finding(finding)
         give_back_freed_memory()
     return finding

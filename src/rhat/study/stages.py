@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from rhat.artifacts.files import write_whole
 from rhat.directions import Direction
-from rhat.errors import ArtifactError
 from rhat.lab import Measurement
 from rhat.prompts import ContrastSet
 from rhat.scoring import Phrases, RefusalToken
 from rhat.selection.finding import Finding
 from rhat.selection.means import Means
+from rhat.selection.survey import Survey
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,25 @@ class Stages:
     fingerprint: str
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """A finished stage of this very study, or None."""
+        """A finished stage of this very study, or None; one that is damaged is logged, and made anew."""
+        path = self.folder / f"{name}.json"
         try:
-            held = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            held = json.loads(path.read_text(encoding="utf-8"))
+            same, stage = held["fingerprint"] == self.fingerprint, held["stage"]
+        except FileNotFoundError:
             return None
-        return held["stage"] if held.get("fingerprint") == self.fingerprint else None
+        except (OSError, ValueError, KeyError, TypeError):
+            log.warning("%s: damaged; this stage is run again", path)
+            return None
+        return stage if same else None
+
+    def tell(self) -> None:
+        """Log which stages an interrupted run of this study finished."""
+        done = [
+            path.stem for path in sorted(self.folder.glob("*.json")) if path.stem != "study" and self.load(path.stem)
+        ]
+        if done:
+            log.info("%s: going on after the finished stages %s", self.folder, ", ".join(done))
 
     def save(self, name: str, stage: Mapping[str, Any]) -> None:
         """Keep a finished stage.
@@ -101,6 +117,7 @@ class Stages:
             try:
                 tensors = load((self.folder / "means.safetensors").read_bytes())
             except Exception:  # a file cut short: find again
+                log.warning("%s: damaged or gone; r̂ is found again", self.folder / "means.safetensors")
                 return None
             means = Means(
                 tuple(held["positions"]),
@@ -117,24 +134,29 @@ class Stages:
             layer, position, finder = held["at"]
             direction = direction_at(model, means, layer, position, prompts.fingerprint, finder)
             direction = replace(direction, extra=held["extra"])
+        survey = Survey(
+            held["sentence"] if means is None else "",
+            tuple(RefusalToken(**t) for t in held["refusal_tokens"]),
+            held["prompts"],
+            kept,
+            means,
+            held["response_prefix"],
+            Phrases(tuple(held["phrases"])),
+            held["markup"],
+            tuple((text, count) for text, count in held["openings"]),
+            tuple((s, t) for s, t in held["timings"]),
+        )
         return Finding(
             held["outcome"],
             held["sentence"],
             direction,
             tuple(held["candidates"]),
-            tuple(RefusalToken(**t) for t in held["refusal_tokens"]),
-            held["prompts"],
-            means,
+            survey,
             held["rule"],
             held["removed"],
             held["split_half_cosine"],
             held["baseline_induce"],
-            tuple((s, t) for s, t in held["timings"]),
-            kept,
-            held["response_prefix"],
-            Phrases(tuple(held["phrases"])),
-            held["markup"],
-            tuple((text, count) for text, count in held["openings"]),
+            survey.timings,
         )
 
 
@@ -164,25 +186,3 @@ def unpack(held: Mapping[str, Any]) -> Measurement:
         tuple(held["texts"]),
         tuple(map(tuple, held["tokens"])),
     )
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file in one step: it appears whole or not at all.
-
-    Raises:
-        ArtifactError: if it cannot be written, for example for want of space.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        try:
-            temporary.unlink(missing_ok=True)
-        finally:
-            raise ArtifactError(
-                f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder with --out, "
-                "then run the same command again: finished stages are kept"
-            ) from error
