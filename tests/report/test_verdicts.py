@@ -308,7 +308,56 @@ def test_predictions_are_held_against_the_interval(results):
     results["prediction"].update(inside=False, inside_last_token=True)
     told = " ".join(QUESTION["induce"].verdict(records(results)).reasons)
     assert "so the prediction lies outside the interval" in told
-    assert "nats: inside the interval" in told
+    assert "nats: the prediction lies inside the interval" in told
+
+
+def test_a_prediction_is_held_against_the_paired_difference(studied):
+    """It was held against the interval of the observed mean, which says how prompts differ and not how wrong it is."""
+    run = contract.load(studied)
+    found = run.prediction
+    assert found.error == pytest.approx(found.predicted_score - found.observed_score)
+    assert found.inside == (found.error_ci_low <= 0 <= found.error_ci_high)
+    assert found.error_last_token == pytest.approx(found.predicted_score_last_token - found.observed_score)
+    told = " ".join(QUESTION["induce"].verdict(run).reasons)
+    assert (
+        f"{wording.signed(found.error, 2)} nats {wording.interval(found.error_ci_low, found.error_ci_high)} per prompt"
+        in told
+    )
+
+
+def test_cross_entropy_has_its_interval(studied):
+    rows = [row for row in contract.load(studied).drift if row.cross_entropy is not None]
+    assert {row.condition for row in rows} == {"baseline", "ablate", "subtract"}
+    assert all(row.cross_entropy_ci_low <= row.cross_entropy <= row.cross_entropy_ci_high for row in rows)
+    assert any(row.cross_entropy_ci_low < row.cross_entropy_ci_high for row in rows)
+
+
+def test_nothing_refuses_nats_of_prompts(run):
+    for verdict in verdicts(run).values():
+        for text in (verdict.sentence, *verdict.reasons):
+            assert "refuses −" not in text
+            assert "nats of" not in text
+
+
+def test_the_published_boost_is_said_to_be_another_measurement(run):
+    verdict = QUESTION["repe"].verdict(run)
+    assert "another model, other prompts and another measurement" in verdict.sentence
+    assert any("Its damage is not that of setting" in reason for reason in verdict.reasons)
+
+
+def test_a_guard_that_misses_its_target_says_so(results, run):
+    said = [r for r in QUESTION["over_refusal"].verdict(run).reasons if r.startswith("The guard, set to flag 5.0%")]
+    row = next(r for r in run.guard if r.measure == "false_positive_rate")
+    assert len(said) == 1
+    assert ("than it was set for" in said[0]) == (not row.ci_low <= row.target_fpr <= row.ci_high)
+    for row in results["guard"]:
+        row["target_fpr"] = 0.09
+    assert not any("than it was set for" in r for r in QUESTION["over_refusal"].verdict(records(results)).reasons)
+
+
+def test_probes_at_chance_are_said_to_be(example):
+    reasons = QUESTION["finders"].verdict(example).reasons
+    assert any("No unsupervised probe tells these requests apart here" in r and "896 dimensions" in r for r in reasons)
 
 
 def test_absent_fields_give_no_verdict():

@@ -168,6 +168,10 @@ class Drift(Record):
     """upper end"""
     cross_entropy: Annotated[Positive, unit("nats/token")] | None = None
     """of the model's own greedy baseline completions"""
+    cross_entropy_ci_low: Annotated[float, unit("nats/token")] | None = None
+    """95 % interval of `cross_entropy`, lower end"""
+    cross_entropy_ci_high: Annotated[float, unit("nats/token")] | None = None
+    """upper end"""
     degenerate_share: Share | None = None
     """share of degenerate completions"""
 

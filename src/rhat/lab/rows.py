@@ -47,7 +47,7 @@ def score_row(m: Measurement) -> Score:
     return Score.of({"condition": m.condition, "prompts": m.label, **score_part(m.scores)})
 
 
-def drift_row(m: Measurement, cross_entropy: float | None = None) -> Drift:
+def drift_row(m: Measurement, cross_entropy: np.ndarray | None = None) -> Drift:
     """A row of `drift`.
 
     Raises:
@@ -65,7 +65,18 @@ def drift_row(m: Measurement, cross_entropy: float | None = None) -> Drift:
     }
     if m.verdicts:
         row["degenerate_share"] = sum(v == "neither" for v in m.verdicts) / len(m.verdicts)
-    return Drift.of(row | {"cross_entropy": cross_entropy})
+    return Drift.of(row | entropy_part(cross_entropy))
+
+
+def entropy_part(cross_entropy: np.ndarray | None) -> Row:
+    """`cross_entropy` with its 95 % interval over the answers that have tokens; the mean alone of a single one."""
+    if cross_entropy is None:
+        return {}
+    known = cross_entropy[~np.isnan(cross_entropy)]
+    if len(known) < 2:
+        return {"cross_entropy": float(known[0])} if len(known) else {}
+    found = mean_interval(known)
+    return {"cross_entropy": found.estimate, "cross_entropy_ci_low": found.low, "cross_entropy_ci_high": found.high}
 
 
 def compare(

@@ -23,7 +23,7 @@ def verdict(results: Results) -> Verdict | None:
     everything = next((row for row in rows if row.scope == "all"), None)
     lead = ""
     if everything:
-        lead = f"Setting every token refuses {wording.measure(everything)} of the first {everything.n} harmless test prompts. "
+        lead = f"Setting every token, {wording.outcome(everything, f'the first {everything.n} harmless test')}. "
     compared = [
         (row, beside)
         for row in from_the_largest(rows)
