@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rhat.artifacts.rows import Comparison
-from rhat.statistics import Judgement, holm_exclusive, judge, margin_tests
+from rhat.statistics import Judgement, fixed_sequence, holm_exclusive, judge, margin_tests
 from rhat.statistics.judgement import ALPHA
 
 
@@ -50,3 +50,17 @@ def judged(row: Comparison, holm_p: float) -> Judgement:
     """The verdict on a comparison with a p value of its difference adjusted in some family."""
     word = judge((row.ci_low, row.ci_high), (row.ci90_low, row.ci90_high), row.margin, holm_p)
     return "undecided" if word == "equivalent" and not row.equivalent else word
+
+
+def noninferior_in_sequence(compared: Sequence[Comparison]) -> list[float]:
+    """p of "the treatment is not less by the margin, and neither was any before it", tested in the order given.
+
+    At most 5 % of studies name a treatment that is. Comparisons without counts are read by their 90 % interval: 0 or 1.
+    """
+    p_values = [
+        float(row.ci90_low <= -row.margin)
+        if row.treatment_only is None or row.reference_only is None
+        else margin_tests(row.treatment_only, row.reference_only, row.n, row.margin).above_p
+        for row in compared
+    ]
+    return [float(p) for p in fixed_sequence(p_values)] if p_values else []

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rhat.artifacts.claims import primary_claims
-from rhat.artifacts.judging import adjust
+from rhat.artifacts.judging import adjust, noninferior_in_sequence
 from rhat.artifacts.rows import Comparison
 from rhat.statistics import judge
+from rhat.statistics.judgement import ALPHA
 
 NEAR = 0.10  # version 1's share of the gap between the means within which a projection was near zero
 CHANCE = 0.5
@@ -81,6 +82,7 @@ def _comparisons(results: Row) -> None:
         rows[:] = [row.plain() for row in compared]
         if "primary" in results:
             results["primary"] = [claim.plain() for claim in primary_claims(compared)]
+    _scopes(results, rows)
     words = {_names(row): row["verdict"] for row in rows}
     for claim in results.get("primary", []):
         claim.setdefault("verdict", words.get(_names(claim), "undecided"))
@@ -88,6 +90,16 @@ def _comparisons(results: Row) -> None:
         row.pop("power", None)
     if "power" in results:
         results["power"] = [row for row in results["power"] if words.get(_names(row)) == "undecided"]
+
+
+def _scopes(results: Row, rows: list[Row]) -> None:
+    """Which scopes are enough, from the largest down."""
+    beside = {row["treatment"]: row for row in rows if row.get("question") == "scopes"}
+    order = sorted(results.get("scopes", []), key=lambda row: -row["token_share"])
+    order = [row for row in order if row["scope"] != "all" and f"scope:{row['scope']}" in beside]
+    found = [Comparison.model_validate(beside[f"scope:{row['scope']}"]) for row in order]
+    for row, p in zip(order, noninferior_in_sequence(found), strict=True):
+        row |= {"sequence_p": p, "enough": p < ALPHA}
 
 
 def _prediction(found: Row) -> None:

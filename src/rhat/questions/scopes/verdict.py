@@ -11,8 +11,6 @@ from rhat.display.wording import count, difference, percent
 from rhat.questions.question import Verdict
 from rhat.questions.scopes.rows import Rows, ScopeRow
 from rhat.questions.sentences import needed
-from rhat.statistics import fixed_sequence, margin_tests
-from rhat.statistics.judgement import ALPHA
 
 
 def verdict(results: Results) -> Verdict | None:
@@ -29,10 +27,7 @@ def verdict(results: Results) -> Verdict | None:
         for row in from_the_largest(rows)
         if row.scope != "all" and (beside := _scope_comparison(results, row))
     ]
-    judged = [
-        (row, beside, enough, beside.verdict == "worse")
-        for (row, beside), enough in zip(compared, in_sequence([beside for _, beside in compared]), strict=True)
-    ]
+    judged = [(row, beside, bool(row.enough), beside.verdict == "worse") for row, beside in compared]
     if not judged:
         return Verdict("measured", f"{lead}No subset was compared with all tokens.")
     reasons = tuple(
@@ -62,20 +57,6 @@ def verdict(results: Results) -> Verdict | None:
 def from_the_largest(rows: Sequence[ScopeRow]) -> list[ScopeRow]:
     """Scopes by the share of tokens that they edit, the largest first: an order that no answer has a say in."""
     return sorted(rows, key=lambda row: -row.token_share)
-
-
-def in_sequence(compared: Sequence[Comparison]) -> list[bool]:
-    """Which scopes are non-inferior to all tokens, tested in the order given until the first fails.
-
-    At most 5 % of studies name one that is not. Comparisons without counts are read by their 90 % interval.
-    """
-    p_values = [
-        float(row.ci90_low <= -row.margin)
-        if row.treatment_only is None or row.reference_only is None
-        else margin_tests(row.treatment_only, row.reference_only, row.n, row.margin).above_p
-        for row in compared
-    ]
-    return [bool(p < ALPHA) for p in fixed_sequence(p_values)] if p_values else []
 
 
 def _scope_comparison(results: Results, row: ScopeRow) -> Comparison | None:
