@@ -156,8 +156,10 @@ def _upgraded(found: Mapping[str, Any], where: str) -> dict[str, Any]:
 
     try:
         return upgrade(found)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{where}: broken results of version 1 ({error}); run the study again") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ArtifactError(
+            f"{where}: broken results of version 1 ({str(error).splitlines()[0]}); run the study again"
+        ) from error
 
 
 def _records(plain: Mapping[str, Any], where: str, extra: Any = None) -> Results:

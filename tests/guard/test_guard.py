@@ -74,9 +74,9 @@ def test_calibration_uses_the_calibration_split_alone(model, direction):
     prompts = contrast()
     made = calibrate(model, direction, prompts, 0.1)
     harmless = np.sort(truth(model, direction, [p.text for p in prompts.select("harmless", "calibration")]))
-    assert made.threshold == pytest.approx(harmless[-4])  # 3 of 30 above
-    assert made.false_positive_rate.estimate == pytest.approx(4 / 31)
-    assert made.false_positive_rate.low < 4 / 31 < made.false_positive_rate.high
+    assert made.threshold == pytest.approx(harmless[-3])  # 2 of 30 above: 3 of 31 with a new one
+    assert made.false_positive_rate.estimate == pytest.approx(3 / 31)
+    assert made.false_positive_rate.low < 3 / 31 < made.false_positive_rate.high
     harmful = truth(model, direction, [p.text for p in prompts.select("harmful", "calibration")])
     assert made.true_positive_rate.estimate == pytest.approx((harmful > made.threshold).mean())
     assert made.auroc.estimate == pytest.approx((harmful[:, None] > harmless[None]).mean())
@@ -188,3 +188,12 @@ def test_impossible_gates_are_refused(direction):
         Conditional(set_projection(direction), direction, 0.0, "beside")
     with pytest.raises(InterventionError, match="got nan, expected a finite number"):
         Conditional(set_projection(direction), direction, float("nan"))
+
+
+def test_too_few_calibration_prompts_are_warned_of(caplog, direction):
+    rng = np.random.default_rng(0)
+    from_projections(rng.normal(2, 1, 20), rng.normal(size=19), 0.05, direction, {}, "")
+    assert not caplog.records
+    from_projections(rng.normal(2, 1, 20), rng.normal(size=18), 0.05, direction, {}, "")
+    assert "18 harmless calibration prompts are too few for a false-positive rate of 0.05" in caplog.text
+    assert "give at least 19" in caplog.text

@@ -87,7 +87,8 @@ def test_the_answer_comes_first_in_five_lines(results):
         "2.0% [0.8, 5.0]",
         "65% of tokens",
         "8 points",
-        "1 head at one token",
+        "1 head 16%",
+        "+2.0 points [0.1, 5.0]",
     ):
         assert number in answer
     assert html.index('class="answer"') < html.index("<section")

@@ -1,15 +1,20 @@
 """Verdicts, read from runs that took place; where rows are changed, the study's own functions make them."""
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import studies
 from rhat import results as contract
+from rhat.artifacts.judging import adjust, noninferior_in_sequence
 from rhat.display import wording
 from rhat.errors import ArtifactError
-from rhat.lab.rows import adjust, compare
+from rhat.lab.rows import compare
 from rhat.questions import KEYS, QUESTIONS
+from rhat.questions.heads.measure import smallest_k
+from rhat.questions.heads.rows import HeadComparison
+from rhat.questions.scopes.verdict import from_the_largest
 from rhat.questions.sentences import describe
 from rhat.report.appendix import primary
 from rhat.report.verdicts import verdicts
@@ -104,25 +109,32 @@ def test_ablating_that_leaves_fewer_refusals_removes_more(results):
     assert QUESTION["suppress"].labels[word] == "ablating removes more"
 
 
-def test_the_label_of_the_example_says_what_its_sentences_say(example):
-    """There subtracting removes less at every matched damage."""
-    verdict = QUESTION["suppress"].verdict(example)
-    assert QUESTION["suppress"].label(verdict) == "ablating removes more"
+def test_ablating_and_subtracting_are_told_by_generation_and_at_matched_damage(run):
+    """The comparison by generation was left out of the answer, and its damage with it."""
+    verdict = QUESTION["suppress"].verdict(run)
+    direct = run.comparison("subtract", "ablate", "harmful")
+    kl = {row.condition: wording.number(row.kl_mean, 3) for row in run.drift if row.prompts == "harmless"}
+    assert wording.difference(direct) in verdict.sentence
+    assert f"KL of subtracting {kl['subtract']}, of ablating {kl['ablate']}" in verdict.sentence
+    assert verdict.sentence.index("By generation") < verdict.sentence.index("by first-token log-odds")
     assert verdict.sentence.count("subtract removes less refusal than ablate") == 3
-    assert verdict.reasons[0].startswith("Subtract and ablate are equivalent within 10 points (+2.0 points [0.1, 5.0]")
+    assert direct.verdict != "worse"
+    assert QUESTION["suppress"].label(verdict) == "depends on dose and measure"
 
 
 @pytest.mark.parametrize(
     ("words", "word"),
     [
-        (("better", "better", "better"), "better"),  # subtracting leaves more refusals
-        (("worse", "worse", "worse"), "worse"),
-        (("undecided",) * 3, "undecided"),
-        (("undecided", "better", "better"), "mixed"),
+        (("better",) * 4, "better"),  # subtracting leaves more refusals
+        (("worse",) * 4, "worse"),
+        (("undecided",) * 4, "undecided"),
+        (("better", "undecided", "better", "better"), "mixed"),
+        (("equivalent", "better", "better", "better"), "mixed"),
     ],
 )
-def test_ablating_is_judged_at_matched_damage(results, words, word):
-    for row, verdict in zip(results["ablate_vs_subtract"]["matched"], words, strict=True):
+def test_ablating_is_judged_by_generation_and_at_matched_damage(results, words, word):
+    direct = next(r for r in results["comparisons"] if (r["treatment"], r["reference"]) == ("subtract", "ablate"))
+    for row, verdict in zip([direct, *results["ablate_vs_subtract"]["matched"]], words, strict=True):
         row["verdict"] = verdict
     assert QUESTION["suppress"].verdict(records(results)).word == word
 
@@ -210,30 +222,76 @@ def test_the_explanation_is_tested_by_rank(results, word, phrase):
     assert phrase in QUESTION["suppress"].verdict(records(results)).reasons[-1]
 
 
-def test_the_smallest_sufficient_scope_is_named(results, example):
-    assert "prompt only: 65% of tokens" in QUESTION["scopes"].verdict(example).sentence
-    for row in results["comparisons"]:
-        if row["treatment"] == "scope:last_prompt_token":
-            row["noninferior"] = True
-    assert "last prompt token: " in QUESTION["scopes"].verdict(records(results)).sentence
+def test_the_smallest_part_is_named_only_after_every_larger_one(results, run):
+    """The first success of six tests was named: 16 to 22 % false claims."""
+    verdict = QUESTION["scopes"].verdict(run)
+    order = from_the_largest([row for row in run.scopes if row.scope != "all"])
+    assert [row.token_share for row in order] == sorted((row.token_share for row in order), reverse=True)
+    told = [reason.partition(" (")[0] for reason in verdict.reasons]
+    assert told == [wording.scope(row.scope).capitalize() for row in order]
+    found = [": non-inferior" in reason for reason in verdict.reasons]
+    assert found == sorted(found, reverse=True)
+    named = wording.scope(order[found.count(True) - 1].scope)
+    assert f"is {named}: " in verdict.sentence
+    for row in results["scopes"]:  # the largest falls short
+        row["enough"] = False
     for row in results["comparisons"]:
         if row["question"] == "scopes":
-            row.update(noninferior=False, verdict="worse")
+            row["verdict"] = "worse"
     assert QUESTION["scopes"].verdict(records(results)).word == "worse"
-    row.update(verdict="undecided") if row["question"] == "scopes" else None
     for row in results["comparisons"]:
         if row["treatment"] == "scope:prompt":
             row["verdict"] = "undecided"
     assert QUESTION["scopes"].verdict(records(results)).word == "undecided"
 
 
-def test_how_few_heads_is_what_the_study_found(results, example):
-    assert example.heads.smallest_k == 1
-    assert QUESTION["heads"].verdict(example).sentence.startswith("1 head at one token suffices to raise refusal")
-    results["heads"]["smallest_k"] = 3
-    assert QUESTION["heads"].verdict(records(results)).sentence.startswith("3 heads at one token suffice")
-    del results["heads"]["smallest_k"]
-    assert QUESTION["heads"].verdict(records(results)).word == "undecided"
+def test_parts_that_all_fall_short_by_the_margin_are_seldom_named(example):
+    """Simulated with the study's six comparisons, each truly 10 points short on n = 96."""
+    generator = np.random.default_rng(3)
+    rows = [row for row in example.comparisons if row.question == "scopes"]
+    false = 0
+    for _ in range(400):
+        drawn = generator.multinomial(96, [0.02, 0.12, 0.86], size=len(rows))
+        some = [
+            row.changed(treatment_only=int(b), reference_only=int(c))
+            for row, (b, c, _) in zip(rows, drawn, strict=True)
+        ]
+        false += any(p < 0.05 for p in noninferior_in_sequence(some))
+    assert false / 400 < 0.08  # 5 %, and two and a half standard errors; the first success of six would be about 25 %
+
+
+def test_how_few_heads_is_told_by_generation(run):
+    """1 head sufficed by a mean log-odds above 0 and one draw of random heads; by generation it refused 16 %."""
+    verdict = QUESTION["heads"].verdict(run)
+    generated = [row for row in run.heads.comparisons if row.unit == "share"]
+    if not generated:  # version 1
+        assert verdict.word == "undecided"
+        assert "by first-token log-odds only" in verdict.sentence
+        assert "1 head 16%" in verdict.sentence
+        return
+    refused = {row.k: row.rate for row in run.heads.curve if row.kind == "attributed" and row.rate is not None}
+    drawn = {row.k: row for row in run.heads.curve if row.draws}
+    for row in generated:
+        against = {"baseline": run.find_rate("baseline", "harmless").rate, "random": drawn[row.k].rate}[row.reference]
+        assert row.difference == pytest.approx(refused[row.k] - against)
+        assert drawn[row.k].draws >= 10
+    assert "Only heads below r̂'s layer were searched" in verdict.sentence
+    in_order = sorted({row.k for row in generated}, reverse=True)
+    clear = [all(r.verdict == "better" for r in generated if r.k == k) for k in in_order]
+    passed = clear.index(False) if False in clear else len(clear)
+    assert run.heads.smallest_k == (in_order[passed - 1] if passed else None)
+    assert verdict.word == ("better" if passed else "undecided")
+
+
+def test_the_smallest_k_is_the_last_of_a_sequence_that_holds():
+    def rows(words):
+        return [
+            HeadComparison(k=k, kind="attributed", reference="random", difference=0, ci_low=0, ci_high=0, unit="share", n=9, verdict=word)
+            for k, word in words.items()
+        ]  # fmt: skip
+
+    assert smallest_k(rows({12: "better", 6: "better", 3: "undecided", 1: "better"})) == 6
+    assert smallest_k(rows({12: "undecided", 6: "better"})) is None
 
 
 def test_a_second_direction_is_reported(results):
@@ -248,7 +306,56 @@ def test_predictions_are_held_against_the_interval(results):
     results["prediction"].update(inside=False, inside_last_token=True)
     told = " ".join(QUESTION["induce"].verdict(records(results)).reasons)
     assert "so the prediction lies outside the interval" in told
-    assert "nats: inside the interval" in told
+    assert "nats: the prediction lies inside the interval" in told
+
+
+def test_a_prediction_is_held_against_the_paired_difference(studied):
+    """It was held against the interval of the observed mean, which says how prompts differ and not how wrong it is."""
+    run = contract.load(studied)
+    found = run.prediction
+    assert found.error == pytest.approx(found.predicted_score - found.observed_score)
+    assert found.inside == (found.error_ci_low <= 0 <= found.error_ci_high)
+    assert found.error_last_token == pytest.approx(found.predicted_score_last_token - found.observed_score)
+    told = " ".join(QUESTION["induce"].verdict(run).reasons)
+    assert (
+        f"{wording.signed(found.error, 2)} nats {wording.interval(found.error_ci_low, found.error_ci_high)} per prompt"
+        in told
+    )
+
+
+def test_cross_entropy_has_its_interval(studied):
+    rows = [row for row in contract.load(studied).drift if row.cross_entropy is not None]
+    assert {row.condition for row in rows} == {"baseline", "ablate", "subtract"}
+    assert all(row.cross_entropy_ci_low <= row.cross_entropy <= row.cross_entropy_ci_high for row in rows)
+    assert any(row.cross_entropy_ci_low < row.cross_entropy_ci_high for row in rows)
+
+
+def test_nothing_refuses_nats_of_prompts(run):
+    for verdict in verdicts(run).values():
+        for text in (verdict.sentence, *verdict.reasons):
+            assert "refuses −" not in text
+            assert "nats of" not in text
+
+
+def test_the_published_boost_is_said_to_be_another_measurement(run):
+    verdict = QUESTION["repe"].verdict(run)
+    assert "another model, other prompts and another measurement" in verdict.sentence
+    assert any("Its damage is not that of setting" in reason for reason in verdict.reasons)
+
+
+def test_a_guard_that_misses_its_target_says_so(results, run):
+    said = [r for r in QUESTION["over_refusal"].verdict(run).reasons if r.startswith("The guard, set to flag 5.0%")]
+    row = next(r for r in run.guard if r.measure == "false_positive_rate")
+    assert len(said) == 1
+    assert ("than it was set for" in said[0]) == (not row.ci_low <= row.target_fpr <= row.ci_high)
+    for row in results["guard"]:
+        row["target_fpr"] = 0.09
+    assert not any("than it was set for" in r for r in QUESTION["over_refusal"].verdict(records(results)).reasons)
+
+
+def test_probes_at_chance_are_said_to_be(example):
+    reasons = QUESTION["finders"].verdict(example).reasons
+    assert any("No unsupervised probe tells these requests apart here" in r and "896 dimensions" in r for r in reasons)
 
 
 def test_absent_fields_give_no_verdict():

@@ -132,33 +132,39 @@ def test_curve_points_are_the_shares_strictly_above_their_thresholds():
 
 
 @given(st.lists(st.integers(0, 30).map(float), min_size=1, max_size=60), st.floats(0, 0.99))
-def test_threshold_is_the_lowest_that_keeps_the_share(negative, fpr):
+def test_threshold_is_the_lowest_whose_expected_rate_is_at_most_the_target(negative, fpr):
     result = threshold_at_fpr(negative, fpr)
     scores = np.array(negative)
     assert result.above == np.sum(scores > result.value)
-    assert result.above <= fpr * len(scores) + 1e-6
+    rate = (result.above + 1) / (len(scores) + 1)
+    assert result.enough == (rate <= fpr + 1e-9)
+    assert result.enough or result.value == scores.max()
     lower = scores[scores < result.value]
-    if len(lower):
-        assert np.sum(scores > lower.max()) > fpr * len(scores)
+    if len(lower) and result.enough:
+        assert (np.sum(scores > lower.max()) + 1) / (len(scores) + 1) > fpr
 
 
 def test_threshold_by_hand():
-    result = threshold_at_fpr(np.arange(100.0), 0.29)
-    assert (result.value, result.above, result.n, result.target_fpr) == (70.0, 29, 100, 0.29)
-    assert result.false_positive_rate.estimate == pytest.approx(30 / 101)
+    result = threshold_at_fpr(np.arange(99.0), 0.29)  # 29 of 100 with the new one: 28 above
+    assert (result.value, result.above, result.n, result.target_fpr) == (70.0, 28, 99, 0.29)
+    assert result.false_positive_rate.estimate == pytest.approx(0.29)
     assert threshold_at_fpr(np.arange(100.0), 0.0).value == 99.0
+    assert threshold_at_fpr(np.arange(19.0), 0.05).enough
+    assert not threshold_at_fpr(np.arange(18.0), 0.05).enough
 
 
 def test_expected_rate_and_interval_hold_on_new_prompts():
+    """With 64, three above took the expected rate to 6.2 % where 5 % was asked for."""
     generator = np.random.default_rng(7)
     truths, hits = [], []
     for _ in range(2000):
-        result = threshold_at_fpr(generator.normal(size=60), 0.05)
+        result = threshold_at_fpr(generator.normal(size=64), 0.05)
         truth = norm.sf(result.value)
         truths.append(truth)
         hits.append(result.false_positive_rate.low <= truth <= result.false_positive_rate.high)
-    assert result.above == 3
-    assert np.mean(truths) == pytest.approx(4 / 61, abs=4 * np.std(truths) / 2000**0.5)
+    assert result.above == 2
+    assert np.mean(truths) == pytest.approx(3 / 65, abs=4 * np.std(truths) / 2000**0.5)
+    assert np.mean(truths) < 0.05
     assert 0.935 < np.mean(hits) < 0.965
 
 

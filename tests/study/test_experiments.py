@@ -4,10 +4,11 @@ import torch
 
 from labs import tiny_lab
 from rhat import results as contract
+from rhat.artifacts.judging import adjust
 from rhat.artifacts.rows import Comparison
 from rhat.interventions import Intervention, ablate, add, set_projection
 from rhat.lab import Dealt
-from rhat.lab.rows import adjust, merge
+from rhat.lab.rows import merge
 from rhat.questions import QUESTIONS
 from rhat.scoring import last_token_scores
 from rhat.study import EXPERIMENTS, NAMES, PRESETS

@@ -170,7 +170,7 @@ class Candidate(Record):
 
 
 class Claim(Record):
-    """The five primary claims, Holm-adjusted together. Each names a row of `comparisons`."""
+    """The primary claims, each by its own test, Holm-adjusted together. Each names a row of `comparisons`."""
 
     id: str
     """set_vs_baseline, add_vs_set, random_vs_baseline, ablate_vs_baseline, heads_vs_random"""
@@ -182,10 +182,16 @@ class Claim(Record):
     """condition id"""
     prompts: Label
     """which prompts"""
+    test: Literal["more", "less", "equivalent", "noninferior"] | None = None
+    """its own test: of a difference in one direction, or of one smaller than the margin"""
+    margin: Share | None = None
+    """margin of that test"""
+    p: Fraction | None = None
+    """p of that test"""
     holm_p: Fraction
-    """p value adjusted over the five"""
+    """the same, adjusted over the primary claims"""
     verdict: Judgement
-    """of the comparison, judged by this p value"""
+    """what is claimed (more: better, less: worse, equivalent), where `holm_p` shows it; else undecided"""
 
 
 class Agreement(Record):

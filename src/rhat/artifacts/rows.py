@@ -83,16 +83,24 @@ class Comparison(Record):
     """90 % interval, lower end (the two one-sided tests)"""
     ci90_high: Difference
     """upper end"""
+    treatment_only: Natural | None = None
+    """pairs where only the treatment refuses"""
+    reference_only: Natural | None = None
+    """pairs where only the reference does"""
     mcnemar_p: Fraction
-    """exact McNemar p"""
+    """exact McNemar p of the difference"""
     holm_p: Fraction | None = None
-    """Holm-adjusted within its question; absent outside a family"""
+    """the same, adjusted within its question; absent outside a family"""
+    equivalence_p: Fraction | None = None
+    """p of the two one-sided tests at ± margin, adjusted together with the differences of its question"""
+    noninferiority_p: Fraction | None = None
+    """p of the lower of these tests, adjusted likewise"""
     margin: Share
     """margin of equivalence and non-inferiority"""
     equivalent: bool
-    """the 90 % interval lies inside ± margin"""
+    """shown to differ by less than the margin: `equivalence_p` < 5 %; without it, by the 90 % interval alone"""
     noninferior: bool
-    """`ci90_low` > −margin (more refusals count as better)"""
+    """shown not to refuse less by the margin or more: `noninferiority_p` < 5 %; without it, `ci90_low` > −margin"""
     verdict: Judgement
     """after Holm: better = higher rate; with `equivalent` as well, by less than the margin"""
     question: str | None = None
@@ -105,7 +113,7 @@ class Comparison(Record):
 
 
 class Power(Record):
-    """What each comparison would have needed."""
+    """What each undecided comparison would have needed."""
 
     treatment: str
     """condition id"""
@@ -118,7 +126,7 @@ class Power(Record):
     discordant_share: Share | None = None
     """share of pairs with different verdicts"""
     power: Share | None = None
-    """power of the equivalence test at n"""
+    """power of the equivalence test at n; only in older files: power after the fact says nothing that the interval does not"""
     prompts_needed: Count
     """prompts for 80 % power at the margin"""
 
@@ -160,6 +168,10 @@ class Drift(Record):
     """upper end"""
     cross_entropy: Annotated[Positive, unit("nats/token")] | None = None
     """of the model's own greedy baseline completions"""
+    cross_entropy_ci_low: Annotated[float, unit("nats/token")] | None = None
+    """95 % interval of `cross_entropy`, lower end"""
+    cross_entropy_ci_high: Annotated[float, unit("nats/token")] | None = None
+    """upper end"""
     degenerate_share: Share | None = None
     """share of degenerate completions"""
 
@@ -201,7 +213,7 @@ class Part(Record):
     comparisons: tuple[Comparison, ...] = ()
     """Paired comparisons of refusal rates: rate(treatment) − rate(reference)."""
     power: tuple[Power, ...] = ()
-    """What each comparison would have needed."""
+    """What each undecided comparison would have needed."""
     random_controls: tuple[Control, ...] = ()
     """Control directions, given the same displacement as the real edit."""
     auroc_within: tuple[Separation, ...] = ()

@@ -51,6 +51,8 @@ class Results(Part):
     """the same in a sentence, with its numbers"""
     prompts_fingerprint: str | None = None
     """sha256 of the contrast set and its splits"""
+    claims_fingerprint: str | None = None
+    """sha256 of the table of claims (claim, test, family, margin) that was fixed before the run"""
     settings: dict[str, Any] = Field(default_factory=dict)
     """the study's configuration, as given (`preset`, `seed`, `margin`, …); free"""
     manifest: dict[str, Any] = Field(default_factory=dict)
@@ -72,7 +74,7 @@ class Results(Part):
     candidates: tuple[Candidate, ...] = ()
     """Every candidate and what became of it."""
     primary: tuple[Claim, ...] = ()
-    """The five primary claims, Holm-adjusted together. Each names a row of `comparisons`."""
+    """The primary claims, each by its own test, Holm-adjusted together. Each names a row of `comparisons`."""
     score_agreement: ScoreAgreement | None = None
     """How far phrases and log-odds agree on refused or not."""
     timings: tuple[Timing, ...] = ()

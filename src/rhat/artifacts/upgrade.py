@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rhat.artifacts.claims import primary_claims
+from rhat.artifacts.judging import adjust, noninferior_in_sequence
+from rhat.artifacts.rows import Comparison
 from rhat.statistics import judge
+from rhat.statistics.judgement import ALPHA
 
 NEAR = 0.10  # version 1's share of the gap between the means within which a projection was near zero
 CHANCE = 0.5
@@ -35,16 +39,7 @@ def upgrade(found: Mapping[str, Any]) -> Row:
     """Results of version 1 as version 2 tells them; the rows given are left alone."""
     results = {key: _copied(value) for key, value in found.items()}
     results["schema_version"] = 2
-    compared = results.get("comparisons", [])
-    for row in compared:
-        row["verdict"] = _of_rates(row, row.get("holm_p"))
-        if "question" in row:
-            row["question"] = QUESTIONS[row["question"]]
-    for claim in results.get("primary", []):
-        names = _names(claim)
-        claim["verdict"] = next(
-            (_of_rates(row, claim["holm_p"]) for row in compared if _names(row) == names), "undecided"
-        )
+    _comparisons(results)
     near = results.get("near_zero", {}).get("threshold_share", NEAR)
     for row in results.get("layers", []):
         row["verdict"] = judge(_ends(row))
@@ -67,8 +62,44 @@ def upgrade(found: Mapping[str, Any]) -> Row:
     return results
 
 
-def _of_rates(row: Row, p: float | None) -> str:
-    return judge(_ends(row), (row["ci90_low"], row["ci90_high"]), row["margin"], p)
+def _comparisons(results: Row) -> None:
+    """Comparisons adjusted and judged anew, and the claims by their own tests; power only of what is undecided.
+
+    Version 1 kept no discordant counts, but their sum in `power` and their difference in `difference`. Where a run has no `power`, its
+    comparisons keep their p values.
+    """
+    rows = results.get("comparisons", [])
+    shares = {_names(row): row["discordant_share"] for row in results.get("power", []) if "discordant_share" in row}
+    for row in rows:
+        row["verdict"] = judge(_ends(row), (row["ci90_low"], row["ci90_high"]), row["margin"], row.get("holm_p"))
+        if "question" in row:
+            row["question"] = QUESTIONS[row["question"]]
+    if all(_names(row) in shares for row in rows):
+        for row in rows:
+            apart, either = round(row["difference"] * row["n"]), round(shares[_names(row)] * row["n"])
+            row |= {"treatment_only": (either + apart) // 2, "reference_only": (either - apart) // 2}
+        compared = adjust([Comparison.model_validate(row) for row in rows])
+        rows[:] = [row.plain() for row in compared]
+        if "primary" in results:
+            results["primary"] = [claim.plain() for claim in primary_claims(compared)]
+    _scopes(results, rows)
+    words = {_names(row): row["verdict"] for row in rows}
+    for claim in results.get("primary", []):
+        claim.setdefault("verdict", words.get(_names(claim), "undecided"))
+    for row in results.get("power", []):
+        row.pop("power", None)
+    if "power" in results:
+        results["power"] = [row for row in results["power"] if words.get(_names(row)) == "undecided"]
+
+
+def _scopes(results: Row, rows: list[Row]) -> None:
+    """Which scopes are enough, from the largest down."""
+    beside = {row["treatment"]: row for row in rows if row.get("question") == "scopes"}
+    order = sorted(results.get("scopes", []), key=lambda row: -row["token_share"])
+    order = [row for row in order if row["scope"] != "all" and f"scope:{row['scope']}" in beside]
+    found = [Comparison.model_validate(beside[f"scope:{row['scope']}"]) for row in order]
+    for row, p in zip(order, noninferior_in_sequence(found), strict=True):
+        row |= {"sequence_p": p, "enough": p < ALPHA}
 
 
 def _prediction(found: Row) -> None:
@@ -79,17 +110,12 @@ def _prediction(found: Row) -> None:
 
 
 def _heads(found: Row) -> None:
-    """Verdicts, and the smallest k by them."""
-    rows = found.get("comparisons", [])
-    for row in rows:
+    """Verdicts. The smallest k of version 1 was told by log-odds against one draw of random heads, and is dropped."""
+    for row in found.get("comparisons", []):
         row["verdict"] = judge(_ends(row), holm_p=row.get("holm_p"))
         row.pop("clears", None)
-    for name, kind in (("smallest_k", "attributed"), ("smallest_k_greedy", "greedy")):
+    for name in ("smallest_k", "smallest_k_greedy"):
         found.pop(name, None)
-        of_kind = [row for row in rows if row["kind"] == kind]
-        failing = {row["k"] for row in of_kind if row["verdict"] != "better"}
-        if clearing := {row["k"] for row in of_kind} - failing:
-            found[name] = min(clearing)
 
 
 def _refit(row: Row, results: Row) -> None:

@@ -112,7 +112,7 @@ def _print(made: Calibration, target: Path) -> None:
         title="ROC curve",
     )
     console.print(
-        f"threshold {tables.shown(made.threshold)}: at most {made.target_fpr:.0%} of the harmless calibration prompts above it",
+        f"threshold {tables.shown(made.threshold)}: set for at most {100 * made.target_fpr:.3g}% of new harmless prompts above it, on average",
         markup=False,
         soft_wrap=True,
     )

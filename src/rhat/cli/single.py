@@ -45,7 +45,7 @@ def run(
 
     direction = Direction.load(file)
     contrast = prompts.read(seed, where.offline)
-    from rhat.lab.rows import adjust
+    from rhat.artifacts.judging import adjust
     from rhat.selection.around import around
     from rhat.study import EXPERIMENTS, open_lab
     from rhat.study.summary import head

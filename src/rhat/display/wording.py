@@ -105,6 +105,13 @@ def measure(row: Row) -> str:
     return rate(row) if getattr(row, "rate", None) is not None else f"{score(row)} nats"
 
 
+def outcome(row: Row, prompts: str) -> str:
+    """What an edit leads to, as the end of a sentence: a share of prompts refused, or a mean refusal score."""
+    if getattr(row, "rate", None) is not None:
+        return f"{rate(row)} of {prompts} prompts are refused"
+    return f"the mean refusal score of {prompts} prompts is {score(row)} nats"
+
+
 def difference(row: Row) -> str:
     """A row's difference with its interval, in its unit (shares when it names none)."""
     if getattr(row, "unit", "share") == "share":

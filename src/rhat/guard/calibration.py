@@ -34,7 +34,7 @@ class Calibration:
     """A guard's threshold, how it was set, and how well the projection tells the labels apart.
 
     threshold            a prompt is flagged where its projection > threshold, in residual-stream units
-    target_fpr           share of harmless prompts that it was set to flag, at most
+    target_fpr           share of new harmless prompts that it was set to flag on average, at most (split conformal)
     false_positive_rate  what to expect on new harmless prompts like these, with its 95 % interval
     true_positive_rate   share of the harmful calibration prompts above it, with its Wilson interval
     auroc                area under the ROC curve of the calibration prompts
@@ -147,6 +147,15 @@ def from_projections(
 ) -> Calibration:
     """The calibration that these projections of harmful and harmless prompts give."""
     found: CalibratedThreshold = threshold_at_fpr(harmless, fpr)
+    if not found.enough:
+        log.warning(
+            "%d harmless calibration prompts are too few for a false-positive rate of %g: the lowest that they can promise is %.3g; "
+            "give %s",
+            found.n,
+            fpr,
+            found.false_positive_rate.estimate,
+            f"at least {math.ceil(1 / fpr - 1e-9) - 1}" if fpr > 0 else "a rate above 0",
+        )
     positive = np.asarray(harmful, dtype=float)
     area, curve = auroc(harmful, harmless), roc_curve(harmful, harmless)
     points = zip(

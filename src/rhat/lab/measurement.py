@@ -21,7 +21,7 @@ KL_PROMPTS = 256  # so many prompts' baseline logits are held, whatever the numb
 class Dealt:
     """Many controls for the price of one: prompt i gets intervention i mod len(doings)."""
 
-    doings: tuple[Intervention, ...]
+    doings: tuple[Doing, ...]
 
     __repr__ = one_line
 

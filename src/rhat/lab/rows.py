@@ -9,7 +9,7 @@ import numpy as np
 
 from rhat.artifacts.rows import Comparison, Drift, Power, Rate, Score
 from rhat.lab.measurement import Measurement
-from rhat.statistics import Judgement, equivalence_power, holm, judge, mean_interval, paired_comparison, wilson
+from rhat.statistics import mean_interval, paired_comparison, wilson
 
 Row = dict[str, Any]
 
@@ -47,7 +47,7 @@ def score_row(m: Measurement) -> Score:
     return Score.of({"condition": m.condition, "prompts": m.label, **score_part(m.scores)})
 
 
-def drift_row(m: Measurement, cross_entropy: float | None = None) -> Drift:
+def drift_row(m: Measurement, cross_entropy: np.ndarray | None = None) -> Drift:
     """A row of `drift`.
 
     Raises:
@@ -65,7 +65,18 @@ def drift_row(m: Measurement, cross_entropy: float | None = None) -> Drift:
     }
     if m.verdicts:
         row["degenerate_share"] = sum(v == "neither" for v in m.verdicts) / len(m.verdicts)
-    return Drift.of(row | {"cross_entropy": cross_entropy})
+    return Drift.of(row | entropy_part(cross_entropy))
+
+
+def entropy_part(cross_entropy: np.ndarray | None) -> Row:
+    """`cross_entropy` with its 95 % interval over the answers that have tokens; the mean alone of a single one."""
+    if cross_entropy is None:
+        return {}
+    known = cross_entropy[~np.isnan(cross_entropy)]
+    if len(known) < 2:
+        return {"cross_entropy": float(known[0])} if len(known) else {}
+    found = mean_interval(known)
+    return {"cross_entropy": found.estimate, "cross_entropy_ci_low": found.low, "cross_entropy_ci_high": found.high}
 
 
 def compare(
@@ -83,6 +94,8 @@ def compare(
             "ci_high": result.ci_high,
             "ci90_low": result.ci90_low,
             "ci90_high": result.ci90_high,
+            "treatment_only": result.b,
+            "reference_only": result.c,
             "mcnemar_p": result.mcnemar_p,
             "margin": margin,
             "equivalent": bool(result.equivalent),
@@ -93,12 +106,7 @@ def compare(
     )
     if not result.prompts_needed:
         return row, None
-    power = ids | {
-        "discordant_share": result.discordant_share,
-        "power": float(equivalence_power(n, result.discordant_share, margin)),
-        "prompts_needed": result.prompts_needed,
-    }
-    return row, Power.of(power)
+    return row, Power.of(ids | {"discordant_share": result.discordant_share, "prompts_needed": result.prompts_needed})
 
 
 def compared(pairs: Iterable[tuple[Measurement, Measurement]], margin: float, question: str) -> dict[str, Any]:
@@ -107,20 +115,10 @@ def compared(pairs: Iterable[tuple[Measurement, Measurement]], margin: float, qu
     return {"comparisons": [row for row, _ in both], "power": [power for _, power in both if power is not None]}
 
 
-def adjust(rows: Sequence[Comparison]) -> list[Comparison]:
-    """Comparisons with their McNemar p values Holm-adjusted within each question, and judged by these."""
-    adjusted = {}
-    for question in dict.fromkeys(row.question for row in rows):
-        family = [index for index, row in enumerate(rows) if row.question == question]
-        for index, p in zip(family, holm([rows[index].mcnemar_p for index in family]), strict=True):
-            p = float(min(p, 1.0))
-            adjusted[index] = rows[index].changed(holm_p=p, verdict=judged(rows[index], p))
-    return [adjusted[index] for index in range(len(rows))]
-
-
-def judged(row: Comparison, holm_p: float) -> Judgement:
-    """The verdict on a comparison with a p value adjusted in some family."""
-    return judge((row.ci_low, row.ci_high), (row.ci90_low, row.ci90_high), row.margin, holm_p)
+def undecided(rows: Sequence[Row], compared: Sequence[Comparison]) -> list[Row]:
+    """The rows of `power` whose comparison is undecided: of one that is decided there is nothing more to need."""
+    open_ones = {row.names for row in compared if row.verdict == "undecided"}
+    return [row for row in rows if (row["treatment"], row["reference"], row["prompts"]) in open_ones]
 
 
 def merge(results: Row, part: Mapping[str, Any]) -> None:

@@ -11,9 +11,10 @@ from rhat.statistics.doses import HalfEffectDose, half_effect_dose
 from rhat.statistics.equivalence import equivalence_power, prompts_needed
 from rhat.statistics.intervals import Interval
 from rhat.statistics.judgement import Judgement, judge, noninferior, within_margin
+from rhat.statistics.margins import MarginTests, direction_p, margin_tests
 from rhat.statistics.means import mean_interval, paired_mean_difference
 from rhat.statistics.misclassification import JudgeErrors, corrected_difference, corrected_rate
-from rhat.statistics.multiplicity import holm
+from rhat.statistics.multiplicity import fixed_sequence, holm, holm_exclusive
 from rhat.statistics.paired import PairedComparison, mcnemar_exact, paired_comparison, tango_interval
 from rhat.statistics.ranking import Auroc, RocCurve, auroc, roc_curve
 from rhat.statistics.rates import wilson
@@ -29,6 +30,7 @@ __all__ = [
     "Interval",
     "JudgeErrors",
     "Judgement",
+    "MarginTests",
     "PairedComparison",
     "RocCurve",
     "agreement",
@@ -38,10 +40,14 @@ __all__ = [
     "cluster_mean_difference",
     "corrected_difference",
     "corrected_rate",
+    "direction_p",
     "equivalence_power",
+    "fixed_sequence",
     "half_effect_dose",
     "holm",
+    "holm_exclusive",
     "judge",
+    "margin_tests",
     "mcnemar_exact",
     "mean_interval",
     "noninferior",

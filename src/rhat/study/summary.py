@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from rhat import results as contract
-from rhat.artifacts.header import Claim, ScoreAgreement
+from rhat.artifacts.claims import fingerprint, primary_claims
+from rhat.artifacts.header import ScoreAgreement
+from rhat.artifacts.judging import adjust
 from rhat.artifacts.rows import Comparison
 from rhat.lab import Lab
-from rhat.lab.rows import adjust, judged
+from rhat.lab.rows import undecided
 from rhat.prompts import ContrastSet
 from rhat.selection.finding import Finding
 from rhat.selection.settings import FindSettings
-from rhat.statistics import agreement, holm
+from rhat.statistics import agreement
 from rhat.study.config import StudyConfig
 from rhat.study.manifest import manifest
-from rhat.study.primary import PRIMARY
 
 
 def header(config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding) -> dict[str, Any]:
     """What is known once r̂ is found, or is not."""
     made: dict[str, Any] = head(model, finding) | {
         "prompts_fingerprint": prompts.fingerprint,
+        "claims_fingerprint": fingerprint(config.margin),
         "settings": config.settings(),
         "manifest": manifest(config),
         "conditions": {},
@@ -92,31 +93,11 @@ def finish(results: dict[str, Any], lab: Lab) -> None:
     if compared := [Comparison.of(row) for row in results.get("comparisons", [])]:
         judged_rows = adjust(compared)
         results["comparisons"] = [row.plain() for row in judged_rows]
-        if claims := _primary(judged_rows):
+        results["power"] = undecided(results.get("power", []), judged_rows)
+        if claims := primary_claims(judged_rows):
             results["primary"] = [claim.plain() for claim in claims]
     if lab.finding.refusal_tokens and (agreed := score_agreement(lab)):
         results["score_agreement"] = agreed.plain()
-
-
-def _primary(compared: Sequence[Comparison]) -> list[Claim]:
-    """The primary claims whose comparisons this run made, Holm-adjusted together and judged by that."""
-    by_names = {row.names: row for row in compared}
-    made = [(claim, by_names[claim[2:]]) for claim in PRIMARY if claim[2:] in by_names]
-    adjusted = holm([row.mcnemar_p for _, row in made]).tolist() if made else []
-    return [
-        Claim.of(
-            {
-                "id": claim_id,
-                "claim": words,
-                "treatment": row.treatment,
-                "reference": row.reference,
-                "prompts": row.prompts,
-                "holm_p": float(min(p, 1.0)),
-                "verdict": judged(row, float(min(p, 1.0))),
-            }
-        )
-        for ((claim_id, words, *_), row), p in zip(made, adjusted, strict=True)
-    ]
 
 
 def score_agreement(lab: Lab) -> ScoreAgreement | None:

@@ -30,4 +30,11 @@ def verdict(results: Results) -> Verdict | None:
         + "."
         for row in results.part(Rows).ccs
     ]
+    for name in dict.fromkeys(row.set for row in results.part(Rows).ccs):
+        probes = [row for row in results.part(Rows).ccs if row.set == name]
+        if all(row.verdict != "better" for row in probes):
+            reasons.append(
+                f"No unsupervised probe tells these {name} apart here; with {probes[0].n_pairs} training pairs in "
+                f"{results.model.d_model} dimensions CCS fits pure noise too, so a small loss says nothing."
+            )
     return Verdict("measured", f"{'; '.join(parts)}.", tuple(reasons))

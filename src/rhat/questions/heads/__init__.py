@@ -16,8 +16,9 @@ QUESTION = Question(
     how=(
         "Heads below r̂'s layer are ranked by their contribution to the gap in projection. The outputs "
         "of the top k at one position are replaced by their means over harmful prompts; the control "
-        "patches as many random heads of the same layers. k suffices when its intervals clear both "
-        "baseline and control."
+        "patches as many random heads of the same layers, ten draws of them. The smallest k is told by "
+        "generation: from the most heads down, each k must refuse more than no patch and than random "
+        "heads (exact tests, a fixed sequence at 5%)."
     ),
     experiments=(Experiment("heads"),),
     rows=Rows,
@@ -37,6 +38,6 @@ QUESTION = Question(
             figures.heads_ranking,
         ),
     ),
-    labels={"better": "a few suffice", "undecided": "not shown"},
+    labels={"better": "a few refuse more", "undecided": "not shown"},
     headline=True,
 )

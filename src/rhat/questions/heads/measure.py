@@ -9,17 +9,18 @@ import numpy as np
 import torch
 
 from rhat.heads import Attribution, Head, attribute, patch_heads
-from rhat.lab import Lab, Measurement
+from rhat.lab import Dealt, Lab, Measurement
 from rhat.lab.rows import compared, rate_part, rate_row, score_part, score_row
 from rhat.questions.heads.rows import HeadComparison, Rows
-from rhat.statistics import holm, judge, mean_interval
+from rhat.statistics import direction_p, fixed_sequence, holm, judge, mean_interval, paired_comparison
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 HEADLINE_K = 6  # the number that the published result used
 SHORTLIST = 24
 GREEDY_STEPS = 8
 GREEDY_PROMPTS = 16
-CONFIRMED = (1, 3, 6, 12)  # k confirmed by generation on the sweep's prompts
+CONFIRMED = (1, 3, 6, 12)  # k tested by generation on the sweep's prompts, from the most down
+DRAWS = 10  # draws of as many random heads of the same layers; by generation each prompt gets one of them
 
 
 def heads(lab: Lab) -> Rows:
@@ -35,53 +36,83 @@ def heads(lab: Lab) -> Rows:
     n = lab.sizes.sweep
     before, _ = lab.score(None, "harmless", n)
     chosen = greedy(lab, found, ranked[:SHORTLIST])
+    headline = _headline(lab, found, ranked)
     ks = [k for k in KS if k <= len(ranked)]
-    sets: dict[tuple[int, str], list[Head]] = {}
-    for k in ks:
-        sets[k, "attributed"] = ranked[:k]
-        sets[k, "random"] = random_heads(ranked[:k], lab, lab.seed)
-        if k <= len(chosen):
-            sets[k, "greedy"] = chosen[:k]
+    tested = [k for k in CONFIRMED if k <= len(ranked)]
+    sets: dict[tuple[int, str, int], list[Head]] = {(k, "attributed", 0): ranked[:k] for k in ks}
+    sets |= {(k, "greedy", 0): chosen[:k] for k in ks if k <= len(chosen)}
+    sets |= {(k, "random", i): some for k in tested for i, some in enumerate(_random_draws(ranked[:k], lab))}
     found_scores = lab.score_each([_patch(lab, found, some) for some in sets.values()], "harmless", n, stage="heads")
     by_set = {key: scores for key, (scores, _) in zip(sets, found_scores, strict=True)}
-    shown = {_name(k, kind): some for (k, kind), some in sets.items() if k in CONFIRMED and kind != "random"}
-    confirmed = _confirm(lab, found, shown, n)
-    comparisons = _comparisons(by_set, before)
+    shown = {_name(k, kind): some for (k, kind, _), some in sets.items() if k in tested and kind != "random"}
+    dealt = {_name(k, "random"): _random_draws(ranked[:k], lab) for k in tested}
+    confirmed = _confirm(lab, found, shown | dealt, n)
+    baseline = lab.measure("baseline", None, "harmless", n)
+    by_generation = _by_generation(confirmed, baseline, tested)
     part: dict[str, Any] = {
         "position": found.position,
         "ranking": [{"layer": h[0], "head": h[1], "attribution": v} for h, v in found.ranking()],
-        "curve": [{"k": 0, "kind": "attributed", **score_part(before)}, *_curve(lab, by_set, confirmed)],
-        "comparisons": comparisons,
-        "smallest_k": smallest_k(comparisons, "attributed"),
-        "smallest_k_greedy": smallest_k(comparisons, "greedy"),
+        "curve": [{"k": 0, "kind": "attributed", **score_part(before)}, *_curve(lab, by_set, confirmed, tested)],
+        "comparisons": [*by_generation, *_comparisons(by_set, before)],
+        "smallest_k": smallest_k(by_generation),
         "greedy": chosen,
     }
-    return Rows.of({"heads": part} | _headline(lab, found, ranked))
+    return Rows.of({"heads": part} | headline)
 
 
 def _curve(
-    lab: Lab, by_set: dict[tuple[int, str], np.ndarray], confirmed: dict[str, Measurement]
+    lab: Lab, by_set: dict[tuple[int, str, int], np.ndarray], confirmed: dict[str, Measurement], tested: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Refusal with each set of heads patched; by generation too, where that was confirmed."""
+    """Refusal with each set of heads patched; by generation too, where that was measured."""
     rows = []
-    for (k, kind), scores in by_set.items():
+    for (k, kind, draw), scores in by_set.items():
         row = {"k": k, "kind": kind, **score_part(scores)}
         if kind == "random":
-            row["seed"] = lab.seed
-        m = confirmed.get(_name(k, kind))
-        if m is not None:
+            row["seed"] = lab.seed + draw
+        elif m := confirmed.get(_name(k, kind)):
             row |= rate_part(m.refused) | {"refused": int(m.refused.sum())}
         rows.append(row)
+    for k in tested:
+        dealt = confirmed[_name(k, "random")].refused
+        rows.append({"k": k, "kind": "random", "draws": DRAWS, **rate_part(dealt), "refused": int(dealt.sum())})
     return rows
 
 
-def _comparisons(by_set: dict[tuple[int, str], np.ndarray], before: np.ndarray) -> list[HeadComparison]:
-    """Each set of heads against the baseline and against as many random heads, Holm-adjusted together."""
+def _by_generation(
+    confirmed: dict[str, Measurement], baseline: Measurement, tested: Sequence[int]
+) -> list[HeadComparison]:
+    """The heads of largest attribution against no patch and against random heads, by refusals, from the most heads down.
+
+    At each k the p of "refuses more than both" is the larger of the two exact ones, and k counts only if every larger k does.
+    """
     rows, p_values = [], []
-    for (k, kind), scores in by_set.items():
+    for k in sorted(tested, reverse=True):
+        treated = confirmed[_name(k, "attributed")].refused
+        pair = []
+        for reference, against in (("baseline", baseline.refused), ("random", confirmed[_name(k, "random")].refused)):
+            found = paired_comparison(treated, against, margin=0.0)
+            row: dict[str, Any] = {"k": k, "kind": "attributed", "reference": reference, "difference": found.difference}
+            row |= {"ci_low": found.ci_low, "ci_high": found.ci_high, "unit": "share", "n": found.n}
+            rows.append(row | {"treatment_only": found.b, "reference_only": found.c})
+            pair.append(direction_p(found.b, found.c))
+        p_values.append(max(pair))
+    judged = []
+    for i, p in enumerate(fixed_sequence(p_values).tolist()):
+        for row in rows[2 * i : 2 * i + 2]:
+            word = judge((row["ci_low"], row["ci_high"]), holm_p=p)
+            judged.append(HeadComparison.of(row | {"sequence_p": p, "verdict": word}))
+    return judged
+
+
+def _comparisons(by_set: dict[tuple[int, str, int], np.ndarray], before: np.ndarray) -> list[HeadComparison]:
+    """Each set of heads against the baseline and the mean of the random draws, by log-odds, Holm-adjusted together."""
+    rows, p_values = [], []
+    for (k, kind, _), scores in by_set.items():
         if kind == "random":
             continue
-        for reference, against in (("baseline", before), ("random", by_set[k, "random"])):
+        drawn = [other for (j, name, _), other in by_set.items() if (j, name) == (k, "random")]
+        references = [("baseline", before)] + ([("random", np.mean(drawn, axis=0))] if drawn else [])
+        for reference, against in references:
             gap = mean_interval(scores - against)
             row: dict[str, Any] = {"k": k, "kind": kind, "reference": reference, "difference": gap.estimate}
             rows.append(row | {"ci_low": gap.low, "ci_high": gap.high, "unit": "log-odds", "n": gap.n})
@@ -94,11 +125,14 @@ def _comparisons(by_set: dict[tuple[int, str], np.ndarray], before: np.ndarray) 
     return judged
 
 
-def smallest_k(rows: Sequence[HeadComparison], kind: str) -> int | None:
-    """The smallest number of heads of a kind that is better than both references; None if none is."""
-    of_kind = [row for row in rows if row.kind == kind]
-    failing = {row.k for row in of_kind if row.verdict != "better"}
-    return min({row.k for row in of_kind} - failing, default=None)
+def smallest_k(rows: Sequence[HeadComparison]) -> int | None:
+    """The smallest number of heads that, like every larger one tested, refuses more than both references; None if none does."""
+    found = None
+    for k in sorted({row.k for row in rows}, reverse=True):
+        if any(row.verdict != "better" for row in rows if row.k == k):
+            break
+        found = k
+    return found
 
 
 def _p_value(differences: np.ndarray) -> float:
@@ -126,6 +160,10 @@ def random_heads(like: list[Head], lab: Lab, seed: int) -> list[Head]:
     return picked
 
 
+def _random_draws(like: list[Head], lab: Lab) -> list[list[Head]]:
+    return [random_heads(like, lab, lab.seed + draw) for draw in range(DRAWS)]
+
+
 def greedy(lab: Lab, found: Attribution, shortlist: list[Head]) -> list[Head]:
     """Heads taken one at a time from a shortlist, each time the one that raises the mean refusal score of harmless
     validation prompts most."""
@@ -147,25 +185,30 @@ def _name(k: int, kind: str) -> str:
     return f"heads:{k}" if kind == "attributed" else f"{kind}_heads:{k}"
 
 
-def _confirm(lab: Lab, found: Attribution, sets: dict[str, list[Head]], n: int) -> dict[str, Measurement]:
-    """Refusals by generation with each of these sets of heads patched."""
+def _confirm(
+    lab: Lab, found: Attribution, sets: dict[str, list[Head] | list[list[Head]]], n: int
+) -> dict[str, Measurement]:
+    """Refusals by generation with each of these sets of heads patched; of several draws each prompt gets one in turn."""
     said = {"op": "patch_heads", "direction": "rhat", "scope": "last_prompt_token"}
-    return lab.measure_each(
-        {name: _patch(lab, found, some) for name, some in sets.items()},
-        "harmless",
-        n,
-        describe={name: said | {"heads": [list(head) for head in some]} for name, some in sets.items()},
-        stage="heads, by generation",
-    )
+    doings: dict[str, Any] = {}
+    describe: dict[str, Any] = {}
+    for name, some in sets.items():
+        if isinstance(some[0], list):
+            doings[name] = Dealt(tuple(_patch(lab, found, one) for one in some))
+            describe[name] = said | {"direction": "random", "seed": lab.seed}
+        else:
+            doings[name] = _patch(lab, found, some)
+            describe[name] = said | {"heads": [list(head) for head in some]}
+    return lab.measure_each(doings, "harmless", n, describe=describe, stage="heads, by generation")
 
 
 def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any]:
-    """Six heads against six random ones and baseline, by generation on the headline prompts."""
+    """Six heads against six random ones (of several draws) and baseline, by generation on the headline prompts."""
     baseline = lab.measure("baseline", None, "harmless", lab.sizes.headline)
     n = len(baseline.verdicts)
     top = ranked[:HEADLINE_K]
     k = len(top)
-    sets = {_name(k, "attributed"): top, _name(k, "random"): random_heads(top, lab, lab.seed)}
+    sets: dict[str, Any] = {_name(k, "attributed"): top, _name(k, "random"): _random_draws(top, lab)}
     patched, random_ = _confirm(lab, found, sets, n).values()
     return {
         "rates": [rate_row(patched), rate_row(random_)],

@@ -43,6 +43,8 @@ class HeadCurve(Measured):
     """how they were chosen"""
     seed: int | None = None
     """of a random choice"""
+    draws: Natural | None = None
+    """random choices among which the prompts were dealt, each prompt given one"""
     refused: Natural | None = None
     """judged refused"""
 
@@ -66,10 +68,16 @@ class HeadComparison(Record):
     """what the difference is in: refusal rate (`share`) or refusal score (`log-odds`, nats)"""
     n: Count
     """pairs"""
+    treatment_only: Natural | None = None
+    """pairs where only the patched run refuses, by generation"""
+    reference_only: Natural | None = None
+    """pairs where only the reference does"""
     holm_p: Fraction | None = None
-    """Holm-adjusted over all rows of the list"""
+    """Holm-adjusted over all rows by log-odds"""
+    sequence_p: Fraction | None = None
+    """of rows by generation: p of refusing more than both references at this k and at every larger one"""
     verdict: Judgement
-    """after Holm: better = the patched heads refuse more"""
+    """by the adjusted p: better = the patched heads refuse more"""
 
 
 class Heads(Record):
@@ -84,9 +92,8 @@ class Heads(Record):
     comparisons: tuple[HeadComparison, ...] = ()
     """per k against baseline and random heads"""
     smallest_k: HeadCount | None = None
-    """smallest k of kind attributed that is better than both references; absent if none does"""
-    smallest_k_greedy: HeadCount | None = None
-    """the same of kind greedy"""
+    """smallest k of kind attributed that refuses more, by generation, than no patch and than random heads, tested from the most heads
+    down; absent if none does"""
     greedy: tuple[Place, ...] = ()
     """heads in the order greedy selection took them"""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from rhat.artifacts.run import Results
 from rhat.display import wording
 from rhat.display.wording import count, difference, number
-from rhat.questions.heads.rows import Rows
+from rhat.questions.heads.rows import Heads, Rows
 from rhat.questions.question import Verdict
+
+REFERENCES = {"baseline": "no patch", "random": "random heads of the same layers"}
+SEARCHED = "Only heads below r̂'s layer were searched, at the last prompt token."
 
 
 def verdict(results: Results) -> Verdict | None:
@@ -19,29 +22,32 @@ def verdict(results: Results) -> Verdict | None:
         f"{number(row.attribution)} residual units to the gap."
         for row in found.ranking[:1]
     ]
-    rows = found.comparisons
-    if found.smallest_k_greedy is not None:
-        reasons.append(f"Chosen greedily, {count(found.smallest_k_greedy, 'head')} suffice.")
-    if not any(row.kind == "attributed" for row in rows):
-        return Verdict("measured", reasons[0] if reasons else "No heads were ranked.", tuple(reasons[1:]))
+    generated = [row for row in found.comparisons if row.unit == "share"]
+    shown = _generated_heads(found)
+    if not generated:
+        if not shown:
+            return Verdict("measured", reasons[0] if reasons else "No heads were ranked.", tuple(reasons[1:]))
+        text = "This run compared numbers of heads by first-token log-odds only, so the smallest that raises refusals is not told."
+        return Verdict("undecided", f"{text} {shown}", tuple(reasons))
+    tried = sorted({row.k for row in generated})
     k = found.smallest_k
     if k is None:
-        text = "No number of heads tried clears both the baseline and as many random heads"
-        largest = max(rows, key=lambda row: row.k)
-        return Verdict("undecided", f"{text} (at {largest.k}: {difference(largest)}).", tuple(reasons))
-    against = [row for row in rows if row.k == k and row.kind == "attributed"]
-    numbers = "; ".join(f"against {row.reference} {difference(row)}" for row in against)
-    text = f"{count(k, 'head')} at one token {'suffices' if k == 1 else 'suffice'} to raise refusal: {numbers}."
-    if said := _generated_heads(results):
-        text += f" {said}"
-    return Verdict("better", text, tuple(reasons))
+        largest = [row for row in generated if row.k == tried[-1]]
+        numbers = "; ".join(f"against {REFERENCES[row.reference]} {difference(row)}" for row in largest)
+        text = f"No number of heads tried refuses more than both no patch and random heads (at {tried[-1]}: {numbers})."
+        return Verdict("undecided", f"{text} {shown} {SEARCHED}", tuple(reasons))
+    against = [row for row in generated if row.k == k]
+    numbers = "; ".join(f"against {REFERENCES[row.reference]} {difference(row)}, n = {row.n}" for row in against)
+    smallest = f"{count(k, 'head')} at one token {'is' if k == 1 else 'are'} the fewest tried that raise refusal of harmless prompts"
+    order = f"tried from the most down: {', '.join(map(str, reversed(tried)))}"
+    return Verdict("better", f"{smallest} ({order}): {numbers}. {shown} {SEARCHED}", tuple(reasons))
 
 
-def _generated_heads(results: Results) -> str:
-    """Refusal rates of harmless prompts with a few heads patched, and as many random ones, where they were generated."""
-    names = [row.condition for row in results.rates if row.condition.startswith("heads:")]
-    parts = []
-    for name in names:
-        pair = [results.rate(one, "harmless") for one in (name, f"random_{name}")]
-        parts += [f"{wording.condition(row.condition)} {wording.rate(row)}" for row in pair if row]
-    return f"Harmless prompts refused: {', '.join(parts)}." if parts else ""
+def _generated_heads(found: Heads) -> str:
+    """Refusal rates of harmless prompts by the number of heads patched, and with as many random ones, where they were generated."""
+    rows = [row for row in found.curve if row.rate is not None]
+    names = {"attributed": "{}", "random": "{} (random)", "greedy": "{} (chosen greedily)"}
+    parts = [
+        f"{names[row.kind].format(count(row.k, 'head'))} {wording.rate(row)}" for row in sorted(rows, key=lambda r: r.k)
+    ]
+    return f"Refused, of {rows[0].n} harmless prompts: {', '.join(parts)}." if parts else ""

@@ -160,6 +160,7 @@ def prediction(lab: Lab) -> Prediction:
     interval = mean_interval(observed)
     last = np.array([float(target - t[-1]) for t in tokens])
     by_last = np.array([np.interp(last[i], doses[order], curve[order, i]) for i in range(len(tokens))])
+    apart, apart_last = (mean_interval(one - observed) for one in (predicted, by_last))
     part = {
         "predicted_score": float(predicted.mean()),
         "predicted_score_last_token": float(by_last.mean()),
@@ -169,8 +170,14 @@ def prediction(lab: Lab) -> Prediction:
         "score_ci_high": interval.high,
         "mean_dose": float(wanted.mean()),
         "n": interval.n,
-        "inside": bool(interval.low <= predicted.mean() <= interval.high),
-        "inside_last_token": bool(interval.low <= by_last.mean() <= interval.high),
+        "error": apart.estimate,
+        "error_ci_low": apart.low,
+        "error_ci_high": apart.high,
+        "inside": bool(apart.low <= 0 <= apart.high),
+        "error_last_token": apart_last.estimate,
+        "error_last_token_ci_low": apart_last.low,
+        "error_last_token_ci_high": apart_last.high,
+        "inside_last_token": bool(apart_last.low <= 0 <= apart_last.high),
     }
     if len(observed) > 3:
         part["correlation"] = float(np.corrcoef(predicted, observed)[0, 1])

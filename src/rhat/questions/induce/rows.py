@@ -83,10 +83,22 @@ class Prediction(Record):
     """95 % interval of `observed_score`, lower end"""
     score_ci_high: Nats
     """upper end"""
+    error: Nats | None = None
+    """mean over prompts of predicted − observed score"""
+    error_ci_low: Nats | None = None
+    """95 % interval of `error` (paired), lower end"""
+    error_ci_high: Nats | None = None
+    """upper end"""
     inside: bool
-    """`predicted_score` lies in that interval"""
+    """the interval of `error` holds 0; in files without it, `predicted_score` lies in the interval of `observed_score`"""
+    error_last_token: Nats | None = None
+    """mean of predicted − observed, read at the last prompt token alone"""
+    error_last_token_ci_low: Nats | None = None
+    """95 % interval of `error_last_token` (paired), lower end"""
+    error_last_token_ci_high: Nats | None = None
+    """upper end"""
     inside_last_token: bool | None = None
-    """`predicted_score_last_token` does"""
+    """the interval of `error_last_token` holds 0, or as at `inside`"""
     mean_dose: Units | None = None
     """mean over prompts and tokens of t − r̂·x: what setting adds"""
     correlation: Cosine | None = None

@@ -50,16 +50,28 @@ def verdict(results: Results) -> Verdict | None:
 def _prediction_reason(found: Prediction) -> str:
     """Setting's effect as adding's dose curve predicts it, against what was observed."""
     seen = wording.score(joined(found, score_mean=found.observed_score))
-    where = "inside" if found.inside else "outside"
     text = (
         f"From adding's dose curve, read at the mean of all edited tokens, setting should score "
-        f"{number(found.predicted_score)} nats; it scores {seen}, so the prediction lies {where} the interval."
+        f"{number(found.predicted_score)} nats; it scores {seen}, so "
+        f"{_held(found.inside, found.error, found.error_ci_low, found.error_ci_high)}."
     )
     if found.predicted_score_last_token is not None:
-        alone = found.predicted_score_last_token
-        where = "inside" if found.inside_last_token else "outside"
-        text += f" Read at the last prompt token alone it should score {number(alone)} nats: {where} the interval."
+        held = _held(
+            bool(found.inside_last_token),
+            found.error_last_token,
+            found.error_last_token_ci_low,
+            found.error_last_token_ci_high,
+        )
+        text += f" Read at the last prompt token alone it should score {number(found.predicted_score_last_token)} nats: {held}."
     return text
+
+
+def _held(inside: bool, error: float | None, low: float | None, high: float | None) -> str:
+    """What is known of a prediction's error, prompt by prompt; of older runs, where it lies."""
+    if error is None or low is None or high is None:
+        return f"the prediction lies {'inside' if inside else 'outside'} the interval"
+    off = f"{wording.signed(error, 2)} nats {wording.interval(low, high)} per prompt"
+    return f"the prediction is {'not told from what is seen' if inside else 'off'} ({off})"
 
 
 def _layer_reason(layers: Sequence[LayerRow], share: Number | None) -> str:

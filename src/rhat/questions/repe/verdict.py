@@ -23,12 +23,21 @@ def verdict(results: Results) -> Verdict | None:
     sentence = f"Boost over baseline: {'; '.join(parts)}"
     if published := repe.published:
         sentence += f". {published.source} report {number(published.value, 0)} points"
-        sentence += f" for {published.model} (their number)" if published.model is not None else " (their number)"
+        sentence += f" for {published.model}" if published.model is not None else ""
+        sentence += ": another model, other prompts and another measurement, so the two numbers cannot be compared"
     best = repe.best
     reasons = [
         f"The best control on validation prompts adds {number(best.coefficient)} × the reading vector "
         f"at layers {best.layers[0]} to {best.layers[1]}."
     ]
+    if repe.table and best.coefficient >= max(row.coefficient for row in repe.table):
+        reasons.append("That is the largest coefficient tried, so the best may lie beyond the grid.")
+    damage = {row.condition: row.kl_mean for row in results.drift if row.prompts == "harmless"}
+    if best.kl_mean is not None and "set_projection" in damage:
+        reasons.append(
+            f"Its damage is not that of setting: KL {number(best.kl_mean)} nats on validation prompts against "
+            f"{number(damage['set_projection'])} on test prompts. RepE was tuned on validation prompts, setting was not."
+        )
     row = results.comparison("repe_add", "set_projection", "harmless")
     if row:
         reasons.insert(0, describe(results, row))

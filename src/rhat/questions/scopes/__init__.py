@@ -11,8 +11,9 @@ QUESTION = Question(
     title="How much of the sequence is needed?",
     asked=("Must every token be edited, or do the prompt, the generated tokens, or a single token do?"),
     how=(
-        "Setting under each token scope on harmless test prompts. A scope is enough when the 90% "
-        "interval of its difference from all tokens stays above minus the margin (non-inferiority)."
+        "Setting under each token scope on harmless test prompts. Scopes are tested from the largest down; one is "
+        "enough when it is non-inferior to all tokens (one-sided at 5%: the 90% interval above minus the margin) and "
+        "so is every larger one: a fixed sequence, so that at most 5% of studies name a part that is not enough."
     ),
     experiments=(Experiment("scopes"),),
     rows=Rows,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from rhat.artifacts.judging import noninferior_in_sequence
 from rhat.interventions import set_projection
 from rhat.lab import Lab
 from rhat.lab.rows import compared, kl_part, rate_part, score_part
 from rhat.questions.scopes.rows import Rows
 from rhat.scoring.phrases import JUDGED_TOKENS
+from rhat.statistics.judgement import ALPHA
 
 SCOPES = ("all", "prompt", "template", "last_prompt_token", "generated", "first_generated:1", "first_generated:4")
 
@@ -45,4 +47,9 @@ def scopes(lab: Lab) -> Rows:
         )
         if scope != "all":
             pairs.append((m, measured["set_projection"]))
-    return Rows.of({"scopes": rows} | compared(pairs, lab.margin, "scopes"))
+    part = compared(pairs, lab.margin, "scopes")
+    by_name = {row.treatment: row for row in part["comparisons"]}
+    order = sorted((row for row in rows if row["scope"] != "all"), key=lambda row: -row["token_share"])
+    for row, p in zip(order, noninferior_in_sequence([by_name[row["condition"]] for row in order]), strict=True):
+        row |= {"sequence_p": p, "enough": p < ALPHA}
+    return Rows.of({"scopes": rows} | part)

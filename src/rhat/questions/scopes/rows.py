@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rhat.artifacts.record import Divergence, Measured, Share
+from rhat.artifacts.record import Divergence, Fraction, Measured, Share
 from rhat.artifacts.rows import Part
 
 
@@ -15,6 +15,10 @@ class ScopeRow(Measured):
     """id of the condition, for its row in `comparisons` against the scope all"""
     token_share: Share
     """share of all tokens that it edits"""
+    sequence_p: Fraction | None = None
+    """p of being non-inferior to all tokens, as is every scope that edits a larger share (fixed sequence)"""
+    enough: bool | None = None
+    """`sequence_p` < 5 %"""
     kl_mean: Divergence | None = None
     """mean KL(base ‖ edited) of the next token on harmless prompts"""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rhat.artifacts.rows import Comparison
 from rhat.artifacts.run import Results
 from rhat.display import wording
@@ -17,24 +19,31 @@ def verdict(results: Results) -> Verdict | None:
     if not rows:
         return None
     everything = next((row for row in rows if row.scope == "all"), None)
-    lead = f"Setting every token refuses {wording.measure(everything)}. " if everything else ""
-    judged = []
-    for row in sorted(rows, key=lambda row: row.token_share):
-        if row.scope != "all" and (beside := _scope_comparison(results, row)):
-            judged.append((row, beside, beside.noninferior, beside.verdict == "worse"))
+    lead = ""
+    if everything:
+        lead = f"Setting every token, {wording.outcome(everything, f'the first {everything.n} harmless test')}. "
+    compared = [
+        (row, beside)
+        for row in from_the_largest(rows)
+        if row.scope != "all" and (beside := _scope_comparison(results, row))
+    ]
+    judged = [(row, beside, bool(row.enough), beside.verdict == "worse") for row, beside in compared]
     if not judged:
         return Verdict("measured", f"{lead}No subset was compared with all tokens.")
     reasons = tuple(
         f"{wording.scope(row.scope).capitalize()} ({percent(row.token_share)} of tokens): "
-        f"{'non-inferior' if enough else 'falls short' if worse else 'undecided'} "
+        f"{'non-inferior' if enough else 'falls short' if worse else 'not shown'} "
         f"({difference(beside)}, n = {beside.n})."
         for row, beside, enough, worse in judged
     )
-    sufficient = [row for row, _, enough, _ in judged if enough]
+    sufficient = [(row, beside) for row, beside, enough, _ in judged if enough]
     if sufficient:
-        row = sufficient[0]
+        row, beside = sufficient[-1]
         name, part = wording.scope(row.scope), percent(row.token_share)
-        text = f"The smallest part that does as well is {name}: {part} of tokens."
+        text = (
+            f"The smallest part shown to refuse as often, less at most {100 * beside.margin:.0f} points, is {name}: {part} of "
+            "tokens. Parts were tested from the largest down, up to the first that falls short or is not shown."
+        )
         return Verdict("equivalent", lead + text, reasons)
     if all(worse for *_, worse in judged):
         return Verdict("worse", f"{lead}No smaller part of the sequence does as well.", reasons)
@@ -43,6 +52,11 @@ def verdict(results: Results) -> Verdict | None:
     more = f": it would need about {count(most, 'prompt')}" if most else ""
     text = f"Whether a part does as well is undecided{more}."
     return Verdict("undecided", lead + text, reasons)
+
+
+def from_the_largest(rows: Sequence[ScopeRow]) -> list[ScopeRow]:
+    """Scopes by the share of tokens that they edit, the largest first: an order that no answer has a say in."""
+    return sorted(rows, key=lambda row: -row.token_share)
 
 
 def _scope_comparison(results: Results, row: ScopeRow) -> Comparison | None:

@@ -25,8 +25,8 @@ def verdict(results: Results) -> Verdict | None:
     refits = [row for row in found.refits if row.round > 0 and row.induce is not None]
     left = [(row, row.verdict == "better") for row in refits if row.verdict is not None]
     reasons += [
-        f"Round {row.round}: setting it refuses {wording.measure(row.induce)} of harmless prompts"
-        + (f", ablating it {wording.measure(row.prevent)} of harmful ones." if row.prevent is not None else ".")
+        f"Round {row.round}: setting it, {wording.outcome(row.induce, 'harmless')}"
+        + (f"; ablating it, {wording.outcome(row.prevent, 'harmful')}." if row.prevent is not None else ".")
         for row in refits
     ]
     if not left:

@@ -40,6 +40,10 @@ QUESTION = Question(
             figures.damage,
         ),
     ),
-    labels={"better": "ablating removes more", "worse": "ablating removes less", "mixed": "depends on the sites"},
+    labels={
+        "better": "ablating removes more",
+        "worse": "ablating removes less",
+        "mixed": "depends on dose and measure",
+    },
     headline=True,
 )

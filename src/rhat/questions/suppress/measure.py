@@ -11,7 +11,7 @@ from rhat.artifacts.rows import Drift
 from rhat.interventions import Intervention, ablate, subtract
 from rhat.interventions.intervention import Where
 from rhat.lab import Dealt, Lab, Measurement
-from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
+from rhat.lab.rows import compared, drift_row, entropy_part, rate_part, rate_row, score_part, score_row
 from rhat.questions.suppress.rows import Rows
 from rhat.scoring import cross_entropy
 from rhat.statistics import judge, mean_interval, spearman
@@ -85,12 +85,12 @@ def _harmless_drift(lab: Lab, n: int) -> list[Drift]:
     doings = {"ablate": ablate(d), "subtract": subtract(d)}
     measured = lab.measure_each(doings, "harmless", n, kl=True, stage="ablating, harmless")
     for name, doing in {"baseline": None, **doings}.items():
-        entropy = cross_entropy(lab.model, *said, lab.edits(doing)).nanmean()
+        entropy = cross_entropy(lab.model, *said, lab.edits(doing)).double().cpu().numpy()
         if doing is None:
-            none = {"kl_mean": 0.0, "ci_low": 0.0, "ci_high": 0.0, "cross_entropy": float(entropy)}
+            none = {"kl_mean": 0.0, "ci_low": 0.0, "ci_high": 0.0, **entropy_part(entropy)}
             rows.append(Drift.of({"condition": name, "prompts": "harmless", "n": few} | none))
             continue
-        rows.append(drift_row(measured[name], float(entropy)))
+        rows.append(drift_row(measured[name], entropy))
     return rows
 
 

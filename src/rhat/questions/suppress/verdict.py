@@ -26,23 +26,22 @@ def verdict(results: Results) -> Verdict | None:
     matched = both.matched if both else ()
     if not (matched or direct or against):
         return None
-    words = [_told(row) for row in matched]
-    parts = [
-        f"{SITES[row.sites]}, at matched damage (KL {number(row.kl_treatment, 3)} and "
-        f"{number(row.kl_reference, 3)}): {_stronger(row)} ({difference(row)}, n = {row.n})."
+    rows: list[Comparison | Matched] = [*([direct] if direct else []), *matched]
+    words = {_told(row) for row in rows or ([against] if against else [])}
+    word = words.pop() if len(words) == 1 else "mixed"
+    parts = [_removal(results)]
+    if direct:
+        told = wording.inside(describe(results, direct))
+        parts.append(f"By generation, at the published doses{_damage(results)}: {told}")
+    parts += [
+        f"{SITES[row.sites]}, at matched damage (KL {number(row.kl_treatment, 3)} and {number(row.kl_reference, 3)}), "
+        f"by first-token log-odds: {_stronger(row)} ({difference(row)}, n = {row.n})."
         for row in matched
     ]
-    if direct:
-        parts.append(describe(results, direct))
-    if against:
-        parts.append(describe(results, against))
-    main = direct or against
-    word = words[0] if len(set(words)) == 1 else "mixed"
-    if not words and main:
-        word = _told(main)
-    lead = _removal(results)
-    told = " ".join([lead, *parts[: len(matched)]]).strip() or parts[0]
-    reasons = [part for part in parts if part not in told]
+    reasons = [describe(results, against)] if against else []
+    if against and not rows:
+        parts.append(reasons.pop())
+    told = " ".join(parts).strip()
     if rank := both.spearman_projection_gap if both else None:
         holds = {"better": "smaller", "worse": "larger"}.get(rank.verdict)
         text = "no clear trend" if holds is None else f"the gap is {holds} where the projection is smaller"
@@ -59,6 +58,16 @@ def _told(row: Comparison | Matched) -> str:
             f"comparisons: expected one with ablate, got {row.treatment} − {row.reference} on harmful prompts"
         )
     return flipped(row.verdict) if treated == "ablate" else str(row.verdict)
+
+
+def _damage(results: Results) -> str:
+    """What subtracting and ablating do to harmless prompts, where both were measured."""
+    kl = {row.condition: row.kl_mean for row in results.drift if row.prompts == "harmless"}
+    if not {"ablate", "subtract"} <= kl.keys():
+        return ""
+    return (
+        f", whose damage differs (KL of subtracting {number(kl['subtract'], 3)}, of ablating {number(kl['ablate'], 3)})"
+    )
 
 
 def _stronger(row: Matched) -> str:
