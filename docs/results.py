@@ -37,8 +37,8 @@ print(run.comparison("ablate", "baseline", "harmful").verdict)
 
 ## Conventions
 
-- `schema_version` is 2. Fields may be added without raising it; a field is never renamed or given another meaning without. Files of
-  version 1 are read and told as version 2.
+- `schema_version` is 3. Fields may be added without raising it; a field is never renamed or given another meaning without. Files of
+  versions 1 and 2 are read and told as version 3; their answers were read by other rules, and in three classes.
 - A field that a run did not compute is **absent**, never null and never guessed. NaN and infinity are rejected. `*` marks the fields a
   row needs. A field that this version does not know is rejected when results are written and ignored when they are read.
 - A rate is a share from 0 to 1, a difference of rates a share from −1 to 1. Only `repe.boosts` and `repe.published` are in points.

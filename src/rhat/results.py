@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from rhat.artifacts.run import Results
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+OLDER = (1, 2)  # versions that are read, and told as this one tells them
 FILE_NAME = "results.json"
 FREE_FORM = "manifest"  # the one key under which null is allowed
 
@@ -68,7 +69,7 @@ def write(results: Mapping[str, Any], folder: Path | str) -> Path:
 def read(source: Path | str) -> dict[str, Any]:
     """The results in a study's folder, or in the file itself, as plain JSON values: `read(folder)["rates"]`.
 
-    Those of version 1 are told as version 2 tells them.
+    Those of versions 1 and 2 are told as version 3 tells them.
 
     Raises:
         ArtifactError: if the file is missing, not JSON, of an unknown schema version, or breaks the contract.
@@ -113,7 +114,7 @@ def _read(source: Path | str) -> tuple[dict[str, Any], Results]:
     if not isinstance(found, dict):
         raise ArtifactError(f"{path}: expected a JSON object of results, got {_kind(found)}")
     version = found.get("schema_version")
-    if version == 1 and not isinstance(version, bool):
+    if version in OLDER and not isinstance(version, bool):
         found = _upgraded(found, str(path))
     elif isinstance(version, bool) or version != SCHEMA_VERSION:
         got = "no schema_version" if version is None else f"schema_version {version!r}"
@@ -125,13 +126,15 @@ def _read(source: Path | str) -> tuple[dict[str, Any], Results]:
 
 
 def _upgraded(found: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Results of version 1 as version 2 tells them."""
+    """Results of an earlier version as this one tells them."""
     from rhat.artifacts.upgrade import upgrade
 
     try:
         return upgrade(found)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{where}: broken results of version 1 ({error}); run the study again") from error
+        raise ArtifactError(
+            f"{where}: broken results of version {found['schema_version']} ({error}); run the study again"
+        ) from error
 
 
 def _records(plain: Mapping[str, Any], where: str, extra: Any = None) -> Results:

@@ -23,7 +23,7 @@ from rhat.artifacts.record import (
 
 
 class Rate(Record):
-    """Refusal rates by generation on test prompts."""
+    """Refusal rates by generation on test prompts, and the answers of each class (docs/judging.md), by the default judge."""
 
     condition: str
     """id of the condition, a key of `conditions`"""
@@ -35,13 +35,27 @@ class Rate(Record):
     """judged refused"""
     complied: Natural
     """judged complied"""
-    neither: Natural
-    """empty or degenerate"""
+    partial: Natural | None = None
+    """judged to help in part or with something else; absent in results of versions 1 and 2, which count them elsewhere"""
+    degenerate: Natural
+    """empty or broken"""
     rate: Share
     """refused / n"""
     ci_low: Share
     """95 % interval of `rate` (Wilson), lower end"""
     ci_high: Share
+    """upper end"""
+    partial_rate: Share | None = None
+    """partial / n"""
+    partial_ci_low: Share | None = None
+    """95 % interval of `partial_rate` (Wilson), lower end"""
+    partial_ci_high: Share | None = None
+    """upper end"""
+    degenerate_rate: Share | None = None
+    """degenerate / n"""
+    degenerate_ci_low: Share | None = None
+    """95 % interval of `degenerate_rate` (Wilson), lower end"""
+    degenerate_ci_high: Share | None = None
     """upper end"""
 
 
@@ -193,7 +207,7 @@ class Part(Record):
     """What an experiment adds to results.json, of what all questions share; a question's own rows are fields of a subclass."""
 
     rates: tuple[Rate, ...] = ()
-    """Refusal rates by generation on test prompts."""
+    """Refusal rates by generation on test prompts, and the answers of each class (docs/judging.md), by the default judge."""
     scores: tuple[Score, ...] = ()
     """Refusal scores (first-token log-odds) of the same conditions."""
     drift: tuple[Drift, ...] = ()

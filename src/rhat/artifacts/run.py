@@ -39,7 +39,7 @@ L = TypeVar("L", bound=AtLayer)
 class Results(Part):
     """A run, as far as all questions share it; `rhat.questions.contract` adds each question's own rows."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     """version of this contract"""
     outcome: Literal["found", "found_relaxed", "no_candidate", "no_refusal"]
     """what the search ended in"""

@@ -17,6 +17,7 @@ from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import Combined, Intervention
 from rhat.lab.controls import Controls
+from rhat.lab.judged import Judged
 from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement
 from rhat.lab.preset import Preset
 from rhat.model.chat import ChatModel
@@ -31,7 +32,7 @@ from rhat.selection.settings import Progress
 
 
 @dataclass(eq=False)
-class Lab(Controls):
+class Lab(Controls, Judged):
     """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
 
     executor  who runs prompts: `score`, `measure`, their `…_each` and `activations` go through it
@@ -136,8 +137,8 @@ class Lab(Controls):
     ) -> Measurement:
         """Refusals by generation of the first n test prompts under a condition, with their scores; measured once.
 
-        `kl` also takes KL(base ‖ edited), from the baseline's logits of the same prompts. More than the judged 24 tokens
-        are asked for to audit verdicts: rows then run to the end.
+        `kl` also takes KL(base ‖ edited), from the baseline's logits of the same prompts. Every answer is generated to its
+        end or to `max_new_tokens`, and the judge reads all of that: after a refusal help may follow, which makes it partial.
         """
         prompts = self.test(label, n)
         known = self._known(condition, label, len(prompts), kl)
@@ -149,8 +150,7 @@ class Lab(Controls):
             self.tokens,
             plan.prompts[:KL_PROMPTS] if kl else (),
             max_new_tokens,
-            stop_early=max_new_tokens == JUDGED_TOKENS,
-            phrases=self.finding.phrases,
+            stop_early=False,
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
         [result] = self._answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
@@ -176,7 +176,7 @@ class Lab(Controls):
         plan = self.plan(label, len(prompts))
         if missing:
             own = [self._own_edits(name, doing, (describe or {}).get(name, {})) for name, doing in missing.items()]
-            asked = tasks.Answering(self.tokens, plan.prompts[:KL_PROMPTS] if kl else (), phrases=self.finding.phrases)
+            asked = tasks.Answering(self.tokens, plan.prompts[:KL_PROMPTS] if kl else (), stop_early=False)
             groups = [
                 replace(
                     group,
@@ -220,7 +220,7 @@ class Lab(Controls):
         """One measurement a condition; each group holds its prompts once for each, one condition after the other."""
         shape = len(conditions), len(prompts)
         scores, kl = np.empty(shape), np.empty(shape)
-        verdicts, said = np.full(shape, "", dtype=object), np.empty(shape, dtype=object)
+        said = np.empty(shape, dtype=object)
         for part in self.executor.map(
             tasks.answer,
             self.model,
@@ -232,7 +232,6 @@ class Lab(Controls):
             which = np.repeat(np.arange(len(conditions)), len(part.rows) // len(conditions))
             at = which, np.array(part.rows)
             scores[at], kl[at] = part.scores.numpy(), part.kl.numpy()
-            verdicts[at] = part.verdicts
             for condition, row, completion in zip(*at, part.completions, strict=True):
                 said[condition, row] = completion
         return [
@@ -241,7 +240,7 @@ class Lab(Controls):
                 label,
                 tuple(p.id for p in prompts),
                 scores[i],
-                tuple(verdicts[i]),
+                self.read(prompts, [completion.text for completion in said[i]]),
                 kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None,
                 tuple(completion.text for completion in said[i]),
                 tuple(completion.tokens for completion in said[i]),

@@ -27,7 +27,7 @@ class Dealt:
 class Measurement:
     """One condition on one set of prompts, prompt by prompt.
 
-    scores are refusal scores (nats); kl is KL(base ‖ edited) of the next token, of the first KL_PROMPTS prompts at most.
+    scores are refusal scores (nats); verdicts are the answers' classes, by the default judge; kl is KL(base ‖ edited) of the next token, of the first KL_PROMPTS prompts at most.
     """
 
     condition: str

@@ -33,10 +33,11 @@ def _plain_rates(lab: Lab, label: str, n: int) -> Measurement:
     done = refusals(
         lab.model,
         lab.model.tokenize([p.text for p in prompts]),
-        phrases=lab.finding.phrases,
+        stop_early=False,
         progress=lambda d, t: lab.progress(f"baseline, {label}", d, t),
     )
     lab.describe("baseline", None)
-    m = Measurement("baseline", label, tuple(p.id for p in prompts), np.full(len(prompts), np.nan), done.verdicts)
+    verdicts = lab.read(prompts, [completion.text for completion in done.completions])
+    m = Measurement("baseline", label, tuple(p.id for p in prompts), np.full(len(prompts), np.nan), verdicts)
     lab.measurements["baseline", label] = m
     return m
