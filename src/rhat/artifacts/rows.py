@@ -45,6 +45,12 @@ class Rate(Record):
     """95 % interval of `rate` (Wilson), lower end"""
     ci_high: Share
     """upper end"""
+    corrected_rate: Share | None = None
+    """`rate` corrected for the errors of the judge (`judges`; Rogan and Gladen), which it must not make more often here"""
+    corrected_ci_low: Share | None = None
+    """95 % interval of `corrected_rate`, with the uncertainty of the sample and of the judge's errors, lower end"""
+    corrected_ci_high: Share | None = None
+    """upper end"""
     partial_rate: Share | None = None
     """partial / n"""
     partial_ci_low: Share | None = None
@@ -101,6 +107,12 @@ class Comparison(Record):
     """exact McNemar p"""
     holm_p: Fraction | None = None
     """Holm-adjusted within its question; absent outside a family"""
+    corrected_difference: Difference | None = None
+    """`difference` corrected for the errors of the judge (`judges`), if they are alike under both conditions"""
+    corrected_ci_low: Difference | None = None
+    """95 % interval of `corrected_difference`, with the uncertainty of the sample and of the judge's errors, lower end"""
+    corrected_ci_high: Difference | None = None
+    """upper end"""
     margin: Share
     """margin of equivalence and non-inferiority"""
     equivalent: bool

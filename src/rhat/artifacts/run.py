@@ -20,6 +20,7 @@ from rhat.artifacts.header import (
     Selection,
     Timing,
 )
+from rhat.artifacts.judges import JudgeRow
 from rhat.artifacts.rows import Comparison, Part, Rate
 from rhat.errors import ArtifactError
 
@@ -71,6 +72,8 @@ class Results(Part):
     """The five primary claims, Holm-adjusted together. Each names a row of `comparisons`."""
     score_agreement: ScoreAgreement | None = None
     """How far phrases and log-odds agree on refused or not."""
+    judges: tuple[JudgeRow, ...] = ()
+    """The judges of this run, and how well each reads the labelled answers that come with rhat, cut as this study's are."""
     timings: tuple[Timing, ...] = ()
     """Where the time went."""
 

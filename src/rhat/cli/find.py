@@ -117,6 +117,7 @@ def find(
         skip_last=skip_last,
         phrases=Phrases() if reading.refusal_phrases is None else Phrases.read(reading.refusal_phrases),
         refusal_tokens=reading.tokens(),
+        judged_tokens=reading.judged_tokens,
     )
     with progress() as report:
         finding = find(where.load(report), contrast, settings, progress=report)

@@ -143,6 +143,7 @@ def study(
         executor=executor.value,
         refusal_phrases=None if reading.refusal_phrases is None else str(reading.refusal_phrases),
         refusal_tokens=reading.tokens(),
+        judged_tokens=reading.judged_tokens,
         **where.settings(),
     )
     with _at_work(config, ray_address, workers) as who, progress() as report:
@@ -172,6 +173,7 @@ def show(results: dict[str, Any]) -> None:
     from rhat.display import tables as parts
     from rhat.questions import KEYS
     from rhat.report.appendix import primary
+    from rhat.report.judges import sentence
     from rhat.report.verdicts import verdicts
     from rhat.results import records
 
@@ -189,6 +191,8 @@ def show(results: dict[str, Any]) -> None:
         tables.show_part(part)
     console.print(f"[bold]{results['outcome']}[/bold]: ", end="")
     console.print(results["outcome_sentence"], markup=False, soft_wrap=True)
+    if reading := sentence(run):
+        console.print(reading, markup=False, soft_wrap=True)
     width = max(map(len, KEYS))
     for key, verdict in verdicts(run).items():
         console.print(f"[bold]{key:{width}}[/bold]  ", end="")

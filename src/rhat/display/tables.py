@@ -9,7 +9,7 @@ from typing import Any
 
 from rhat.artifacts.run import Results
 from rhat.display import wording
-from rhat.display.wording import Number, Row, interval, number, p_value, percent
+from rhat.display.wording import Number, Row, interval, number, p_value, percent, points
 
 Cell = Callable[[Row], str]
 CLASSES = ("refused", "partial", "complied", "degenerate")
@@ -110,7 +110,7 @@ SCORE = numeric(
 
 
 def share_of(name: str) -> Column:
-    """A column of the share of answers of one class, with its interval."""
+    """A column of the share of answers of one class, or of refusals `corrected` for the judge's errors, with its interval."""
 
     def shown(row: Row) -> str:
         value = getattr(row, f"{name}_rate", None)
@@ -149,8 +149,15 @@ def rates(results: Results, prompts: str) -> list[Table]:
         for row in results.rates
         if row.prompts == prompts
     ]
-    columns = [CONDITION, RATE, share_of("partial"), share_of("degenerate"), SCORE]
+    columns = [CONDITION, RATE, share_of("corrected"), share_of("partial"), share_of("degenerate"), SCORE]
     return build(f"Answers to {prompts} prompts", rows, [*columns, COUNTS, N])
+
+
+def _corrected(row: Row) -> str:
+    if row.corrected_difference is None:
+        return ""
+    ends = interval(row.corrected_ci_low, row.corrected_ci_high, scale=100, digits=1)
+    return f"{points(row.corrected_difference)} {ends}"
 
 
 def comparisons(results: Results, question: str) -> list[Table]:
@@ -160,6 +167,7 @@ def comparisons(results: Results, question: str) -> list[Table]:
         VERSUS,
         text("Prompts", "prompts"),
         UNIT_DIFFERENCE,
+        numeric("Corrected, 95% interval", _corrected),
         numeric("90% interval", lambda row: interval(row.ci90_low, row.ci90_high, scale=100, digits=1)),
         figure("McNemar p", "mcnemar_p", p_value),
         figure("Holm p", "holm_p", p_value),

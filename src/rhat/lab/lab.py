@@ -26,7 +26,7 @@ from rhat.model.plans import Plan
 from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring import tasks
 from rhat.scoring.phrases import JUDGED_TOKENS
-from rhat.selection.finding import Finding, direction_at
+from rhat.selection.finding import Finding
 from rhat.selection.means import Means
 from rhat.selection.settings import Progress
 
@@ -35,6 +35,7 @@ from rhat.selection.settings import Progress
 class Lab(Controls, Judged):
     """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
 
+    judged_tokens  tokens of each answer that are generated and read
     executor  who runs prompts: `score`, `measure`, their `…_each` and `activations` go through it
     """
 
@@ -46,6 +47,7 @@ class Lab(Controls, Judged):
     margin: float = 0.10
     progress: Progress = lambda _stage, _done, _total: None
     executor: Executor = field(default_factory=SerialExecutor)
+    judged_tokens: int = JUDGED_TOKENS
     measurements: dict[tuple[str, Label], Measurement] = field(default_factory=dict)
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     _plans: dict[tuple[Label, str, int], Plan] = field(default_factory=dict)
@@ -133,12 +135,12 @@ class Lab(Controls, Judged):
         *,
         kl: bool = False,
         describe: Mapping[str, Any] | None = None,
-        max_new_tokens: int = JUDGED_TOKENS,
+        max_new_tokens: int | None = None,
     ) -> Measurement:
         """Refusals by generation of the first n test prompts under a condition, with their scores; measured once.
 
         `kl` also takes KL(base ‖ edited), from the baseline's logits of the same prompts. Every answer is generated to its
-        end or to `max_new_tokens`, and the judge reads all of that: after a refusal help may follow, which makes it partial.
+        end or to `max_new_tokens` (`judged_tokens`), and the judge reads all of that: after a refusal help may follow, which makes it partial.
         """
         prompts = self.test(label, n)
         known = self._known(condition, label, len(prompts), kl)
@@ -149,7 +151,7 @@ class Lab(Controls, Judged):
         asked = tasks.Answering(
             self.tokens,
             plan.prompts[:KL_PROMPTS] if kl else (),
-            max_new_tokens,
+            max_new_tokens or self.judged_tokens,
             stop_early=False,
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
@@ -176,7 +178,8 @@ class Lab(Controls, Judged):
         plan = self.plan(label, len(prompts))
         if missing:
             own = [self._own_edits(name, doing, (describe or {}).get(name, {})) for name, doing in missing.items()]
-            asked = tasks.Answering(self.tokens, plan.prompts[:KL_PROMPTS] if kl else (), stop_early=False)
+            known = plan.prompts[:KL_PROMPTS] if kl else ()
+            asked = tasks.Answering(self.tokens, known, self.judged_tokens, stop_early=False)
             groups = [
                 replace(
                     group,
@@ -291,11 +294,3 @@ class Lab(Controls, Judged):
             label: self.activations(self.test(label, min(self.sizes.headline, 400)), range(self.model.n_layers))
             for label in ("harmful", "harmless")
         }
-
-    def layer_direction(self, layer: int) -> Direction | None:
-        """The difference of means of another layer at r̂'s position, with that layer's means; None where it is zero."""
-        at = self.means.positions.index(self.direction.position)
-        if float(self.means.candidates[layer, at].norm()) == 0:
-            return None
-        d = self.direction
-        return direction_at(self.model, self.means, layer, d.position, d.prompts, d.method)

@@ -14,7 +14,7 @@ from rhat.display import wording
 from rhat.display.tables import Table
 from rhat.questions import QUESTIONS
 from rhat.questions.question import Drawing, Figure, Verdict
-from rhat.report import appendix
+from rhat.report import appendix, judges
 from rhat.report.verdicts import verdicts
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -110,6 +110,9 @@ def plots(figures: list[tuple[Drawing, Figure]], *names: str) -> tuple[Plot, ...
 def _sections(results: Results, found: dict[str, Verdict], figures: list[tuple[Drawing, Figure]]) -> list[Section]:
     words = prose()["sections"]
     made = [Section("primary", "The five primary claims", words["primary"], tables=tuple(appendix.primary(results)))]
+    made.append(
+        Section("judges", "How answers were read", judges.sentence(results), tables=tuple(judges.tables(results)))
+    )
     for question in QUESTIONS:
         verdict = found.get(question.key)
         made.append(

@@ -13,7 +13,6 @@ from rhat.generation.markup import Markup, empty, left_open, opened, raw, visibl
 from rhat.model.chat import ChatModel
 from rhat.prompts import Prompt
 from rhat.scoring import RefusalToken, find_refusal_tokens, tasks
-from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.scoring.tokens import chosen_tokens
 from rhat.selection.search import planned
 from rhat.selection.settings import FindSettings, Progress
@@ -97,7 +96,7 @@ def listen(
     given = chosen_tokens(model.tokenizer, settings.refusal_tokens)
     harmful, harmless = train["harmful"][: settings.token_prompts], train["harmless"][: settings.token_prompts]
     ask = _Asking(model, settings, executor, progress, len(harmful) + len(harmless))
-    said = ask.answers(harmful, 0, JUDGED_TOKENS)
+    said = ask.answers(harmful, 0, settings.judged_tokens)
     note = ""
     markup, prompt = ask.markup(harmful[0], said)
     if markup is not None and model.response_prefix:
@@ -105,7 +104,7 @@ def listen(
     elif markup is not None:
         prefix, seen = ask.past(markup, prompt, harmful[:THINKERS])
         ask = replace(ask, model=model.with_response_prefix(prefix), stage=f"refusal tokens after {prefix!r}")
-        said = ask.answers(harmful, 0, JUDGED_TOKENS)
+        said = ask.answers(harmful, 0, settings.judged_tokens)
         note = f"Its answers open {markup.opens}: {seen}, so prompts end with the response prefix {prefix!r}"
         if ask.markup(harmful[0], said)[0] is not None:
             note += ", after which they open it again"
@@ -115,7 +114,7 @@ def listen(
     starts = {c.tokens[0] for c in said if c.tokens and reads.is_refusal(c.text)}
     alike = [i for i, c in enumerate(others) if c.tokens and c.tokens[0] in starts]
     if alike:
-        for i, c in zip(alike, ask.answers([harmless[i] for i in alike], -1, JUDGED_TOKENS), strict=True):
+        for i, c in zip(alike, ask.answers([harmless[i] for i in alike], -1, settings.judged_tokens), strict=True):
             others[i] = c
     tokens = find_refusal_tokens(said, others, model.tokenizer.decode, phrases=reads, given=given)
     verdicts = Counter(reads.verdict(c.text) for c in said)
@@ -171,7 +170,7 @@ class _Asking:
         special = [s for s in tokenizer.all_special_tokens if s not in (markup.opens, markup.closes)]
         found = [
             visible(raw(tokenizer, c.tokens), markup, special)
-            for c in long.answers(some, 0, THINKING + JUDGED_TOKENS, whole=True)
+            for c in long.answers(some, 0, THINKING + self.settings.judged_tokens, whole=True)
         ]
         closed = [both for both in found if both is not None]
         prefix = empty(markup, prompt, [gap for gap, text in closed if text])

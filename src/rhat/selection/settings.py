@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rhat.errors import StudyError
-from rhat.scoring.phrases import BUILT_IN, Phrases
+from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases
 
 if TYPE_CHECKING:
     from rhat.directions import Direction
@@ -35,6 +35,7 @@ class FindSettings:
     all_kl            measure every score of every candidate: no race, and KL not only until the choice is known
     phrases           what answers are read with: the built-in phrases, and the user's own
     refusal_tokens    token ids, or texts of one token each, taken instead of found ones
+    judged_tokens     tokens of each answer that are read
     """
 
     finder: str = "mean_difference"
@@ -49,6 +50,7 @@ class FindSettings:
     all_kl: bool = False
     phrases: Phrases = BUILT_IN
     refusal_tokens: tuple[int | str, ...] = ()
+    judged_tokens: int = JUDGED_TOKENS
 
     def __post_init__(self) -> None:
         for name in ("kl_max", "induce_min", "skip_last"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rhat.errors import StudyError
 from rhat.lab.preset import PRESETS, Preset
 from rhat.questions import QUESTIONS
+from rhat.scoring.phrases import JUDGED_TOKENS
 
 if TYPE_CHECKING:
     from rhat.scoring.phrases import Phrases
@@ -30,6 +31,7 @@ class StudyConfig:
     only             names of experiments to run, instead of the preset's
     response_prefix  what every answer is made to begin with; empty: what leads past markup, where answers have it
     refusal_phrases  a file of refusal phrases, one a line, read beside the built-in ones
+    judged_tokens    tokens of each answer that are generated and judged
     refusal_tokens   token ids, or texts of one token each, instead of those that `find` finds
     """
 
@@ -50,6 +52,7 @@ class StudyConfig:
     response_prefix: str = ""
     refusal_phrases: str | None = None
     refusal_tokens: tuple[int | str, ...] = ()
+    judged_tokens: int = JUDGED_TOKENS
     trust_remote_code: bool = False
     device: str | None = None
     adapter: str | None = None
@@ -65,6 +68,8 @@ class StudyConfig:
             raise StudyError(f"experiment {unknown[0]!r}: expected some of {', '.join(NAMES)}")
         if (self.harmful is None) != (self.harmless is None):
             raise StudyError("prompts: got one of --harmful and --harmless; give both, or neither for the built-in set")
+        if self.judged_tokens < 1:
+            raise StudyError(f"judged_tokens: got {self.judged_tokens}, expected at least 1, such as {JUDGED_TOKENS}")
         if not 0 < self.margin < 1:
             raise StudyError(f"margin: got {self.margin}, expected a share between 0 and 1, such as 0.10")
 

@@ -82,4 +82,6 @@ def lab_of(
     config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding, progress: Progress, executor: Executor
 ) -> Lab:
     """The lab of a study."""
-    return Lab(model, prompts, finding, config.sizes, config.seed, config.margin, progress, executor)
+    return Lab(
+        model, prompts, finding, config.sizes, config.seed, config.margin, progress, executor, config.judged_tokens
+    )

@@ -98,6 +98,7 @@ def _finding(
             all_kl=sizes.all_kl,
             phrases=phrases,
             refusal_tokens=config.refusal_tokens,
+            judged_tokens=config.judged_tokens,
         )
         if sizes.train is not None:
             settings = replace(settings, token_prompts=min(settings.token_prompts, sizes.train // 4))

@@ -17,6 +17,7 @@ from rhat.selection.finding import Finding
 from rhat.selection.settings import FindSettings
 from rhat.statistics import agreement, holm
 from rhat.study.config import StudyConfig
+from rhat.study.judging import judge_readings
 from rhat.study.manifest import manifest
 from rhat.study.primary import PRIMARY
 
@@ -93,6 +94,8 @@ def finish(results: dict[str, Any], lab: Lab) -> None:
         results["comparisons"] = [row.plain() for row in judged_rows]
         if claims := _primary(judged_rows):
             results["primary"] = [claim.plain() for claim in claims]
+    if results.get("rates"):
+        judge_readings(results, lab)
     if lab.finding.refusal_tokens and (agreed := score_agreement(lab)):
         results["score_agreement"] = agreed.plain()
 

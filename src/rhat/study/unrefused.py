@@ -33,6 +33,7 @@ def _plain_rates(lab: Lab, label: str, n: int) -> Measurement:
     done = refusals(
         lab.model,
         lab.model.tokenize([p.text for p in prompts]),
+        max_new_tokens=lab.judged_tokens,
         stop_early=False,
         progress=lambda d, t: lab.progress(f"baseline, {label}", d, t),
     )

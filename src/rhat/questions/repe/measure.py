@@ -134,7 +134,7 @@ def _best(lab: Lab, vectors: Tensor, table: list[dict[str, Any]], n: int) -> dic
     few = sorted(table, key=lambda row: row["validation_score"], reverse=True)[:FINALISTS]
     for done, row in enumerate(few):
         edits = _edits(lab, vectors, (row["layers"][0], row["layers"][1]), row["coefficient"])
-        said = refusals(lab.model, tokens, edits, stop_early=False).completions
+        said = refusals(lab.model, tokens, edits, max_new_tokens=lab.judged_tokens, stop_early=False).completions
         found = lab.read(prompts, [completion.text for completion in said])
         row["validation_rate"] = found.count("refused") / len(found)
         lab.progress("repe finalists", done + 1, len(few))
