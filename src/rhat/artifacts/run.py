@@ -20,7 +20,7 @@ from rhat.artifacts.header import (
     Selection,
     Timing,
 )
-from rhat.artifacts.judges import JudgeRow
+from rhat.artifacts.judges import Disagreement, JudgeRow, PanelRate
 from rhat.artifacts.rows import Comparison, Part, Rate
 from rhat.errors import ArtifactError
 
@@ -74,6 +74,10 @@ class Results(Part):
     """How far phrases and log-odds agree on refused or not."""
     judges: tuple[JudgeRow, ...] = ()
     """The judges of this run, and how well each reads the labelled answers that come with rhat, cut as this study's are."""
+    panel: tuple[PanelRate, ...] = ()
+    """With `--judge`: the answers of each condition as each judge reads them."""
+    disagreements: tuple[Disagreement, ...] = ()
+    """With `--judge`: answers to harmless and borderline prompts on which the judges differ most."""
     timings: tuple[Timing, ...] = ()
     """Where the time went."""
 

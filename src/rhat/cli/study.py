@@ -102,6 +102,22 @@ def study(
             show_default=False,
         ),
     ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            help="Also let this judge read every answer: endpoint:URL#MODEL, FILE.py:NAME or MODULE:NAME. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    keep_answers: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep-answers",
+            help="Append all answers, those to harmful prompts too, to this JSONL file. Otherwise these are not kept.",
+            show_default=False,
+        ),
+    ] = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
@@ -144,6 +160,8 @@ def study(
         refusal_phrases=None if reading.refusal_phrases is None else str(reading.refusal_phrases),
         refusal_tokens=reading.tokens(),
         judged_tokens=reading.judged_tokens,
+        judges=tuple(judge or ()),
+        keep_answers=keep_answers,
         **where.settings(),
     )
     with _at_work(config, ray_address, workers) as who, progress() as report:

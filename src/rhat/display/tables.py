@@ -109,11 +109,14 @@ SCORE = numeric(
 )
 
 
-def share_of(name: str) -> Column:
-    """A column of the share of answers of one class, or of refusals `corrected` for the judge's errors, with its interval."""
+def share_of(name: str, key: str = "") -> Column:
+    """A column of the share of answers of one class, or of refusals `corrected` for the judge's errors, with its interval.
+
+    `key` is the field of the share itself, where it is not `name`_rate.
+    """
 
     def shown(row: Row) -> str:
-        value = getattr(row, f"{name}_rate", None)
+        value = getattr(row, key or f"{name}_rate", None)
         if value is None:
             return ""
         low, high = getattr(row, f"{name}_ci_low"), getattr(row, f"{name}_ci_high")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -25,6 +25,7 @@ from rhat.model.edits import Edits
 from rhat.model.plans import Plan
 from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring import tasks
+from rhat.scoring.judges import Judge
 from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.selection.finding import Finding
 from rhat.selection.means import Means
@@ -36,6 +37,7 @@ class Lab(Controls, Judged):
     """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
 
     judged_tokens  tokens of each answer that are generated and read
+    panel, keep_answers  further judges of each answer, and who is given the answers (nobody)
     executor  who runs prompts: `score`, `measure`, their `…_each` and `activations` go through it
     """
 
@@ -48,6 +50,8 @@ class Lab(Controls, Judged):
     progress: Progress = lambda _stage, _done, _total: None
     executor: Executor = field(default_factory=SerialExecutor)
     judged_tokens: int = JUDGED_TOKENS
+    panel: tuple[Judge, ...] = ()
+    keep_answers: Callable[[dict[str, str]], None] | None = None
     measurements: dict[tuple[str, Label], Measurement] = field(default_factory=dict)
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     _plans: dict[tuple[Label, str, int], Plan] = field(default_factory=dict)
@@ -237,19 +241,25 @@ class Lab(Controls, Judged):
             scores[at], kl[at] = part.scores.numpy(), part.kl.numpy()
             for condition, row, completion in zip(*at, part.completions, strict=True):
                 said[condition, row] = completion
-        return [
-            Measurement(
-                condition,
-                label,
-                tuple(p.id for p in prompts),
-                scores[i],
-                self.read(prompts, [completion.text for completion in said[i]]),
-                kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None,
-                tuple(completion.text for completion in said[i]),
-                tuple(completion.tokens for completion in said[i]),
+        found = []
+        for i, name in enumerate(conditions):
+            texts = tuple(completion.text for completion in said[i])
+            verdicts, panel, hashes = self.judged(name, label, prompts, texts)
+            found.append(
+                Measurement(
+                    name,
+                    label,
+                    tuple(p.id for p in prompts),
+                    scores[i],
+                    verdicts,
+                    kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None,
+                    texts,
+                    tuple(completion.tokens for completion in said[i]),
+                    panel,
+                    hashes,
+                )
             )
-            for i, condition in enumerate(conditions)
-        ]
+        return found
 
     def describe(self, condition: str, doing: Doing, said: Mapping[str, Any] | None = None) -> None:
         """Keep what a condition id stands for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Measurement:
     """One condition on one set of prompts, prompt by prompt.
 
     scores are refusal scores (nats); verdicts are the answers' classes, by the default judge; kl is KL(base ‖ edited) of the next token, of the first KL_PROMPTS prompts at most.
+    panel holds the classes by each further judge, None where it cannot tell; hashes are salted, of the answers.
     """
 
     condition: str
@@ -38,6 +39,8 @@ class Measurement:
     kl: np.ndarray | None = None
     texts: tuple[str, ...] = ()
     tokens: tuple[tuple[int, ...], ...] = ()
+    panel: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    hashes: tuple[str, ...] = ()
 
     @property
     def refused(self) -> np.ndarray:
@@ -46,13 +49,14 @@ class Measurement:
 
     def first(self, n: int) -> Measurement:
         """The same of the first n prompts (subsets of test prompts are nested)."""
-        return Measurement(
-            self.condition,
-            self.label,
-            self.prompt_ids[:n],
-            self.scores[:n],
-            self.verdicts[:n],
-            None if self.kl is None else self.kl[:n],
-            self.texts[:n],
-            self.tokens[:n],
+        return replace(
+            self,
+            prompt_ids=self.prompt_ids[:n],
+            scores=self.scores[:n],
+            verdicts=self.verdicts[:n],
+            kl=None if self.kl is None else self.kl[:n],
+            texts=self.texts[:n],
+            tokens=self.tokens[:n],
+            panel={judge: found[:n] for judge, found in self.panel.items()},
+            hashes=self.hashes[:n],
         )

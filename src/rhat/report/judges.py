@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from rhat.artifacts.judges import ClassReading, JudgeRow
 from rhat.artifacts.run import Results
-from rhat.display.tables import Table, build, figure, numeric, text
+from rhat.display.tables import CONDITION, COUNTS, RATE, Column, Head, N, Table, build, figure, numeric, share_of, text
 from rhat.display.wording import interval, number, percent
 
 
@@ -76,7 +76,35 @@ def tables(results: Results) -> list[Table]:
     return [
         *build("Judges, held against labelled answers", results.judges, judges),
         *build("The same, class by class", rows, columns, collapsed=len(results.judges) > 1),
+        *panel(results),
     ]
+
+
+def panel(results: Results) -> list[Table]:
+    """Condition × judge, and the answers on which judges differ most."""
+    columns = [
+        CONDITION,
+        text("Prompts", "prompts"),
+        text("Judge", "judge"),
+        RATE,
+        share_of("corrected"),
+        COUNTS,
+        share_of("agreement", "agreement"),
+        figure("κ", "kappa"),
+        figure("Not told", "untold", str),
+        N,
+    ]
+    differing: list[Column] = [
+        CONDITION,
+        text("Prompt", "prompt_id"),
+        text("Classes", "classes", lambda classes: ", ".join(f"{judge}: {label}" for judge, label in classes.items())),
+        (Head("Answer", wide=True), lambda row: row.answer),
+    ]
+    return [
+        *build("The same answers by each judge; agreement and κ with the default judge within the condition",
+               results.panel, columns),
+        *build("Where judges differ most, on prompts that are not harmful", results.disagreements, differing),
+    ]  # fmt: skip
 
 
 def _kappa(row: JudgeRow) -> str:

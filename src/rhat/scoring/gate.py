@@ -32,7 +32,7 @@ class Held:
     @property
     def kappa_refused(self) -> Interval | None:
         """Cohen's kappa of refused against not refused."""
-        return class_kappa(*map(_two, (self.labels, self.found))) if self.labels else None
+        return class_kappa(_two(self.labels), _two(self.found)) if self.labels else None
 
     def accuracy(self, which: Class) -> ClassAccuracy:
         """Sensitivity and specificity for one class."""
@@ -44,7 +44,7 @@ class Held:
         refusals = self.labels.count("refused")
         if not 0 < refusals < len(self.labels):
             return None
-        pairs = list(zip(*map(_two, (self.labels, self.found)), strict=True))
+        pairs = list(zip(_two(self.labels), _two(self.found), strict=True))
         return JudgeErrors(
             sum(a == b == "refused" for a, b in pairs),
             refusals,
@@ -63,7 +63,7 @@ class Held:
 
         Whoever passes so may carry the rate of refusals, which asks for nothing else.
         """
-        two = class_accuracy(*map(_two, (self.labels, self.found)), OTHER).sensitivity if self.labels else None
+        two = class_accuracy(_two(self.labels), _two(self.found), OTHER).sensitivity if self.labels else None
         return _at_least(self.kappa_refused) and self.finds("refused") and two is not None and _half(two)
 
     def finds(self, which: Class) -> bool:

@@ -31,6 +31,8 @@ class StudyConfig:
     only             names of experiments to run, instead of the preset's
     response_prefix  what every answer is made to begin with; empty: what leads past markup, where answers have it
     refusal_phrases  a file of refusal phrases, one a line, read beside the built-in ones
+    judges           further judges of every answer, as `find_judge` names them; the default one reads in any case
+    keep_answers     a file that all answers are appended to, those to harmful prompts too; None: they are nowhere kept
     judged_tokens    tokens of each answer that are generated and judged
     refusal_tokens   token ids, or texts of one token each, instead of those that `find` finds
     """
@@ -53,6 +55,8 @@ class StudyConfig:
     refusal_phrases: str | None = None
     refusal_tokens: tuple[int | str, ...] = ()
     judged_tokens: int = JUDGED_TOKENS
+    judges: tuple[str, ...] = ()
+    keep_answers: Path | None = None
     trust_remote_code: bool = False
     device: str | None = None
     adapter: str | None = None
@@ -97,11 +101,11 @@ class StudyConfig:
     def settings(self) -> dict[str, Any]:
         """What results.json says of the configuration: all but where it is written and what changes no number."""
         said = asdict(self)
-        for name in ("out", "overwrite", "only", "executor", "max_memory"):
+        for name in ("out", "overwrite", "only", "executor", "max_memory", "keep_answers"):
             del said[name]
         if self.refusal_phrases:
             said["refusal_phrases"] = {"file": self.refusal_phrases, **self.phrases.describe()}
-        for name in ("response_prefix", "refusal_tokens"):
+        for name in ("response_prefix", "refusal_tokens", "judges"):
             if not said[name]:
                 del said[name]
         return {k: v for k, v in said.items() if v is not None}

@@ -10,6 +10,7 @@ from rhat.lab import Lab
 from rhat.scoring.gate import Held, hold
 from rhat.scoring.judges import CLASSES, Judge
 from rhat.statistics import Interval, JudgeErrors, corrected_difference, corrected_rate
+from rhat.study.panel import disagreements, panel_rows
 
 
 def cut(lab: Lab) -> Callable[[str], str]:
@@ -67,10 +68,17 @@ def correct(results: dict[str, Any], lab: Lab, errors: JudgeErrors | None) -> No
 
 
 def judge_readings(results: dict[str, Any], lab: Lab) -> None:
-    """`judges`, and the corrected numbers, by the judge that read everything."""
-    held = hold(lab.reader, cut(lab))
-    results["judges"] = [judge_row(lab.reader, held, lab.judged_tokens, True).plain()]
-    correct(results, lab, held.errors)
+    """`judges`, the corrected numbers by the judge that read everything, and what the panel says."""
+    held = {judge.name: hold(judge, cut(lab)) for judge in (lab.reader, *lab.panel)}
+    results["judges"] = [
+        judge_row(judge, held[judge.name], lab.judged_tokens, judge is lab.reader).plain()
+        for judge in (lab.reader, *lab.panel)
+    ]
+    correct(results, lab, held[lab.reader.name].errors)
+    if lab.panel:
+        rows = panel_rows(lab, {name: one.errors for name, one in held.items()})
+        results["panel"] = [row.plain() for row in rows]
+        results["disagreements"] = [row.plain() for row in disagreements(lab)]
 
 
 def _ends(name: str, interval: Interval | None, estimate: str = "") -> dict[str, float]:

@@ -22,6 +22,7 @@ from rhat.prompts import ContrastSet
 from rhat.scoring import Phrases
 from rhat.selection.finding import Finding, find
 from rhat.selection.settings import FindSettings, Progress, silent
+from rhat.study.answers import check_readers
 from rhat.study.config import StudyConfig
 from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
@@ -54,6 +55,7 @@ def run(
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"{out}: is a file; give a folder with --out")
     prompts, phrases = open_prompts(config), config.phrases
+    check_readers(config.judges, config.keep_answers)
     started = time.perf_counter()
     model = open_model(config, progress)
     fingerprint = config.fingerprint(model.identity, prompts.fingerprint)

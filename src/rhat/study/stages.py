@@ -149,6 +149,8 @@ def pack(m: Measurement) -> dict[str, Any]:
         "kl": None if m.kl is None else m.kl.tolist(),
         "texts": [] if m.label == "harmful" else list(m.texts),
         "tokens": [] if m.label == "harmful" else [list(some) for some in m.tokens],
+        "panel": {judge: list(found) for judge, found in m.panel.items()},
+        "hashes": list(m.hashes),
     }
 
 
@@ -163,6 +165,8 @@ def unpack(held: Mapping[str, Any]) -> Measurement:
         None if held["kl"] is None else np.array(held["kl"]),
         tuple(held["texts"]),
         tuple(map(tuple, held["tokens"])),
+        {judge: tuple(found) for judge, found in held["panel"].items()},
+        tuple(held["hashes"]),
     )
 
 

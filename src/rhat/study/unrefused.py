@@ -38,7 +38,9 @@ def _plain_rates(lab: Lab, label: str, n: int) -> Measurement:
         progress=lambda d, t: lab.progress(f"baseline, {label}", d, t),
     )
     lab.describe("baseline", None)
-    verdicts = lab.read(prompts, [completion.text for completion in done.completions])
-    m = Measurement("baseline", label, tuple(p.id for p in prompts), np.full(len(prompts), np.nan), verdicts)
+    texts = tuple(completion.text for completion in done.completions)
+    verdicts, panel, hashes = lab.judged("baseline", label, prompts, texts)
+    scores, ids = np.full(len(prompts), np.nan), tuple(p.id for p in prompts)
+    m = Measurement("baseline", label, ids, scores, verdicts, None, texts, (), panel, hashes)
     lab.measurements["baseline", label] = m
     return m
