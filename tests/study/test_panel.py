@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from hashlib import sha256
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,12 +10,12 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 import studies
+from labs import tiny_lab
 from refusing import REFUSAL
 from rhat import report
 from rhat import results as contract
 from rhat.errors import ArtifactError, JudgeError
 from rhat.scoring import judge_answers
-from rhat.scoring.judges.phrases import PHRASES
 from rhat.study import StudyConfig, run
 from rhat.study.answers import Keeper
 from rhat.study.opening import open_prompts
@@ -135,11 +134,11 @@ def test_what_cannot_be_used_says_so_before_anything_is_measured(study, tmp_path
 def test_agreement_is_within_the_condition_and_answer_by_answer():
     names = ["refused", "partial", "complied", "degenerate"]
     order = np.random.default_rng(0)
-    ours, theirs = (tuple(order.choice(names, 40, p=[0.5, 0.1, 0.3, 0.1])) for _ in range(2))
+    ours, theirs = (tuple(map(str, order.choice(names, 40, p=[0.5, 0.1, 0.3, 0.1]))) for _ in range(2))
     theirs = tuple(a if i % 2 else b for i, (a, b) in enumerate(zip(ours, theirs, strict=True)))
     m = replace(studies.measured("a", "harmless", [True] * 40), verdicts=ours, panel={"other": (*theirs[:-1], None)})
     other = replace(m, condition="b", verdicts=("refused",) * 40, panel={"other": ("complied",) * 40})
-    lab = SimpleNamespace(reader=PHRASES, measurements={("a", "harmless"): m, ("b", "harmless"): other})
+    lab = replace(tiny_lab(), measurements={("a", "harmless"): m, ("b", "harmless"): other})
     rows = {(row.condition, row.judge): row for row in panel_rows(lab, {})}
     row = rows["a", "other"]
     assert (row.n, row.untold) == (39, 1)
