@@ -78,4 +78,4 @@ def _rank(found: tuple[int, Disagreement]) -> int:
 
 def _measured(lab: Lab) -> Iterable[Measurement]:
     """The measurements that the panel has read, audits left out."""
-    return [m for m in lab.measurements.values() if m.panel and not m.condition.startswith("audit:")]
+    return [m for m in lab.measurements.values() if m.panel and not m.condition.startswith(("audit:", "horizon:"))]

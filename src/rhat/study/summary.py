@@ -121,11 +121,14 @@ def _primary(compared: Sequence[Comparison]) -> list[Claim]:
     ]
 
 
+LONGER = ("audit:", "horizon:")  # the same answers as under another condition, only longer
+
+
 def score_agreement(lab: Lab) -> ScoreAgreement | None:
     """How far phrases and log-odds agree on refused or not, over every condition measured by generation."""
     rows, all_phrases, all_odds = [], [], []
     for (condition, label), m in lab.measurements.items():
-        if not m.verdicts or condition.startswith("audit:"):
+        if not m.verdicts or condition.startswith(LONGER):
             continue
         odds = m.scores > 0
         all_phrases.append(m.refused)
