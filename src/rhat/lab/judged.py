@@ -1,25 +1,25 @@
-"""Judged: how a lab reads answers."""
+"""Judged: how a lab has answers read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from rhat.prompts import Prompt
 from rhat.scoring.judges import Judge
-from rhat.scoring.reading import classes, reader
+from rhat.scoring.reading import Judging, classes, hashed, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rhat.lab.measurement import Measurement
     from rhat.prompts import ContrastSet
     from rhat.selection.finding import Finding
 
 
 class Judged:
-    """The part of a lab that reads answers; the lab has a finding, which says what they are read with."""
+    """The part of a lab that has answers read; the lab has a finding, which says what they are read with."""
 
     if TYPE_CHECKING:
         finding: Finding
@@ -36,25 +36,24 @@ class Judged:
         """The class of each answer, by that judge."""
         return tuple(str(found) for found in classes(self.reader, [p.text for p in prompts], answers))
 
-    def judged(
-        self, condition: str, label: str, prompts: Sequence[Prompt], answers: Sequence[str]
-    ) -> tuple[tuple[str, ...], dict[str, tuple[str | None, ...]], tuple[str, ...]]:
-        """The classes of answers, those by each judge of the panel, and the answers' hashes; the answers go to who keeps them."""
-        texts = [p.text for p in prompts]
-        found = self.read(prompts, answers)
-        panel: dict[str, tuple[str | None, ...]] = {j.name: classes(j, texts, answers) for j in self.panel}
-        hashes = tuple(hashed(self.prompts.fingerprint, p.id, text) for p, text in zip(prompts, answers, strict=True))
-        if self.keep_answers is not None:
-            for prompt, answer, verdict, short in zip(prompts, answers, found, hashes, strict=True):
-                row = {"prompt_id": prompt.id, "label": label, "condition": condition}
+    def judging(self, prompts: Sequence[Prompt], lengths: Sequence[int] = ()) -> Judging:
+        """How answers to these prompts are judged where they are made; also after so many of their tokens."""
+        return Judging(
+            tuple(p.text for p in prompts),
+            tuple(self._salt(p) for p in prompts),
+            self.finding.phrases,
+            tuple(judge.name for judge in self.panel),
+            tuple(lengths),
+        )
+
+    def handed_on(self, m: Measurement, prompts: Sequence[Prompt]) -> None:
+        """Give the answers of a measurement to who keeps them, those whose words are still there."""
+        if self.keep_answers is None:
+            return
+        for prompt, answer, verdict, short in zip(prompts, m.texts, m.verdicts, m.hashes, strict=True):
+            if hashed(self._salt(prompt), answer) == short:
+                row = {"prompt_id": prompt.id, "label": m.label, "condition": m.condition}
                 self.keep_answers(row | {"prompt": prompt.text, "answer": answer, "class": verdict, "hash": short})
-        return found, panel, hashes
 
-
-def hashed(fingerprint: str, prompt_id: str, answer: str) -> str:
-    """The first 16 digits of sha256 over the prompt set's fingerprint, the prompt's id and the answer.
-
-    Who holds the answers can show by it which class each was given; who does not, cannot tell an answer from it, though
-    they can try out one that they guess.
-    """
-    return sha256("\0".join((fingerprint, prompt_id, answer)).encode()).hexdigest()[:16]
+    def _salt(self, prompt: Prompt) -> str:
+        return f"{self.prompts.fingerprint}\0{prompt.id}"

@@ -18,7 +18,7 @@ from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import Combined, Intervention
 from rhat.lab.controls import Controls
 from rhat.lab.judged import Judged
-from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement
+from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement, put_together
 from rhat.lab.preset import Preset
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
@@ -140,11 +140,12 @@ class Lab(Controls, Judged):
         kl: bool = False,
         describe: Mapping[str, Any] | None = None,
         max_new_tokens: int | None = None,
+        lengths: Sequence[int] = (),
     ) -> Measurement:
         """Refusals by generation of the first n test prompts under a condition, with their scores; measured once.
 
         `kl` also takes KL(base ‖ edited), from the baseline's logits of the same prompts. Every answer is generated to its
-        end or to `max_new_tokens` (`judged_tokens`), and the judge reads all of that: after a refusal help may follow, which makes it partial.
+        end or to `max_new_tokens` (`judged_tokens`), and the judge reads all of that: after a refusal help may follow, which makes it partial. `lengths` asks for the classes after fewer tokens too.
         """
         prompts = self.test(label, n)
         known = self._known(condition, label, len(prompts), kl)
@@ -157,6 +158,7 @@ class Lab(Controls, Judged):
             plan.prompts[:KL_PROMPTS] if kl else (),
             max_new_tokens or self.judged_tokens,
             stop_early=False,
+            judging=self.judging(prompts, lengths),
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
         [result] = self._answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
@@ -183,7 +185,8 @@ class Lab(Controls, Judged):
         if missing:
             own = [self._own_edits(name, doing, (describe or {}).get(name, {})) for name, doing in missing.items()]
             known = plan.prompts[:KL_PROMPTS] if kl else ()
-            asked = tasks.Answering(self.tokens, known, self.judged_tokens, stop_early=False)
+            judging = self.judging(prompts)
+            asked = tasks.Answering(self.tokens, known, self.judged_tokens, stop_early=False, judging=judging)
             groups = [
                 replace(
                     group,
@@ -227,7 +230,7 @@ class Lab(Controls, Judged):
         """One measurement a condition; each group holds its prompts once for each, one condition after the other."""
         shape = len(conditions), len(prompts)
         scores, kl = np.empty(shape), np.empty(shape)
-        said = np.empty(shape, dtype=object)
+        parts: dict[tuple[int, int], tuple[tasks.Answers, int]] = {}
         for part in self.executor.map(
             tasks.answer,
             self.model,
@@ -239,26 +242,14 @@ class Lab(Controls, Judged):
             which = np.repeat(np.arange(len(conditions)), len(part.rows) // len(conditions))
             at = which, np.array(part.rows)
             scores[at], kl[at] = part.scores.numpy(), part.kl.numpy()
-            for condition, row, completion in zip(*at, part.completions, strict=True):
-                said[condition, row] = completion
+            parts |= {(int(i), row): (part, place) for place, (i, row) in enumerate(zip(which, part.rows, strict=True))}
         found = []
         for i, name in enumerate(conditions):
-            texts = tuple(completion.text for completion in said[i])
-            verdicts, panel, hashes = self.judged(name, label, prompts, texts)
-            found.append(
-                Measurement(
-                    name,
-                    label,
-                    tuple(p.id for p in prompts),
-                    scores[i],
-                    verdicts,
-                    kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None,
-                    texts,
-                    tuple(completion.tokens for completion in said[i]),
-                    panel,
-                    hashes,
-                )
-            )
+            mine = [parts[i, row] for row in range(len(prompts))]
+            known = kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None
+            m = put_together(name, label, [p.id for p in prompts], mine, scores[i], known)
+            self.handed_on(m, prompts)
+            found.append(m)
         return found
 
     def describe(self, condition: str, doing: Doing, said: Mapping[str, Any] | None = None) -> None:

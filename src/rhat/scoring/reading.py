@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
+from typing import Any
 
-from rhat.scoring.judges import JUDGES, Judge, Judgement
+from rhat.executor import Worker
+from rhat.generation import Completion
+from rhat.model.catalogue import cache_folder
+from rhat.scoring.judges import JUDGES, Judge, Judgement, find_judge
 from rhat.scoring.judges.clauses import whole
 from rhat.scoring.judges.judge import Class
 from rhat.scoring.judges.phrases import PHRASES
@@ -41,3 +46,65 @@ def _with_added(phrases: Phrases, prompts: Sequence[str], answers: Sequence[str]
         else judgement
         for judgement, answer in zip(found, answers, strict=True)
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class Judging:
+    """How answers are judged where they are made: plain values, which any process can be given.
+
+    texts    all prompts
+    salts    what goes into the hash of the answer to each
+    phrases  the user's own openings of refusals
+    judges   names of further judges
+    lengths  numbers of tokens after which each answer is judged as well
+    """
+
+    texts: tuple[str, ...]
+    salts: tuple[str, ...]
+    phrases: Phrases = BUILT_IN
+    judges: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Answers judged: classes by the default judge and by each further one, salted hashes, and classes after so many tokens."""
+
+    classes: tuple[str, ...]
+    panel: dict[str, tuple[str | None, ...]]
+    hashes: tuple[str, ...]
+    shorter: dict[int, tuple[str, ...]]
+
+
+def judged(worker: Worker, asked: Judging, rows: Sequence[int], completions: Sequence[Completion]) -> Judged:
+    """The answers to the prompts `rows`, judged."""
+    own = reader(asked.phrases)
+    texts, answers = [asked.texts[row] for row in rows], [completion.text for completion in completions]
+
+    def decoded(length: int) -> list[str]:
+        tokenizer: Any = worker.model.tokenizer
+        return [tokenizer.decode(list(c.tokens[:length]), skip_special_tokens=True) for c in completions]
+
+    def by(name: str) -> Judge:
+        return worker.keep(("judge", name), lambda: find_judge(name, cache=cache_folder()))
+
+    return Judged(
+        _always(own, texts, answers),
+        {name: classes(by(name), texts, answers) for name in asked.judges},
+        tuple(hashed(asked.salts[row], answer) for row, answer in zip(rows, answers, strict=True)),
+        {length: _always(own, texts, decoded(length)) for length in asked.lengths},
+    )
+
+
+def hashed(salt: str, answer: str) -> str:
+    """The first 16 digits of sha256 over a salt (the prompt set's fingerprint and the prompt's id) and the answer.
+
+    Who holds the answers can show by it which class each was given; who does not, cannot tell an answer from it, though
+    they can try out one that they guess.
+    """
+    return sha256(f"{salt}\0{answer}".encode()).hexdigest()[:16]
+
+
+def _always(judge: Judge, prompts: Sequence[str], answers: Sequence[str]) -> tuple[str, ...]:
+    """The classes by a judge that always has one."""
+    return tuple(str(found) for found in classes(judge, prompts, answers))

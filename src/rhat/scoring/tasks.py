@@ -7,7 +7,7 @@ everybody, so that a prompt is run in the same company, and gives the same numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +23,8 @@ from rhat.model.plans import Plan
 from rhat.model.together import chunks, last_logits_under
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score
-from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases, Verdict
+from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases
+from rhat.scoring.reading import Judging, judged
 from rhat.scoring.refusals import refusals
 from rhat.sites import Site
 
@@ -173,7 +174,8 @@ class Answering:
     tokens      refusal tokens, if the first token's scores are asked for
     kl_prompts  the first of all prompts, of which KL(base ‖ edited) of the next token is asked for
     stop_early  whether a row stops once its verdict is settled
-    phrases     what answers are read with
+    phrases     what answers are read with, where they are not judged
+    judging     how answers are judged, if they are
     """
 
     tokens: tuple[int, ...] = ()
@@ -181,6 +183,7 @@ class Answering:
     max_new_tokens: int = JUDGED_TOKENS
     stop_early: bool = True
     phrases: Phrases = BUILT_IN
+    judging: Judging | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,13 +198,19 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Answers to the prompts `rows`; scores are NaN where none were asked for, kl where it was not."""
+    """Answers to the prompts `rows`; scores are NaN where none were asked for, kl where it was not.
+
+    Where they are judged, verdicts are classes, and panel, hashes and shorter are as in `rhat.scoring.reading.Judged`.
+    """
 
     rows: tuple[int, ...]
     completions: tuple[Completion, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[str, ...]
     scores: Float[Tensor, " n"]
     kl: Float[Tensor, " n"]
+    panel: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    hashes: tuple[str, ...] = ()
+    shorter: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
@@ -233,7 +242,10 @@ def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
         progress=lambda finished, _total: worker.tell(finished),
         own_edits=group.own,
     )
-    return Answers(group.rows, done.completions, done.verdicts, scores, kl)
+    if asked.judging is None:
+        return Answers(group.rows, done.completions, done.verdicts, scores, kl)
+    read = judged(worker, asked.judging, group.rows, done.completions)
+    return Answers(group.rows, done.completions, read.classes, scores, kl, read.panel, read.hashes, read.shorter)
 
 
 def groups(the_plan: Plan, shards: Sequence[range], edits: Edits) -> list[Group]:

@@ -151,6 +151,7 @@ def pack(m: Measurement) -> dict[str, Any]:
         "tokens": [] if m.label == "harmful" else [list(some) for some in m.tokens],
         "panel": {judge: list(found) for judge, found in m.panel.items()},
         "hashes": list(m.hashes),
+        "shorter": {str(length): list(found) for length, found in m.shorter.items()},
     }
 
 
@@ -167,6 +168,7 @@ def unpack(held: Mapping[str, Any]) -> Measurement:
         tuple(map(tuple, held["tokens"])),
         {judge: tuple(found) for judge, found in held["panel"].items()},
         tuple(held["hashes"]),
+        {int(length): tuple(found) for length, found in held["shorter"].items()},
     )
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from rhat.artifacts.rows import Part
+from rhat.executor import Worker
 from rhat.lab import Lab, Measurement
 from rhat.lab.rows import rate_row, score_row
 from rhat.scoring import refusals
+from rhat.scoring.reading import judged
 
 
 def unrefused(lab: Lab) -> Part:
@@ -39,8 +41,9 @@ def _plain_rates(lab: Lab, label: str, n: int) -> Measurement:
     )
     lab.describe("baseline", None)
     texts = tuple(completion.text for completion in done.completions)
-    verdicts, panel, hashes = lab.judged("baseline", label, prompts, texts)
+    read = judged(Worker(lab.model), lab.judging(prompts), range(len(prompts)), done.completions)
     scores, ids = np.full(len(prompts), np.nan), tuple(p.id for p in prompts)
-    m = Measurement("baseline", label, ids, scores, verdicts, None, texts, (), panel, hashes)
+    m = Measurement("baseline", label, ids, scores, read.classes, None, texts, (), read.panel, read.hashes)
+    lab.handed_on(m, prompts)
     lab.measurements["baseline", label] = m
     return m

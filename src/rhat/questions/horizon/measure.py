@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ def horizon(lab: Lab) -> Rows:
     rows: list[dict[str, Any]] = []
     changes: list[dict[str, Any]] = []
     for name, doing, label in main:
-        m = lab.measure(f"horizon:{name}", doing, label, n, max_new_tokens=lengths[-1])
-        found = {length: read(lab, m, length) for length in lengths}
+        m = lab.measure(f"horizon:{name}", doing, label, n, max_new_tokens=lengths[-1], lengths=lengths[:-1])
+        found = {**m.shorter, lengths[-1]: m.verdicts}
         names = {"condition": m.condition, "prompts": label}
         rows += [names | {"tokens": length} | _row(m, classes) for length, classes in found.items()]
         changes.append(names | _change(found, lab.judged_tokens, lengths[-1], lab.margin))
@@ -47,13 +48,6 @@ def horizons(judged: int, most: int) -> tuple[int, ...]:
     return tuple(sorted(usual | {judged} | ({2 * judged} if judged >= max(usual, default=0) else set())))
 
 
-def read(lab: Lab, m: Measurement, length: int) -> tuple[str, ...]:
-    """The class of each answer by its first `length` tokens."""
-    prompts = lab.test(m.label, len(m.prompt_ids))
-    texts = [lab.model.tokenizer.decode(list(tokens[:length]), skip_special_tokens=True) for tokens in m.tokens]
-    return lab.read(prompts, texts)
-
-
 def _refused(classes: tuple[str, ...]) -> np.ndarray:
     return np.array([found == "refused" for found in classes], dtype=bool)
 
@@ -62,7 +56,7 @@ def _row(m: Measurement, classes: tuple[str, ...]) -> dict[str, Any]:
     return {**score_part(m.scores), **rate_part(_refused(classes)), **{name: classes.count(name) for name in CLASSES}}
 
 
-def _change(found: dict[int, tuple[str, ...]], judged: int, most: int, margin: float) -> dict[str, Any]:
+def _change(found: Mapping[int, tuple[str, ...]], judged: int, most: int, margin: float) -> dict[str, Any]:
     before, after = _refused(found[judged]), _refused(found[most])
     result = paired_comparison(after, before, margin=margin)
     return {
