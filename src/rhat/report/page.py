@@ -158,6 +158,9 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     if direction:
         facts = [("r̂ at", direction.site), ("position", wording.number(direction.position, 0)), *facts]
         facts.insert(2, ("length", wording.number(direction.norm)))
+        if direction.harmful_mean is not None and direction.harmful_mean_all is not None:
+            kept, everybody = wording.number(direction.harmful_mean), wording.number(direction.harmful_mean_all)
+            facts.insert(3, ("t", f"{kept}, the mean over harmful prompts that are refused ({everybody} over all)"))
     facts += [(name, value) for name, value in (("Dtype", model.dtype), ("Weights", model.weight_format)) if value]
     sizes = sorted({row.n for row in results.rates})
     if sizes:

@@ -288,14 +288,16 @@ class Averaging:
     """Prompts whose resid_pre is averaged at every layer and template position, if they behave as labelled.
 
     tokens    refusal tokens
-    refusing  True: those with a score above 0 are kept; False: those with one below
-    moments   False: scores only
+    refusing   True: those with a score above the threshold are kept; False: those with one below
+    moments    False: scores only
+    threshold  the score (nats) from which on a prompt counts as refused
     """
 
     prompts: Prompts
     tokens: tuple[int, ...]
     refusing: bool
     moments: bool
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,7 +326,7 @@ def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
         rows.append(which.cpu())
         scores.append(value.cpu())
         if activations:
-            right = (value > 0) if asked.refusing else (value < 0)
+            right = (value > asked.threshold) if asked.refusing else (value < asked.threshold)
             stacked = torch.stack(
                 [activations[site].to(model.device).double() for site in sites], 1
             )  # [rows, layer, k, d]

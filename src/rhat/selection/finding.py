@@ -21,6 +21,7 @@ from rhat.prompts import ContrastSet, Label, Prompt, Split
 from rhat.scoring import RefusalToken, tasks
 from rhat.scoring.phrases import BUILT_IN, Phrases
 from rhat.selection.answers import listen
+from rhat.selection.behaviour import mean_over_all
 from rhat.selection.choice import Choice
 from rhat.selection.means import Means
 from rhat.selection.search import Scorer, planned, search
@@ -123,7 +124,7 @@ def survey(
         stages = tuple(clock.stages)
         return Finding("no_refusal", heard.why_not(), None, (), tokens, counts, timings=stages, **known)
     ids = [token.id for token in tokens]
-    moments, kept = _moments(model, given, ids, progress, executor)
+    moments, kept = _moments(model, given, ids, progress, executor, heard.threshold)
     clock.lap("activations")
     counts = _counts(given, kept)
     short = []
@@ -166,7 +167,8 @@ def find(
     """Find the refusal direction of a chat model by difference of means, or another finder, and the published selection.
 
     Training prompts give the candidates (every layer and template position), validation prompts the choice; only prompts
-    on which the model behaves as labelled are used (harmful: refusal score above 0; harmless: below). Test prompts are not
+    on which the model behaves as labelled are used (harmful: refusal score above a threshold, fitted on judged answers to
+    training prompts; harmless: below). Test prompts are not
     touched. Arditi et al. 2024, sections 2.3 to 2.5 and appendix C. `executor` says who runs prompts and candidates; by
     default this process does.
 
@@ -202,7 +204,12 @@ def find(
         return finding
     layer, position = choice.candidate["layer"], choice.candidate["position"]
     direction = direction_at(model, means, layer, position, prompts.fingerprint, settings.finder)
-    direction = replace(direction, extra={**direction.extra, **settings.reading()})
+    everybody = prompts.select("harmful", "train", settings.train)
+    said = {
+        "score_threshold": means.threshold,
+        "mean_harmful_all": mean_over_all(model, direction, everybody, executor),
+    }
+    direction = replace(direction, extra={**direction.extra, **settings.reading(), **said})
     return replace(finding, means=means, direction=direction, split_half_cosine=split_half(means, layer, position))
 
 
@@ -253,6 +260,7 @@ def _moments(
     ids: Sequence[int],
     progress: Progress,
     executor: Executor | None = None,
+    threshold: float = 0.0,
 ) -> tuple[Means, dict[str, dict[str, tuple[Prompt, ...]]]]:
     """One pass over training and validation prompts: scores for the filter, and means of those that pass it."""
     executor = executor or SerialExecutor()
@@ -268,7 +276,7 @@ def _moments(
             def tell(done: int, _total: int, before: int = before) -> None:
                 progress("activations", before + done, total)
 
-            asked = tasks.Averaging(the_plan.prompts, tuple(ids), label == "harmful", split == "train")
+            asked = tasks.Averaging(the_plan.prompts, tuple(ids), label == "harmful", split == "train", threshold)
             sizes = [sum(len(the_plan.batches[i].rows) for i in shard) for shard in shards]
             parts = executor.map(tasks.average, model, asked, shards, sizes=sizes, progress=tell)
             before += len(some)
@@ -277,9 +285,9 @@ def _moments(
                 scores[part.rows] = part.scores
             if split == "train":
                 halves[label] = [sum((p.halves[half] for p in parts[1:]), parts[0].halves[half]) for half in (0, 1)]
-            right = scores > 0 if label == "harmful" else scores < 0
+            right = scores > threshold if label == "harmful" else scores < threshold
             kept[split][label] = tuple(p for p, keep in zip(some, right.tolist(), strict=True) if keep)
-    return _means(tuple(range(-model.template_length, 0)), halves), kept
+    return replace(_means(tuple(range(-model.template_length, 0)), halves), threshold=threshold), kept
 
 
 def _means(positions: tuple[int, ...], halves: Mapping[str, Sequence[Moments]]) -> Means:

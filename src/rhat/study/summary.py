@@ -65,6 +65,9 @@ def head(model: Any, finding: Finding) -> dict[str, Any]:
             "harmful_mean": d.mean_harmful,
             "harmless_mean": d.mean_harmless,
         }
+        for key, name in (("mean_harmful_all", "harmful_mean_all"), ("score_threshold", "score_threshold")):
+            if key in d.extra:
+                made["direction"][name] = d.extra[key]
     return made
 
 
@@ -126,11 +129,13 @@ LONGER = ("audit:", "horizon:")  # the same answers as under another condition, 
 
 def score_agreement(lab: Lab) -> ScoreAgreement | None:
     """How far phrases and log-odds agree on refused or not, over every condition measured by generation."""
+    direction = lab.finding.direction
+    threshold = 0.0 if direction is None else float(direction.extra.get("score_threshold", 0.0))
     rows, all_phrases, all_odds = [], [], []
     for (condition, label), m in lab.measurements.items():
         if not m.verdicts or condition.startswith(LONGER):
             continue
-        odds = m.scores > 0
+        odds = m.scores > threshold
         all_phrases.append(m.refused)
         all_odds.append(odds)
         one = agreement(m.refused, odds)
@@ -148,7 +153,7 @@ def score_agreement(lab: Lab) -> ScoreAgreement | None:
             "agreement": total.share.estimate,
             "kappa": total.kappa.estimate,
             "n": total.n,
-            "threshold": 0.0,
+            "threshold": threshold,
             "conditions": rows,
         }
     )
