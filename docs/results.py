@@ -37,8 +37,8 @@ print(run.comparison("ablate", "baseline", "harmful").verdict)
 
 ## Conventions
 
-- `schema_version` is 2. Fields may be added without raising it; a field is never renamed or given another meaning without. Files of
-  version 1 are read and told as version 2.
+- `schema_version` is 3. Fields may be added without raising it; a field is never renamed or given another meaning without. Files of
+  versions 1 and 2 are read and told as version 3; their answers were read by other rules, and in three classes.
 - A field that a run did not compute is **absent**, never null and never guessed. NaN and infinity are rejected. `*` marks the fields a
   row needs. A field that this version does not know is rejected when results are written and ignored when they are read.
 - A rate is a share from 0 to 1, a difference of rates a share from −1 to 1. Only `repe.boosts` and `repe.published` are in points.
@@ -53,7 +53,9 @@ print(run.comparison("ablate", "baseline", "harmful").verdict)
 - `condition`, `treatment` and `reference` are ids: keys of `conditions`. The usual ones are `baseline`, `set_projection`, `add_average` (c is
   the mean harmful projection), `add_difference` (c is the length of the raw difference), `ablate`, `subtract`, `set_harmless_mean`,
   `random_set_projection`, `random_ablate`, `repe_add`, `scope:last_prompt_token`, `heads:6`, `random_heads:6`.
-- Prompts appear as ids and categories, never as text; nor do completions.
+- Prompts appear as ids and categories, never as text; nor do completions, but for a few answers to harmless and borderline prompts in
+  `disagreements`. completions.jsonl and per_prompt.parquet hold each answer's class by each judge and a salted hash (sha256 over the prompt
+  set's fingerprint, the prompt's id and the answer), and the texts of answers to harmless and borderline prompts only.
 - `question` is the key of a question of the report:
 """
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE_NAME", "SCHEMA_VERSION", "check", "load", "per_prompt", "read", "records", "schema", "write"]
 
-SCHEMA_VERSION = 2
-"""The version of results.json that is written; version 1 is read too."""
-
+SCHEMA_VERSION = 3
+"""The version of results.json that is written; versions 1 and 2 are read too."""
+OLDER = (1, 2)  # versions that are read, and told as this one tells them
 FILE_NAME = "results.json"
 """The name of the file in a study's folder."""
 
@@ -75,7 +75,7 @@ def write(results: Mapping[str, Any], folder: Path | str) -> Path:
 def read(source: Path | str) -> dict[str, Any]:
     """The results in a study's folder, or in the file itself, as plain JSON values: `read(folder)["rates"]`.
 
-    Those of version 1 are told as version 2 tells them.
+    Those of versions 1 and 2 are told as version 3 tells them.
 
     Raises:
         ArtifactError: if the file is missing, not JSON, of an unknown schema version, or breaks the contract.
@@ -139,7 +139,7 @@ def _read(source: Path | str) -> tuple[dict[str, Any], Results]:
     if not isinstance(found, dict):
         raise ArtifactError(f"{path}: expected a JSON object of results, got {_kind(found)}")
     version = found.get("schema_version")
-    if version == 1 and not isinstance(version, bool):
+    if version in OLDER and not isinstance(version, bool):
         found = _upgraded(found, str(path))
     elif isinstance(version, bool) or version != SCHEMA_VERSION:
         got = "no schema_version" if version is None else f"schema_version {version!r}"
@@ -151,14 +151,15 @@ def _read(source: Path | str) -> tuple[dict[str, Any], Results]:
 
 
 def _upgraded(found: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Results of version 1 as version 2 tells them."""
+    """Results of an earlier version as this one tells them."""
     from rhat.artifacts.upgrade import upgrade
 
     try:
         return upgrade(found)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
+        said = str(error).splitlines()[0]
         raise ArtifactError(
-            f"{where}: broken results of version 1 ({str(error).splitlines()[0]}); run the study again"
+            f"{where}: broken results of version {found['schema_version']} ({said}); run the study again"
         ) from error
 
 

@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "results.md"
 
 def minimal(**more):
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "outcome": "found",
         "outcome_sentence": "r̂ was found.",
         "model": {"name": "tiny", "n_layers": 2, "d_model": 8},
@@ -24,7 +24,7 @@ def minimal(**more):
 
 
 def rate(**more):
-    row = {"condition": "baseline", "prompts": "harmless", "n": 4, "refused": 1, "complied": 3, "neither": 0}
+    row = {"condition": "baseline", "prompts": "harmless", "n": 4, "refused": 1, "complied": 3, "degenerate": 0}
     return row | {"rate": 0.25, "ci_low": 0.05, "ci_high": 0.7} | more
 
 
@@ -105,12 +105,12 @@ def test_read_says_what_is_wrong(tmp_path):
         ("{", "not valid JSON"),
         ('{"a": NaN}', "NaN is not JSON"),
         ("[1]", "expected a JSON object of results, got array"),
-        ("{}", "expected schema_version 2, got no schema_version"),
+        ("{}", "expected schema_version 3, got no schema_version"),
         (
-            json.dumps(minimal(schema_version=3)),
-            "expected schema_version 2, got schema_version 3; use the version",
+            json.dumps(minimal(schema_version=4)),
+            "expected schema_version 3, got schema_version 4; use the version",
         ),
-        (json.dumps(minimal(schema_version=True)), "expected schema_version 2, got schema_version True"),
+        (json.dumps(minimal(schema_version=True)), "expected schema_version 3, got schema_version True"),
         (json.dumps(minimal(rates=[{}])), r"rates\[0\]: expected condition"),
     ):
         path.write_text(text)
@@ -163,7 +163,7 @@ def test_records_are_frozen():
         row.changed(rate=50)
 
 
-def test_version_1_is_told_as_version_2(tmp_path):
+def test_version_1_is_told_as_version_3(tmp_path):
     """16 against 0 of 400 was "equivalent" there; and a broken file of version 1 says so in a line."""
     row = {"treatment": "a", "reference": "baseline", "prompts": "harmless", "n": 400, "difference": 0.04}
     row |= {"ci_low": 0.0248, "ci_high": 0.0640, "ci90_low": 0.0266, "ci90_high": 0.0596, "mcnemar_p": 3e-5}
@@ -172,8 +172,21 @@ def test_version_1_is_told_as_version_2(tmp_path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps(old))
     found = contract.read(tmp_path)
-    assert found["schema_version"] == 2
+    assert found["schema_version"] == 3
     assert [(r["verdict"], r["equivalent"]) for r in found["comparisons"]] == [("better", True), ("equivalent", True)]
     path.write_text(json.dumps(minimal(schema_version=1, comparisons=[{"treatment": "a"}])))
     with pytest.raises(ArtifactError, match=r"broken results of version 1 \('ci_low'\); run the study again"):
+        contract.read(tmp_path)
+
+
+def test_version_2_is_told_in_four_classes(tmp_path):
+    """What was neither refused nor complied was empty or broken; nothing was called partial."""
+    row = rate(neither=2)
+    del row["degenerate"]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(minimal(schema_version=2, rates=[row])))
+    assert contract.read(tmp_path)["rates"] == [rate(degenerate=2)]
+    assert contract.load(tmp_path).rates[0].partial is None
+    path.write_text(json.dumps(minimal(schema_version=2, rates=[rate()])))
+    with pytest.raises(ArtifactError, match=r"broken results of version 2 \('neither'\); run the study again"):
         contract.read(tmp_path)

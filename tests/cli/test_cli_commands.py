@@ -442,7 +442,7 @@ class TestStudies:
     @pytest.fixture
     def results(self):
         return {
-            "schema_version": 2,
+            "schema_version": 3,
             "outcome": "found",
             "outcome_sentence": "r̂ [b] is at layer 1.",
             "model": {"name": "tiny", "n_layers": 3, "d_model": 48},
@@ -465,7 +465,8 @@ class TestStudies:
                     "n": 200,
                     "refused": refused,
                     "complied": 200 - refused,
-                    "neither": 0,
+                    "partial": 0,
+                    "degenerate": 0,
                     "rate": refused / 200,
                     "ci_low": low,
                     "ci_high": high,

@@ -34,7 +34,8 @@ def ends(trace, axis="y"):
 
 
 def test_every_figure_is_drawn_from_a_study(run):
-    assert [d.name for d, _ in drawings.drawn(run)] == [d.name for d in drawings.FIGURES]
+    measured = [d.name for d in drawings.FIGURES if d.name != "horizon" or run.horizon]  # docs/example is older
+    assert [d.name for d, _ in drawings.drawn(run)] == measured
 
 
 def test_every_question_has_its_figures_on_the_page():

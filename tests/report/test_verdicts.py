@@ -42,7 +42,8 @@ def compared(results, treatment, reference, prompts, pairs, question):
 
 def test_every_question_that_was_measured_is_answered(run):
     found = verdicts(run)
-    assert tuple(found) == KEYS
+    measured = tuple(key for key in KEYS if key != "horizon" or run.horizon)  # docs/example is older than this question
+    assert tuple(found) == measured
     for key, verdict in found.items():
         assert verdict.word in {"better", "worse", "equivalent", "undecided", "mixed", "measured"}
         assert verdict.sentence

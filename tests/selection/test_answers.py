@@ -123,7 +123,7 @@ def test_a_prefix_that_was_given_is_not_replaced(thinker, prompts):
 def test_spanish_refusals_are_found(linguist, prompts):
     found = find(loaded(linguist, marked_tokenizer(), system="s"), prompts, SETTINGS)
     assert found.outcome in ("found", "found_relaxed"), found.sentence
-    assert found.openings == (("Lo siento,", 12),)  # it stops there: the verdict is settled
+    assert found.openings == (("Lo siento, no.", 12),)  # answers are run on after a refusal: help may follow
     assert found.response_prefix == ""
 
 

@@ -93,7 +93,8 @@ def test_the_filter_keeps_what_behaves_as_labelled(model, prompts, exact):
         given = prompts.select(label, "train")
         scores = last_token_scores(model, model.plan([p.text for p in given]), exact.token_ids)
         kept = {p.id for p in exact.kept["train"][label]}
-        assert kept == {p.id for p, s in zip(given, scores.tolist(), strict=True) if sign * s > 0}
+        threshold = exact.direction.extra["score_threshold"]
+        assert kept == {p.id for p, s in zip(given, scores.tolist(), strict=True) if sign * (s - threshold) > 0}
         assert exact.prompts["train"][label] == {"given": len(given), "kept": len(kept)}
 
 

@@ -122,7 +122,11 @@ class DirectionRow(Record):
     method: str
     """finder, such as mean_difference"""
     harmful_mean: Units | None = None
-    """mean training projection of harmful prompts (the target t)"""
+    """mean training projection of the harmful prompts that the behaviour filter kept: the target t of this run"""
+    harmful_mean_all: Units | None = None
+    """the same of all harmful training prompts, refused or not: the other target t"""
+    score_threshold: Nats | None = None
+    """refusal score above which the behaviour filter takes a prompt to be refused, fitted on judged answers"""
     harmless_mean: Units | None = None
     """the same of harmless prompts"""
     found_on: str | None = None
@@ -219,7 +223,7 @@ class ScoreAgreement(Record):
     n: Count
     """answers judged"""
     threshold: Nats | None = None
-    """score above which an answer counts as refused; 0 when absent"""
+    """score above which an answer counts as refused: that of the behaviour filter; 0 when absent"""
     conditions: tuple[Agreement, ...] = ()
     """the same per condition"""
 

@@ -23,7 +23,7 @@ from rhat.artifacts.record import (
 
 
 class Rate(Record):
-    """Refusal rates by generation on test prompts."""
+    """Refusal rates by generation on test prompts, and the answers of each class (docs/judging.md), by the default judge."""
 
     condition: str
     """id of the condition, a key of `conditions`"""
@@ -35,13 +35,33 @@ class Rate(Record):
     """judged refused"""
     complied: Natural
     """judged complied"""
-    neither: Natural
-    """empty or degenerate"""
+    partial: Natural | None = None
+    """judged to help in part or with something else; absent in results of versions 1 and 2, which count them elsewhere"""
+    degenerate: Natural
+    """empty or broken"""
     rate: Share
     """refused / n"""
     ci_low: Share
     """95 % interval of `rate` (Wilson), lower end"""
     ci_high: Share
+    """upper end"""
+    corrected_rate: Share | None = None
+    """`rate` corrected for the errors of the judge (`judges`; Rogan and Gladen), which it must not make more often here"""
+    corrected_ci_low: Share | None = None
+    """95 % interval of `corrected_rate`, with the uncertainty of the sample and of the judge's errors, lower end"""
+    corrected_ci_high: Share | None = None
+    """upper end"""
+    partial_rate: Share | None = None
+    """partial / n"""
+    partial_ci_low: Share | None = None
+    """95 % interval of `partial_rate` (Wilson), lower end"""
+    partial_ci_high: Share | None = None
+    """upper end"""
+    degenerate_rate: Share | None = None
+    """degenerate / n"""
+    degenerate_ci_low: Share | None = None
+    """95 % interval of `degenerate_rate` (Wilson), lower end"""
+    degenerate_ci_high: Share | None = None
     """upper end"""
 
 
@@ -95,6 +115,12 @@ class Comparison(Record):
     """p of the two one-sided tests at ± margin, adjusted together with the differences of its question"""
     noninferiority_p: Fraction | None = None
     """p of the lower of these tests, adjusted likewise"""
+    corrected_difference: Difference | None = None
+    """`difference` corrected for the errors of the judge (`judges`), if they are alike under both conditions"""
+    corrected_ci_low: Difference | None = None
+    """95 % interval of `corrected_difference`, with the uncertainty of the sample and of the judge's errors, lower end"""
+    corrected_ci_high: Difference | None = None
+    """upper end"""
     margin: Share
     """margin of equivalence and non-inferiority"""
     equivalent: bool
@@ -205,7 +231,7 @@ class Part(Record):
     """What an experiment adds to results.json, of what all questions share; a question's own rows are fields of a subclass."""
 
     rates: tuple[Rate, ...] = ()
-    """Refusal rates by generation on test prompts."""
+    """Refusal rates by generation on test prompts, and the answers of each class (docs/judging.md), by the default judge."""
     scores: tuple[Score, ...] = ()
     """Refusal scores (first-token log-odds) of the same conditions."""
     drift: tuple[Drift, ...] = ()

@@ -20,6 +20,7 @@ from rhat.artifacts.header import (
     Selection,
     Timing,
 )
+from rhat.artifacts.judges import Disagreement, JudgeRow, PanelRate
 from rhat.artifacts.rows import Comparison, Part, Rate
 from rhat.errors import ArtifactError
 from rhat.reprs import frame, html_table
@@ -43,7 +44,7 @@ L = TypeVar("L", bound=AtLayer)
 class Results(Part):
     """A run, as far as all questions share it; `rhat.questions.contract` adds each question's own rows."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     """version of this contract"""
     outcome: Literal["found", "found_relaxed", "no_candidate", "no_refusal"]
     """what the search ended in"""
@@ -77,6 +78,12 @@ class Results(Part):
     """The primary claims, each by its own test, Holm-adjusted together. Each names a row of `comparisons`."""
     score_agreement: ScoreAgreement | None = None
     """How far phrases and log-odds agree on refused or not."""
+    judges: tuple[JudgeRow, ...] = ()
+    """The judges of this run, and how well each reads the labelled answers that come with rhat, cut as this study's are."""
+    panel: tuple[PanelRate, ...] = ()
+    """With `--judge`: the answers of each condition as each judge reads them."""
+    disagreements: tuple[Disagreement, ...] = ()
+    """With `--judge`: answers to harmless and borderline prompts on which the judges differ most."""
     timings: tuple[Timing, ...] = ()
     """Where the time went."""
 

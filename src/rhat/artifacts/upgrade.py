@@ -1,7 +1,10 @@
-"""From version 1 of results.json to version 2: verdicts by the one judge, in every row that has a difference; keys, not numbers.
+"""From earlier versions of results.json to version 3.
 
-Version 1 judged comparisons before Holm's adjustment and left the other rows to the reader. What version 2 measures prompt by
+From 1 to 2: verdicts by the one judge, in every row that has a difference; keys, not numbers. Version 1 judged comparisons before Holm's adjustment and left the other rows to the reader. What version 2 measures prompt by
 prompt, and version 1 did not keep, is read off the intervals it did keep.
+
+From 2 to 3: answers are in four classes. What was `neither` is `degenerate`, which is what it meant; `partial` stays absent, because
+those answers were counted as refused or as complied.
 """
 
 from __future__ import annotations
@@ -36,9 +39,18 @@ Row = dict[str, Any]
 
 
 def upgrade(found: Mapping[str, Any]) -> Row:
-    """Results of version 1 as version 2 tells them; the rows given are left alone."""
+    """Results of version 1 or 2 as version 3 tells them; the rows given are left alone."""
     results = {key: _copied(value) for key, value in found.items()}
-    results["schema_version"] = 2
+    if results["schema_version"] == 1:
+        _judged_once(results)
+    for row in results.get("rates", []):
+        row["degenerate"] = row.pop("neither")
+    results["schema_version"] = 3
+    return results
+
+
+def _judged_once(results: Row) -> None:
+    """From version 1 to version 2, in place."""
     _comparisons(results)
     near = results.get("near_zero", {}).get("threshold_share", NEAR)
     for row in results.get("layers", []):
@@ -59,7 +71,6 @@ def upgrade(found: Mapping[str, Any]) -> Row:
         _heads(results["heads"])
     for row in results.get("stability", {}).get("refits", []):
         _refit(row, results)
-    return results
 
 
 def _comparisons(results: Row) -> None:

@@ -122,6 +122,7 @@ def find(
         skip_last=skip_last,
         phrases=Phrases() if reading.refusal_phrases is None else Phrases.read(reading.refusal_phrases),
         refusal_tokens=reading.tokens(),
+        judged_tokens=reading.judged_tokens,
     )
     folder = destination.with_name(destination.name + ".kept")
     with keeping(folder):

@@ -265,6 +265,16 @@ class ReadingOptions:
         ),
     ] = None
 
+    judged_tokens: Annotated[
+        int,
+        typer.Option(
+            "--judged-tokens",
+            min=1,
+            help="Tokens of each answer that are generated and judged.",
+            rich_help_panel=READING_PANEL,
+        ),
+    ] = 24  # rhat.scoring.phrases.JUDGED_TOKENS; a test holds the two together
+
     def tokens(self) -> tuple[int | str, ...]:
         """Ids and texts, as arguments of FindSettings and StudyConfig. Spaces are part of a text.
 

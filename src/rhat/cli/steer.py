@@ -208,14 +208,15 @@ def in_order(answers: Iterator[tuple[int, Answer]], n: int) -> Iterator[Answer]:
 
 
 def _record(answer: Answer, doing: Intervention, layout: Layout) -> dict[str, Any]:
-    from rhat.scoring import is_refusal
+    from rhat.scoring import judge_answers
 
+    without, with_ = judge_answers([answer.prompt] * 2, [answer.without, answer.with_])
     return {
         "prompt": answer.prompt,
         "without": answer.without,
         "with": answer.with_,
-        "without_refused": is_refusal(answer.without),
-        "with_refused": is_refusal(answer.with_),
+        "without_refused": without == "refused",
+        "with_refused": with_ == "refused",
         "finish": {"without": answer.reasons["without"], "with": answer.reasons["with_"]},
         "intervention": doing.describe(layout),
     }

@@ -103,6 +103,22 @@ def study(
             show_default=False,
         ),
     ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            help="Also let this judge read every answer: endpoint:URL#MODEL, FILE.py:NAME or MODULE:NAME. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    keep_answers: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep-answers",
+            help="Append all answers, those to harmful prompts too, to this JSONL file. Otherwise these are not kept.",
+            show_default=False,
+        ),
+    ] = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
@@ -144,6 +160,9 @@ def study(
         executor=executor.value,
         refusal_phrases=None if reading.refusal_phrases is None else str(reading.refusal_phrases),
         refusal_tokens=reading.tokens(),
+        judged_tokens=reading.judged_tokens,
+        judges=tuple(judge or ()),
+        keep_answers=keep_answers,
         **where.settings(),
     )
     with (
@@ -178,6 +197,7 @@ def show(results: dict[str, Any]) -> None:
     from rhat.display import tables as parts
     from rhat.questions import KEYS
     from rhat.report.appendix import primary
+    from rhat.report.judges import sentence
     from rhat.report.verdicts import verdicts
     from rhat.results import records
 
@@ -195,6 +215,8 @@ def show(results: dict[str, Any]) -> None:
         tables.show_part(part)
     console.print(f"[bold]{results['outcome']}[/bold]: ", end="")
     console.print(results["outcome_sentence"], markup=False, soft_wrap=True)
+    if reading := sentence(run):
+        console.print(reading, markup=False, soft_wrap=True)
     width = max(map(len, KEYS))
     for key, verdict in verdicts(run).items():
         console.print(f"[bold]{key:{width}}[/bold]  ", end="")

@@ -9,9 +9,10 @@ from typing import Any
 
 from rhat.artifacts.run import Results
 from rhat.display import wording
-from rhat.display.wording import Number, Row, interval, number, p_value, percent
+from rhat.display.wording import Number, Row, interval, number, p_value, percent, points
 
 Cell = Callable[[Row], str]
+CLASSES = ("refused", "partial", "complied", "degenerate")
 LONG = 12  # tables of more rows are folded away
 
 
@@ -106,6 +107,28 @@ RATE = numeric("Refused, 95% interval", lambda row: wording.rate(row) if getattr
 SCORE = numeric(
     "Score (nats), 95% interval", lambda row: wording.score(row) if getattr(row, "score_mean", None) is not None else ""
 )
+
+
+def share_of(name: str, key: str = "") -> Column:
+    """A column of the share of answers of one class, or of refusals `corrected` for the judge's errors, with its interval.
+
+    `key` is the field of the share itself, where it is not `name`_rate.
+    """
+
+    def shown(row: Row) -> str:
+        value = getattr(row, key or f"{name}_rate", None)
+        if value is None:
+            return ""
+        low, high = getattr(row, f"{name}_ci_low"), getattr(row, f"{name}_ci_high")
+        return f"{percent(value)} {interval(low, high, scale=100, digits=1)}"
+
+    return numeric(f"{name.capitalize()}, 95% interval", shown)
+
+
+COUNTS = numeric(
+    "Refused, partial, complied, degenerate",
+    lambda row: ", ".join("–" if getattr(row, name, None) is None else str(getattr(row, name)) for name in CLASSES),
+)
 KL = figure("KL (nats)", "kl_mean", three)
 LAYER = figure("Layer", "layer", str)
 UNIT_DIFFERENCE = numeric("Difference, 95% interval", wording.difference)
@@ -129,9 +152,15 @@ def rates(results: Results, prompts: str) -> list[Table]:
         for row in results.rates
         if row.prompts == prompts
     ]
-    columns = [CONDITION, RATE, SCORE]
-    columns += [figure(name.capitalize(), name, str) for name in ("refused", "complied", "neither")]
-    return build(f"Answers to {prompts} prompts", rows, [*columns, N])
+    columns = [CONDITION, RATE, share_of("corrected"), share_of("partial"), share_of("degenerate"), SCORE]
+    return build(f"Answers to {prompts} prompts", rows, [*columns, COUNTS, N])
+
+
+def _corrected(row: Row) -> str:
+    if row.corrected_difference is None:
+        return ""
+    ends = interval(row.corrected_ci_low, row.corrected_ci_high, scale=100, digits=1)
+    return f"{points(row.corrected_difference)} {ends}"
 
 
 def comparisons(results: Results, question: str) -> list[Table]:
@@ -141,6 +170,7 @@ def comparisons(results: Results, question: str) -> list[Table]:
         VERSUS,
         text("Prompts", "prompts"),
         UNIT_DIFFERENCE,
+        numeric("Corrected, 95% interval", _corrected),
         numeric("90% interval", lambda row: interval(row.ci90_low, row.ci90_high, scale=100, digits=1)),
         figure("McNemar p", "mcnemar_p", p_value),
         figure("Holm p", "holm_p", p_value),

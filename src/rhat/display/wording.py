@@ -35,6 +35,8 @@ def condition(name: str) -> str:
     kind, colon, rest = name.partition(":")
     if name in CONDITIONS or not colon:
         return CONDITIONS.get(name, name.replace("_", " ").capitalize())
+    if kind == "horizon":
+        return condition(rest)
     if kind == "scope":
         return f"Set, {scope(rest)}"
     if kind in ("heads", "random_heads"):

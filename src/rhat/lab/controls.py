@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.directions import Direction, random_direction
+from rhat.selection.finding import direction_at
 
 if TYPE_CHECKING:
     from rhat.lab.preset import Preset
@@ -57,3 +58,11 @@ class Controls:
         """Where setting puts a control direction: the harmless mean on it, plus the shift that setting r̂ makes."""
         at = self.means.positions.index(self.direction.position)
         return float(self.means.harmless[self.direction.layer, at].float() @ unit) + self.gap
+
+    def layer_direction(self, layer: int) -> Direction | None:
+        """The difference of means of another layer at r̂'s position, with that layer's means; None where it is zero."""
+        at = self.means.positions.index(self.direction.position)
+        if float(self.means.candidates[layer, at].norm()) == 0:
+            return None
+        d = self.direction
+        return direction_at(self.model, self.means, layer, d.position, d.prompts, d.method)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,8 @@ from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor, cut
 from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab.controls import Controls
-from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement
+from rhat.lab.judged import Judged
+from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement, put_together
 from rhat.lab.preset import Preset
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
@@ -25,16 +26,19 @@ from rhat.model.plans import Plan
 from rhat.prompts import ContrastSet, Prompt
 from rhat.reprs import one_line
 from rhat.scoring import tasks
+from rhat.scoring.judges import Judge
 from rhat.scoring.phrases import JUDGED_TOKENS
-from rhat.selection.finding import Finding, direction_at
+from rhat.selection.finding import Finding
 from rhat.selection.means import Means
 from rhat.selection.settings import Progress
 
 
 @dataclass(eq=False)
-class Lab(Controls):
+class Lab(Controls, Judged):
     """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
 
+    judged_tokens  tokens of each answer that are generated and read
+    panel, keep_answers  further judges of each answer, and who is given the answers (nobody)
     executor  who runs prompts: `score`, `measure`, their `…_each` and `activations` go through it
     """
 
@@ -46,6 +50,9 @@ class Lab(Controls):
     margin: float = 0.10
     progress: Progress = lambda _stage, _done, _total: None
     executor: Executor = field(default_factory=SerialExecutor)
+    judged_tokens: int = JUDGED_TOKENS
+    panel: tuple[Judge, ...] = ()
+    keep_answers: Callable[[dict[str, str]], None] | None = None
     measurements: dict[tuple[str, Label], Measurement] = field(default_factory=dict)
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     _plans: dict[tuple[Label, str, int], Plan] = field(default_factory=dict)
@@ -135,12 +142,13 @@ class Lab(Controls):
         *,
         kl: bool = False,
         describe: Mapping[str, Any] | None = None,
-        max_new_tokens: int = JUDGED_TOKENS,
+        max_new_tokens: int | None = None,
+        lengths: Sequence[int] = (),
     ) -> Measurement:
         """Refusals by generation of the first n test prompts under a condition, with their scores; measured once.
 
-        `kl` also takes KL(base ‖ edited), from the baseline's logits of the same prompts. More than the judged 24 tokens
-        are asked for to audit verdicts: rows then run to the end.
+        `kl` also takes KL(base ‖ edited), from the baseline's logits of the same prompts. Every answer is generated to its
+        end or to `max_new_tokens` (`judged_tokens`), and the judge reads all of that: after a refusal help may follow, which makes it partial. `lengths` asks for the classes after fewer tokens too.
         """
         prompts = self.test(label, n)
         known = self._known(condition, label, len(prompts), kl)
@@ -151,10 +159,10 @@ class Lab(Controls):
         asked = tasks.Answering(
             self.tokens,
             plan.prompts[:KL_PROMPTS] if kl else (),
-            max_new_tokens,
-            stop_early=max_new_tokens == JUDGED_TOKENS,
-            phrases=self.finding.phrases,
+            max_new_tokens or self.judged_tokens,
+            stop_early=False,
             harmless=label != "harmful",
+            judging=self.judging(prompts, lengths),
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
         [result] = self._answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
@@ -180,11 +188,10 @@ class Lab(Controls):
         plan = self.plan(label, len(prompts))
         if missing:
             own = [self._own_edits(name, doing, (describe or {}).get(name, {})) for name, doing in missing.items()]
+            known = plan.prompts[:KL_PROMPTS] if kl else ()
+            judging = self.judging(prompts)
             asked = tasks.Answering(
-                self.tokens,
-                plan.prompts[:KL_PROMPTS] if kl else (),
-                phrases=self.finding.phrases,
-                harmless=label != "harmful",
+                self.tokens, known, self.judged_tokens, stop_early=False, harmless=label != "harmful", judging=judging
             )
             groups = tasks.groups(plan, self.executor.split(len(plan.batches)), {}, own)
             stage = stage or f"{', '.join(missing)}, {label}"
@@ -221,7 +228,7 @@ class Lab(Controls):
         """One measurement a condition; each group holds its prompts once for each, one condition after the other."""
         shape = len(conditions), len(prompts)
         scores, kl = np.empty(shape), np.empty(shape)
-        verdicts, said = np.full(shape, "", dtype=object), np.empty(shape, dtype=object)
+        parts: dict[tuple[int, int], tuple[tasks.Answers, int]] = {}
         for part in self.executor.map(
             tasks.answer,
             self.model,
@@ -233,22 +240,15 @@ class Lab(Controls):
             which = np.repeat(np.arange(len(conditions)), len(part.rows) // len(conditions))
             at = which, np.array(part.rows)
             scores[at], kl[at] = part.scores.numpy(), part.kl.numpy()
-            verdicts[at] = part.verdicts
-            for condition, row, completion in zip(*at, part.completions, strict=True):
-                said[condition, row] = completion
-        return [
-            Measurement(
-                condition,
-                label,
-                tuple(p.id for p in prompts),
-                scores[i],
-                tuple(verdicts[i]),
-                kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None,
-                tuple(completion.text for completion in said[i]),
-                tuple(completion.tokens for completion in said[i]),
-            )
-            for i, condition in enumerate(conditions)
-        ]
+            parts |= {(int(i), row): (part, place) for place, (i, row) in enumerate(zip(which, part.rows, strict=True))}
+        found = []
+        for i, name in enumerate(conditions):
+            mine = [parts[i, row] for row in range(len(prompts))]
+            known = kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None
+            m = put_together(name, label, [p.id for p in prompts], mine, scores[i], known)
+            self.handed_on(m, prompts)
+            found.append(m)
+        return found
 
     def describe(self, condition: str, doing: Doing, said: Mapping[str, Any] | None = None) -> None:
         """Keep what a condition id stands for."""
@@ -294,11 +294,3 @@ class Lab(Controls):
             label: self.activations(self.test(label, min(self.sizes.headline, 400)), range(self.model.n_layers))
             for label in ("harmful", "harmless")
         }
-
-    def layer_direction(self, layer: int) -> Direction | None:
-        """The difference of means of another layer at r̂'s position, with that layer's means; None where it is zero."""
-        at = self.means.positions.index(self.direction.position)
-        if float(self.means.candidates[layer, at].norm()) == 0:
-            return None
-        d = self.direction
-        return direction_at(self.model, self.means, layer, d.position, d.prompts, d.method)

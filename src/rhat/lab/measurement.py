@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from rhat.interventions import AnyIntervention, Intervention
+from rhat.interventions import AnyIntervention
 from rhat.reprs import one_line
+from rhat.scoring.tasks import Answers
 from rhat.sites import Site
 
 Label = str
@@ -30,7 +31,9 @@ class Dealt:
 class Measurement:
     """One condition on one set of prompts, prompt by prompt.
 
-    scores are refusal scores (nats); kl is KL(base ‖ edited) of the next token, of the first KL_PROMPTS prompts at most.
+    scores are refusal scores (nats); verdicts are the answers' classes, by the default judge; kl is KL(base ‖ edited) of the next token, of the first KL_PROMPTS prompts at most.
+    panel holds the classes by each further judge, None where it cannot tell; hashes are salted, of the answers;
+    shorter holds the classes after so many tokens, where they were asked for.
     """
 
     condition: str
@@ -41,6 +44,9 @@ class Measurement:
     kl: np.ndarray | None = None
     texts: tuple[str, ...] = ()
     tokens: tuple[tuple[int, ...], ...] = ()
+    panel: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    hashes: tuple[str, ...] = ()
+    shorter: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     __repr__ = one_line
 
@@ -51,13 +57,44 @@ class Measurement:
 
     def first(self, n: int) -> Measurement:
         """The same of the first n prompts (subsets of test prompts are nested)."""
-        return Measurement(
-            self.condition,
-            self.label,
-            self.prompt_ids[:n],
-            self.scores[:n],
-            self.verdicts[:n],
-            None if self.kl is None else self.kl[:n],
-            self.texts[:n],
-            self.tokens[:n],
+        return replace(
+            self,
+            prompt_ids=self.prompt_ids[:n],
+            scores=self.scores[:n],
+            verdicts=self.verdicts[:n],
+            kl=None if self.kl is None else self.kl[:n],
+            texts=self.texts[:n],
+            tokens=self.tokens[:n],
+            panel={judge: found[:n] for judge, found in self.panel.items()},
+            hashes=self.hashes[:n],
+            shorter={length: found[:n] for length, found in self.shorter.items()},
         )
+
+
+def put_together(
+    condition: str,
+    label: Label,
+    prompt_ids: Sequence[str],
+    answers: Sequence[tuple[Answers, int]],
+    scores: np.ndarray,
+    kl: np.ndarray | None,
+) -> Measurement:
+    """A measurement from each prompt's answer: the answers of a group, and which of them it is."""
+    first = answers[0][0] if answers else None
+
+    def each(values: Callable[[Answers], Sequence[Any]]) -> tuple[Any, ...]:
+        return tuple(values(group)[at] for group, at in answers)
+
+    return Measurement(
+        condition,
+        label,
+        tuple(prompt_ids),
+        scores,
+        each(lambda group: group.verdicts),
+        kl,
+        tuple(completion.text for completion in each(lambda group: group.completions)),
+        tuple(completion.tokens for completion in each(lambda group: group.completions)),
+        {judge: each(lambda group, judge=judge: group.panel[judge]) for judge in (first.panel if first else ())},  # type: ignore[misc]
+        each(lambda group: group.hashes),
+        {n: each(lambda group, n=n: group.shorter[n]) for n in (first.shorter if first else ())},  # type: ignore[misc]
+    )

@@ -16,6 +16,7 @@ class Preset:
     train       training prompts of each label, of which candidates are made (None: all)
     validation  validation prompts of each label that score candidates
     randoms     random directions scored by log-odds
+    horizon     tokens of an answer that are read at most, where it is asked how long answers must be read
     dealt       random directions confirmed by generation: each prompt gets one of them (full: every prompt gets each)
     """
 
@@ -28,6 +29,7 @@ class Preset:
     dealt: int
     every_random: bool = False
     all_kl: bool = False
+    horizon: int = 160
 
     __repr__ = one_line
 
@@ -35,7 +37,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("quick", 64, 32, 128, 32, 10, 5),
+        Preset("quick", 64, 32, 128, 32, 10, 5, horizon=64),
         Preset("standard", 200, 64, None, 64, 20, 5),
         Preset("full", 10_000, 200, None, 64, 20, 5, every_random=True, all_kl=True),
     )

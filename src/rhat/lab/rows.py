@@ -9,6 +9,7 @@ import numpy as np
 
 from rhat.artifacts.rows import Comparison, Drift, Power, Rate, Score
 from rhat.lab.measurement import Measurement
+from rhat.scoring.judges import CLASSES
 from rhat.statistics import mean_interval, paired_comparison, wilson
 
 Row = dict[str, Any]
@@ -37,9 +38,14 @@ def kl_part(kl: np.ndarray | None) -> Row:
 
 
 def rate_row(m: Measurement) -> Rate:
-    """A row of `rates`."""
-    counts = {name: sum(v == name for v in m.verdicts) for name in ("refused", "complied", "neither")}
-    return Rate.of({"condition": m.condition, "prompts": m.label, **counts, **rate_part(m.refused)})
+    """A row of `rates`: how many answers are of each class, and the shares of those that are not compliance."""
+    row: Row = {"condition": m.condition, "prompts": m.label, **rate_part(m.refused)}
+    for name in CLASSES:
+        row[name] = sum(v == name for v in m.verdicts)
+    for name in ("partial", "degenerate"):
+        interval = wilson(row[name], len(m.verdicts))
+        row |= {f"{name}_rate": interval.estimate, f"{name}_ci_low": interval.low, f"{name}_ci_high": interval.high}
+    return Rate.of(row)
 
 
 def score_row(m: Measurement) -> Score:
@@ -64,7 +70,7 @@ def drift_row(m: Measurement, cross_entropy: np.ndarray | None = None) -> Drift:
         "ci_high": interval.high,
     }
     if m.verdicts:
-        row["degenerate_share"] = sum(v == "neither" for v in m.verdicts) / len(m.verdicts)
+        row["degenerate_share"] = sum(v == "degenerate" for v in m.verdicts) / len(m.verdicts)
     return Drift.of(row | entropy_part(cross_entropy))
 
 

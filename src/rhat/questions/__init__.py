@@ -20,6 +20,7 @@ KEYS = (
     "over_refusal",
     "dose_response",
     "stability",
+    "horizon",
 )
 QUESTIONS: tuple[Question, ...] = tuple(import_module(f"{__name__}.{key}").QUESTION for key in KEYS)
 

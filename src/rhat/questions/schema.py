@@ -32,7 +32,7 @@ def schema_of(kind: type[Record], mode: JsonSchemaMode = "validation") -> dict[s
     for definition in made["$defs"].values():
         definition.pop("title", None)
     return (
-        {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made | {"title": "rhat results.json, version 2"}
+        {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made | {"title": "rhat results.json, version 3"}
     )
 
 

@@ -14,7 +14,7 @@ from rhat.display import wording
 from rhat.display.tables import Table
 from rhat.questions import QUESTIONS
 from rhat.questions.question import Drawing, Figure, Verdict
-from rhat.report import appendix
+from rhat.report import appendix, judges
 from rhat.report.verdicts import verdicts
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -110,6 +110,9 @@ def plots(figures: list[tuple[Drawing, Figure]], *names: str) -> tuple[Plot, ...
 def _sections(results: Results, found: dict[str, Verdict], figures: list[tuple[Drawing, Figure]]) -> list[Section]:
     words = prose()["sections"]
     made = [Section("primary", "The five primary claims", words["primary"], tables=tuple(appendix.primary(results)))]
+    made.append(
+        Section("judges", "How answers were read", judges.sentence(results), tables=tuple(judges.tables(results)))
+    )
     for question in QUESTIONS:
         verdict = found.get(question.key)
         made.append(
@@ -155,6 +158,9 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     if direction:
         facts = [("r̂ at", direction.site), ("position", wording.number(direction.position, 0)), *facts]
         facts.insert(2, ("length", wording.number(direction.norm)))
+        if direction.harmful_mean is not None and direction.harmful_mean_all is not None:
+            kept, everybody = wording.number(direction.harmful_mean), wording.number(direction.harmful_mean_all)
+            facts.insert(3, ("t", f"{kept}, the mean over harmful prompts that are refused ({everybody} over all)"))
     facts += [(name, value) for name, value in (("Dtype", model.dtype), ("Weights", model.weight_format)) if value]
     sizes = sorted({row.n for row in results.rates})
     if sizes:

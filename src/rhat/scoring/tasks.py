@@ -7,7 +7,7 @@ everybody, so that a prompt is run in the same company, and gives the same numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +23,8 @@ from rhat.model.plans import Plan
 from rhat.model.together import chunks, last_logits_under
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score
-from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases, Verdict
+from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases
+from rhat.scoring.reading import Judging, judged
 from rhat.scoring.refusals import refusals
 from rhat.sites import Site
 
@@ -179,8 +180,9 @@ class Answering:
     tokens      refusal tokens, if the first token's scores are asked for
     kl_prompts  the first of all prompts, of which KL(base ‖ edited) of the next token is asked for
     stop_early  whether a row stops once its verdict is settled
-    phrases     what answers are read with
+    phrases     what answers are read with, where they are not judged
     harmless    whether what is answered may be written to disk with its words; else verdicts and numbers alone may
+    judging     how answers are judged, if they are
     """
 
     tokens: tuple[int, ...] = ()
@@ -189,6 +191,7 @@ class Answering:
     stop_early: bool = True
     phrases: Phrases = BUILT_IN
     harmless: bool = False
+    judging: Judging | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,13 +206,19 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Answers to the prompts `rows`; scores are NaN where none were asked for, kl where it was not."""
+    """Answers to the prompts `rows`; scores are NaN where none were asked for, kl where it was not.
+
+    Where they are judged, verdicts are classes, and panel, hashes and shorter are as in `rhat.scoring.reading.Judged`.
+    """
 
     rows: tuple[int, ...]
     completions: tuple[Completion, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[str, ...]
     scores: Float[Tensor, " n"]
     kl: Float[Tensor, " n"]
+    panel: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    hashes: tuple[str, ...] = ()
+    shorter: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def wordless(self) -> Answers:
         """The same without a word of the answers."""
@@ -245,7 +254,10 @@ def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
         progress=lambda finished, _total: worker.tell(finished),
         own_edits=group.own,
     )
-    return Answers(group.rows, done.completions, done.verdicts, scores, kl)
+    if asked.judging is None:
+        return Answers(group.rows, done.completions, done.verdicts, scores, kl)
+    read = judged(worker, asked.judging, group.rows, done.completions)
+    return Answers(group.rows, done.completions, read.classes, scores, kl, read.panel, read.hashes, read.shorter)
 
 
 def groups(
@@ -302,14 +314,16 @@ class Averaging:
     """Prompts whose resid_pre is averaged at every layer and template position, if they behave as labelled.
 
     tokens    refusal tokens
-    refusing  True: those with a score above 0 are kept; False: those with one below
-    moments   False: scores only
+    refusing   True: those with a score above the threshold are kept; False: those with one below
+    moments    False: scores only
+    threshold  the score (nats) from which on a prompt counts as refused
     """
 
     prompts: Prompts
     tokens: tuple[int, ...]
     refusing: bool
     moments: bool
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,7 +352,7 @@ def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
         rows.append(which.cpu())
         scores.append(value.cpu())
         if activations:
-            right = (value > 0) if asked.refusing else (value < 0)
+            right = (value > asked.threshold) if asked.refusing else (value < asked.threshold)
             stacked = torch.stack(
                 [activations[site].to(model.device).double() for site in sites], 1
             )  # [rows, layer, k, d]

@@ -7,14 +7,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from rhat.executor import Executor
 from rhat.generation import Completion
 from rhat.generation.markup import Markup, empty, left_open, opened, raw, visible
 from rhat.model.chat import ChatModel
 from rhat.prompts import Prompt
 from rhat.scoring import RefusalToken, find_refusal_tokens, tasks
-from rhat.scoring.phrases import JUDGED_TOKENS
+from rhat.scoring.reading import classes, reader
 from rhat.scoring.tokens import chosen_tokens
+from rhat.selection.behaviour import behaviour_threshold
 from rhat.selection.search import planned
 from rhat.selection.settings import FindSettings, Progress
 
@@ -36,6 +39,7 @@ class Heard:
     tokens    the refusal tokens
     refused   how many of the `n` answers to harmful training prompts read as refusals; `broken`: are empty or degenerate
     openings  their commonest openings, a few words each, and how often each was said
+    threshold the refusal score (nats) that best tells the refused of these prompts from the others
     apart     whether the commonest opening is common, and rare in answers to harmless prompts
     """
 
@@ -47,6 +51,7 @@ class Heard:
     n: int
     openings: tuple[tuple[str, int], ...]
     apart: bool
+    threshold: float = 0.0
 
     def why_not(self) -> str:
         """Why there is no refusal to study."""
@@ -97,7 +102,7 @@ def listen(
     given = chosen_tokens(model.tokenizer, settings.refusal_tokens)
     harmful, harmless = train["harmful"][: settings.token_prompts], train["harmless"][: settings.token_prompts]
     ask = _Asking(model, settings, executor, progress, len(harmful) + len(harmless))
-    said = ask.answers(harmful, 0, JUDGED_TOKENS)
+    said = ask.answers(harmful, 0, settings.judged_tokens, whole=True)
     note = ""
     markup, prompt = ask.markup(harmful[0], said)
     if markup is not None and model.response_prefix:
@@ -105,7 +110,7 @@ def listen(
     elif markup is not None:
         prefix, seen = ask.past(markup, prompt, harmful[:THINKERS])
         ask = replace(ask, model=model.with_response_prefix(prefix), stage=f"refusal tokens after {prefix!r}")
-        said = ask.answers(harmful, 0, JUDGED_TOKENS)
+        said = ask.answers(harmful, 0, settings.judged_tokens, whole=True)
         note = f"Its answers open {markup.opens}: {seen}, so prompts end with the response prefix {prefix!r}"
         if ask.markup(harmful[0], said)[0] is not None:
             note += ", after which they open it again"
@@ -115,12 +120,16 @@ def listen(
     starts = {c.tokens[0] for c in said if c.tokens and reads.is_refusal(c.text)}
     alike = [i for i, c in enumerate(others) if c.tokens and c.tokens[0] in starts]
     if alike:
-        for i, c in zip(alike, ask.answers([harmless[i] for i in alike], -1, JUDGED_TOKENS), strict=True):
+        for i, c in zip(
+            alike, ask.answers([harmless[i] for i in alike], -1, settings.judged_tokens, whole=True), strict=True
+        ):
             others[i] = c
     tokens = find_refusal_tokens(said, others, model.tokenizer.decode, phrases=reads, given=given)
     verdicts = Counter(reads.verdict(c.text) for c in said)
     openings, apart = _openings(said, others)
-    return Heard(ask.model, note, tokens, verdicts["refused"], verdicts["neither"], len(said), openings, apart)
+    threshold = ask.threshold(harmful, said, harmless, others, tokens) if tokens else 0.0
+    counts = verdicts["refused"], verdicts["neither"], len(said)
+    return Heard(ask.model, note, tokens, *counts, openings, apart, threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +163,23 @@ class _Asking:
         found = {row: c for part in parts for row, c in zip(part.rows, part.completions, strict=True)}
         return [found[row] for row in range(len(the_plan))]
 
+    def threshold(
+        self,
+        harmful: Sequence[Prompt],
+        said: Sequence[Completion],
+        harmless: Sequence[Prompt],
+        others: Sequence[Completion],
+        tokens: Sequence[RefusalToken],
+    ) -> float:
+        """The refusal score that best tells the refused of these prompts from the others, by the judge of all answers."""
+        both = [*harmful, *harmless]
+        found = classes(reader(self.settings.phrases), [p.text for p in both], [c.text for c in (*said, *others)])
+        refused = np.array([label == "refused" for label in found])
+        the_plan = planned(self.model, both)
+        asked = tasks.Scoring(the_plan.prompts, tuple(token.id for token in tokens))
+        [(scores, _)] = tasks.score_all(self.executor, self.model, asked, the_plan, [{}])
+        return behaviour_threshold(scores.numpy(), refused, np.arange(len(both)) < len(harmful))
+
     def markup(self, prompt: Prompt, said: Sequence[Completion]) -> tuple[Markup | None, str]:
         """The markup that prompts leave open or answers open, and a raw prompt."""
         [tokens] = self.model.tokenize([prompt.text])
@@ -171,7 +197,7 @@ class _Asking:
         special = [s for s in tokenizer.all_special_tokens if s not in (markup.opens, markup.closes)]
         found = [
             visible(raw(tokenizer, c.tokens), markup, special)
-            for c in long.answers(some, 0, THINKING + JUDGED_TOKENS, whole=True)
+            for c in long.answers(some, 0, THINKING + self.settings.judged_tokens, whole=True)
         ]
         closed = [both for both in found if both is not None]
         prefix = empty(markup, prompt, [gap for gap, text in closed if text])

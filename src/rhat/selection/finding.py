@@ -19,6 +19,7 @@ from rhat.scoring import RefusalToken
 from rhat.scoring.keeping import Keeping
 from rhat.scoring.phrases import Phrases
 from rhat.scoring.pieces import Pieces
+from rhat.selection.behaviour import mean_over_all
 from rhat.selection.choice import Choice
 from rhat.selection.means import Means
 from rhat.selection.saving import load_finding, save_finding
@@ -143,7 +144,8 @@ def find(
     """Find the refusal direction of a chat model by difference of means, or another finder, and the published selection.
 
     Training prompts give the candidates (every layer and template position), validation prompts the choice; only prompts
-    on which the model behaves as labelled are used (harmful: refusal score above 0; harmless: below). Test prompts are not
+    on which the model behaves as labelled are used (harmful: refusal score above a threshold, fitted on judged answers to
+    training prompts; harmless: below). Test prompts are not
     touched. Arditi et al. 2024, sections 2.3 to 2.5 and appendix C. `executor` says who runs prompts and candidates; by
     default this process does. `progress(stage, done, total)` is told how far it is; by default bars show it in terminals and
     notebooks. `pieces` keep what is done as soon as it is, so that the same search goes on from there.
@@ -187,9 +189,14 @@ def find(
         return finding
     layer, position = choice.candidate["layer"], choice.candidate["position"]
     direction = direction_at(model, means, layer, position, prompts.fingerprint, settings.finder)
+    everybody = prompts.select("harmful", "train", settings.train)
+    filtered = {
+        "score_threshold": means.threshold,
+        "mean_harmful_all": mean_over_all(model, direction, everybody, executor),
+    }
     return replace(
         finding,
-        direction=replace(direction, extra={**direction.extra, **settings.reading()}),
+        direction=replace(direction, extra={**direction.extra, **settings.reading(), **filtered}),
         survey=replace(surveyed, means=means),
         split_half_cosine=split_half(means, layer, position),
     )

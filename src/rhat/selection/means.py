@@ -16,6 +16,7 @@ class Means:
     """Mean resid_pre of each side at every layer and template position, float64 [layer, position, d_model].
 
     positions  −k … −1
+    threshold  the refusal score (nats) above which prompts counted as refused, and below which as not
     halves     the candidate vectors of two halves of the training prompts
     found      the candidate vectors of another finder than the difference of means, each as long as the distance of the two
                means along it; None: the differences of means are the candidates
@@ -26,6 +27,7 @@ class Means:
     harmless: Float[Tensor, "layer position d_model"]
     halves: tuple[Float[Tensor, "layer position d_model"], Float[Tensor, "layer position d_model"]]
     found: Float[Tensor, "layer position d_model"] | None = None
+    threshold: float = 0.0
 
     __repr__ = one_line
 

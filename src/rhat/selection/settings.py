@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rhat.errors import StudyError
 from rhat.reprs import one_line
-from rhat.scoring.phrases import BUILT_IN, Phrases
+from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases
 
 if TYPE_CHECKING:
     from rhat.directions import Direction
@@ -36,6 +36,7 @@ class FindSettings:
     all_kl            measure every score of every candidate: no race, and KL not only until the choice is known
     phrases           what answers are read with: the built-in phrases, and the user's own
     refusal_tokens    token ids, or texts of one token each, taken instead of found ones
+    judged_tokens     tokens of each answer that are read
     """
 
     finder: str = "mean_difference"
@@ -50,6 +51,7 @@ class FindSettings:
     all_kl: bool = False
     phrases: Phrases = BUILT_IN
     refusal_tokens: tuple[int | str, ...] = ()
+    judged_tokens: int = JUDGED_TOKENS
 
     __repr__ = one_line
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -113,7 +113,7 @@ def survey(
         return Survey(heard.why_not(), prompts=_counts(given, {}), timings=tuple(clock.stages), **known)
     if pieces is not None:
         executor = Keeping(executor, pieces)
-    moments, kept = _moments(model, given, [token.id for token in tokens], progress, executor)
+    moments, kept = _moments(model, given, [token.id for token in tokens], progress, executor, heard.threshold)
     clock.lap("activations")
     known |= {"prompts": _counts(given, kept), "kept": kept, "timings": tuple(clock.stages)}
     if why_not := _too_few(model, given, kept, settings):
@@ -156,7 +156,9 @@ def _heard(
 
     asked = [[p.text for p in train[label][: settings.token_prompts]] for label in SIDES]
     system = model.tokenize(["a"])[0]  # the template, with its system prompt and response prefix
-    held = pieces.piece("heard", (system, asked, settings.phrases, settings.refusal_tokens), make)
+    held = pieces.piece(
+        "heard", (system, asked, settings.phrases, settings.refusal_tokens, settings.judged_tokens), make
+    )
     return Heard(**{**held, "model": model.with_response_prefix(held["model"])})
 
 
@@ -193,6 +195,7 @@ def _moments(
     ids: Sequence[int],
     progress: Progress,
     executor: Executor,
+    threshold: float,
 ) -> tuple[Means, dict[str, dict[str, tuple[Prompt, ...]]]]:
     """One pass over training and validation prompts: scores for the filter, and means of those that pass it."""
     kept: dict[str, dict[str, tuple[Prompt, ...]]] = {"train": {}, "validation": {}}
@@ -207,7 +210,7 @@ def _moments(
             def tell(done: int, _total: int, before: int = before) -> None:
                 progress("activations", before + done, total)
 
-            asked = tasks.Averaging(the_plan.prompts, tuple(ids), label == "harmful", split == "train")
+            asked = tasks.Averaging(the_plan.prompts, tuple(ids), label == "harmful", split == "train", threshold)
             sizes = [sum(len(the_plan.batches[i].rows) for i in shard) for shard in shards]
             parts = executor.map(tasks.average, model, asked, shards, sizes=sizes, progress=tell)
             before += len(some)
@@ -216,9 +219,9 @@ def _moments(
                 scores[part.rows] = part.scores
             if split == "train":
                 halves[label] = [sum((p.halves[half] for p in parts[1:]), parts[0].halves[half]) for half in (0, 1)]
-            right = scores > 0 if label == "harmful" else scores < 0
+            right = scores > threshold if label == "harmful" else scores < threshold
             kept[split][label] = tuple(p for p, keep in zip(some, right.tolist(), strict=True) if keep)
-    return _means(tuple(range(-model.template_length, 0)), halves), kept
+    return replace(_means(tuple(range(-model.template_length, 0)), halves), threshold=threshold), kept
 
 
 def _means(positions: tuple[int, ...], halves: Mapping[str, Sequence[Moments]]) -> Means:

@@ -12,6 +12,7 @@ from rhat.errors import StudyError
 from rhat.lab.preset import PRESETS, Preset
 from rhat.questions import QUESTIONS
 from rhat.reprs import one_line
+from rhat.scoring.phrases import JUDGED_TOKENS
 
 if TYPE_CHECKING:
     from rhat.scoring.phrases import Phrases
@@ -32,6 +33,9 @@ class StudyConfig:
     only             names of experiments to run, instead of the preset's
     response_prefix  what every answer is made to begin with; empty: what leads past markup, where answers have it
     refusal_phrases  a file of refusal phrases, one a line, read beside the built-in ones
+    judges           further judges of every answer, as `find_judge` names them; the default one reads in any case
+    keep_answers     a file that all answers are appended to, those to harmful prompts too; None: they are nowhere kept
+    judged_tokens    tokens of each answer that are generated and judged
     refusal_tokens   token ids, or texts of one token each, instead of those that `find` finds
     """
 
@@ -52,6 +56,9 @@ class StudyConfig:
     response_prefix: str = ""
     refusal_phrases: str | None = None
     refusal_tokens: tuple[int | str, ...] = ()
+    judged_tokens: int = JUDGED_TOKENS
+    judges: tuple[str, ...] = ()
+    keep_answers: Path | None = None
     trust_remote_code: bool = False
     device: str | None = None
     adapter: str | None = None
@@ -69,6 +76,8 @@ class StudyConfig:
             raise StudyError(f"experiment {unknown[0]!r}: expected some of {', '.join(NAMES)}")
         if (self.harmful is None) != (self.harmless is None):
             raise StudyError("prompts: got one of --harmful and --harmless; give both, or neither for the built-in set")
+        if self.judged_tokens < 1:
+            raise StudyError(f"judged_tokens: got {self.judged_tokens}, expected at least 1, such as {JUDGED_TOKENS}")
         if not 0 < self.margin < 1:
             raise StudyError(f"margin: got {self.margin}, expected a share between 0 and 1, such as 0.10")
 
@@ -96,11 +105,11 @@ class StudyConfig:
     def settings(self) -> dict[str, Any]:
         """What results.json says of the configuration: all but where it is written and what changes no number."""
         said = asdict(self)
-        for name in ("out", "overwrite", "only", "executor", "max_memory"):
+        for name in ("out", "overwrite", "only", "executor", "max_memory", "keep_answers"):
             del said[name]
         if self.refusal_phrases:
             said["refusal_phrases"] = {"file": self.refusal_phrases, **self.phrases.describe()}
-        for name in ("response_prefix", "refusal_tokens"):
+        for name in ("response_prefix", "refusal_tokens", "judges"):
             if not said[name]:
                 del said[name]
         return {k: v for k, v in said.items() if v is not None}

@@ -11,6 +11,7 @@ from rhat.lab import PRESETS, Lab
 from rhat.prompts import ContrastSet, builtin, read
 from rhat.selection.finding import Finding
 from rhat.selection.settings import Progress, silent
+from rhat.study.answers import Keeper, open_panel
 from rhat.study.config import StudyConfig
 
 
@@ -82,4 +83,16 @@ def lab_of(
     config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding, progress: Progress, executor: Executor
 ) -> Lab:
     """The lab of a study."""
-    return Lab(model, prompts, finding, config.sizes, config.seed, config.margin, progress, executor)
+    return Lab(
+        model,
+        prompts,
+        finding,
+        config.sizes,
+        config.seed,
+        config.margin,
+        progress,
+        executor,
+        judged_tokens=config.judged_tokens,
+        panel=open_panel(config.judges),
+        keep_answers=None if config.keep_answers is None else Keeper(config.keep_answers),
+    )

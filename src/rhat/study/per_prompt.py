@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rhat.lab import Lab
+from rhat.lab import Lab, Measurement
 from rhat.prompts import ContrastSet
 
 
 def completions(lab: Lab) -> str:
-    """Verdicts of every answer; texts of answers to harmless and borderline prompts only."""
+    """Classes (by each judge of a panel) and salted hashes of every answer; texts of answers to harmless and borderline prompts only."""
     lines = []
     for (condition, label), m in lab.measurements.items():
         for i, (prompt_id, verdict) in enumerate(zip(m.prompt_ids, m.verdicts, strict=True)):
-            row = {"prompt_id": prompt_id, "label": label, "condition": condition, "verdict": verdict}
+            row: dict[str, Any] = {"prompt_id": prompt_id, "label": label, "condition": condition, "verdict": verdict}
+            row |= {"classes": _classes(lab, m, i)} if m.panel else {}
+            row |= {"hash": m.hashes[i]} if m.hashes else {}
             if label != "harmful" and m.texts:
                 row["text"] = m.texts[i]
             lines.append(json.dumps(row, ensure_ascii=False))
@@ -22,7 +24,8 @@ def completions(lab: Lab) -> str:
 
 
 def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
-    """One row a prompt and condition, as Parquet: id, label, split, condition, verdict, refusal score, KL, projection."""
+    """One row a prompt and condition, as Parquet: id, label, split, condition, verdict, refusal score, KL, projection, the
+    answer's salted hash, and its class by each judge."""
     import io
 
     import pyarrow as pa
@@ -43,6 +46,8 @@ def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
             "score",
             "kl",
             "projection",
+            "hash",
+            *(f"class:{judge.name}" for judge in (lab.reader, *lab.panel)),
         )
     }
     for (condition, label), m in lab.measurements.items():
@@ -59,12 +64,20 @@ def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
                 float(m.scores[i]),
                 None if m.kl is None or i >= len(m.kl) else float(m.kl[i]),
                 projected.get(prompt_id),
+                m.hashes[i] if m.hashes else None,
+                *(_classes(lab, m, i).get(judge.name) for judge in (lab.reader, *lab.panel)),
             )
             for name, value in zip(columns, row, strict=True):
                 columns[name].append(value)
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)
     return buffer.getvalue()
+
+
+def _classes(lab: Lab, m: Measurement, i: int) -> dict[str, str | None]:
+    """The class of an answer by each judge."""
+    own = {lab.reader.name: m.verdicts[i]} if m.verdicts else {}
+    return {**own, **{judge: found[i] for judge, found in m.panel.items()}}
 
 
 def _projections(lab: Lab) -> dict[str, float]:

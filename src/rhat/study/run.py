@@ -25,6 +25,7 @@ from rhat.scoring.keeping import Keeping
 from rhat.scoring.pieces import Pieces
 from rhat.selection.finding import Finding, find
 from rhat.selection.settings import FindSettings, Progress, silent
+from rhat.study.answers import check_readers
 from rhat.study.config import StudyConfig
 from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
@@ -58,6 +59,7 @@ def run(
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"{out}: is a file; give a folder with --out")
     prompts, phrases = open_prompts(config), config.phrases
+    check_readers(config.judges, config.keep_answers)
     started = time.perf_counter()
     model = open_model(config, progress)
     fingerprint = config.fingerprint(model.identity, prompts.fingerprint)
@@ -107,6 +109,7 @@ def _finding(
             all_kl=sizes.all_kl,
             phrases=phrases,
             refusal_tokens=config.refusal_tokens,
+            judged_tokens=config.judged_tokens,
         )
         if sizes.train is not None:
             settings = replace(settings, token_prompts=min(settings.token_prompts, sizes.train // 4))

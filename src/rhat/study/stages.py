@@ -171,6 +171,9 @@ def pack(m: Measurement) -> dict[str, Any]:
         "kl": None if m.kl is None else m.kl.tolist(),
         "texts": [] if m.label == "harmful" else list(m.texts),
         "tokens": [] if m.label == "harmful" else [list(some) for some in m.tokens],
+        "panel": {judge: list(found) for judge, found in m.panel.items()},
+        "hashes": list(m.hashes),
+        "shorter": {str(length): list(found) for length, found in m.shorter.items()},
     }
 
 
@@ -185,4 +188,7 @@ def unpack(held: Mapping[str, Any]) -> Measurement:
         None if held["kl"] is None else np.array(held["kl"]),
         tuple(held["texts"]),
         tuple(map(tuple, held["tokens"])),
+        {judge: tuple(found) for judge, found in held["panel"].items()},
+        tuple(held["hashes"]),
+        {int(length): tuple(found) for length, found in held["shorter"].items()},
     )

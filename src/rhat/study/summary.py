@@ -18,6 +18,7 @@ from rhat.selection.finding import Finding
 from rhat.selection.settings import FindSettings
 from rhat.statistics import agreement
 from rhat.study.config import StudyConfig
+from rhat.study.judging import judge_readings
 from rhat.study.manifest import manifest
 
 
@@ -66,6 +67,9 @@ def head(model: Any, finding: Finding) -> dict[str, Any]:
             "harmless_mean": d.mean_harmless,
             **({"found_on": d.model.get("name", "unknown")} if "used_on" in d.extra else {}),
         }
+        for key, name in (("mean_harmful_all", "harmful_mean_all"), ("score_threshold", "score_threshold")):
+            if key in d.extra:
+                made["direction"][name] = d.extra[key]
     return made
 
 
@@ -96,17 +100,24 @@ def finish(results: dict[str, Any], lab: Lab) -> None:
         results["power"] = undecided(results.get("power", []), judged_rows)
         if claims := primary_claims(judged_rows):
             results["primary"] = [claim.plain() for claim in claims]
+    if results.get("rates"):
+        judge_readings(results, lab)
     if lab.finding.refusal_tokens and (agreed := score_agreement(lab)):
         results["score_agreement"] = agreed.plain()
 
 
+LONGER = ("audit:", "horizon:")  # the same answers as under another condition, only longer
+
+
 def score_agreement(lab: Lab) -> ScoreAgreement | None:
     """How far phrases and log-odds agree on refused or not, over every condition measured by generation."""
+    direction = lab.finding.direction
+    threshold = 0.0 if direction is None else float(direction.extra.get("score_threshold", 0.0))
     rows, all_phrases, all_odds = [], [], []
     for (condition, label), m in lab.measurements.items():
-        if not m.verdicts or condition.startswith("audit:"):
+        if not m.verdicts or condition.startswith(LONGER):
             continue
-        odds = m.scores > 0
+        odds = m.scores > threshold
         all_phrases.append(m.refused)
         all_odds.append(odds)
         one = agreement(m.refused, odds)
@@ -124,7 +135,7 @@ def score_agreement(lab: Lab) -> ScoreAgreement | None:
             "agreement": total.share.estimate,
             "kappa": total.kappa.estimate,
             "n": total.n,
-            "threshold": 0.0,
+            "threshold": threshold,
             "conditions": rows,
         }
     )

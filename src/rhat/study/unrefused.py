@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from rhat.artifacts.rows import Part
+from rhat.executor import Worker
 from rhat.lab import Lab, Measurement
 from rhat.lab.rows import rate_row, score_row
 from rhat.scoring import refusals
+from rhat.scoring.reading import judged
 
 
 def unrefused(lab: Lab) -> Part:
@@ -33,10 +35,15 @@ def _plain_rates(lab: Lab, label: str, n: int) -> Measurement:
     done = refusals(
         lab.model,
         lab.model.tokenize([p.text for p in prompts]),
-        phrases=lab.finding.phrases,
+        max_new_tokens=lab.judged_tokens,
+        stop_early=False,
         progress=lambda d, t: lab.progress(f"baseline, {label}", d, t),
     )
     lab.describe("baseline", None)
-    m = Measurement("baseline", label, tuple(p.id for p in prompts), np.full(len(prompts), np.nan), done.verdicts)
+    texts = tuple(completion.text for completion in done.completions)
+    read = judged(Worker(lab.model), lab.judging(prompts), range(len(prompts)), done.completions)
+    scores, ids = np.full(len(prompts), np.nan), tuple(p.id for p in prompts)
+    m = Measurement("baseline", label, ids, scores, read.classes, None, texts, (), read.panel, read.hashes)
+    lab.handed_on(m, prompts)
     lab.measurements["baseline", label] = m
     return m

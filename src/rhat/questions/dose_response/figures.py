@@ -33,12 +33,12 @@ def dose(results: Results) -> Figure | None:
             trace = canvas.line(targets, kl, f"{name}, KL", tone, dash="solid", showlegend=False)
             figure.add_trace(trace, row=2, col=1)
     ends = [getattr(row, end) for row in rows for end in (measure.low, measure.high)]
-    for label in ("harmless", "harmful"):
-        at = getattr(results.direction, f"{label}_mean", None)
+    for label, name, dash in (("harmless", "harmless_mean", "dot"), ("harmful", "harmful_mean", "dot"),
+                              ("harmful", "harmful_mean_all", "dash")):  # fmt: skip
+        at = getattr(results.direction, name, None)
         if at is not None:
-            trace = canvas.line(
-                [at, at], [min(ends), max(ends)], f"{label.capitalize()} mean", LABELS[label], dash="dot"
-            )
+            said = f"{label.capitalize()} mean" + (", refused or not" if name.endswith("_all") else "")
+            trace = canvas.line([at, at], [min(ends), max(ends)], said, LABELS[label], dash=dash)
             figure.add_trace(trace, row=1, col=1)
     figure.update_yaxes(title_text=measure.title, row=1)
     canvas.scale(figure.update_yaxes, measure, rows, row=1)

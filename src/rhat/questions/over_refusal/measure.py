@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,14 +103,21 @@ def _gated(
     edited = lab.measure(always, set_projection(lab.direction, target), label, n)
     n = len(baseline.verdicts)
     opens = gate.opens_at(projections[:n])
+
+    def either(at_edited: Sequence[Any], at_baseline: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(e if o else b for e, b, o in zip(at_edited, at_baseline, opens, strict=True))
+
     mixed = Measurement(
         name,
         label,
         baseline.prompt_ids,
         np.where(opens, edited.scores, baseline.scores),
-        tuple(e if o else b for e, b, o in zip(edited.verdicts, baseline.verdicts, opens, strict=True)),
+        either(edited.verdicts, baseline.verdicts),
         None,
-        tuple(e if o else b for e, b, o in zip(edited.texts, baseline.texts, opens, strict=True)),
+        either(edited.texts, baseline.texts) if edited.texts and baseline.texts else (),
+        (),
+        {judge: either(found, baseline.panel[judge]) for judge, found in edited.panel.items()},
+        either(edited.hashes, baseline.hashes),
     )
     description = {
         "op": "set_projection",

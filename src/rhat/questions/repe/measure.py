@@ -129,11 +129,14 @@ def _best(lab: Lab, vectors: Tensor, table: list[dict[str, Any]], n: int) -> dic
 
     By score alone a broken model can win: its first token is a refusal's, and what follows is not.
     """
-    tokens = lab.model.tokenize([p.text for p in lab.prompts_of("harmless", n, "validation")])
+    prompts = lab.prompts_of("harmless", n, "validation")
+    tokens = lab.model.tokenize([p.text for p in prompts])
     few = sorted(table, key=lambda row: row["validation_score"], reverse=True)[:FINALISTS]
     for done, row in enumerate(few):
         edits = _edits(lab, vectors, (row["layers"][0], row["layers"][1]), row["coefficient"])
-        row["validation_rate"] = float(refusals(lab.model, tokens, edits, phrases=lab.finding.phrases).refused.mean())
+        said = refusals(lab.model, tokens, edits, max_new_tokens=lab.judged_tokens, stop_early=False).completions
+        found = lab.read(prompts, [completion.text for completion in said])
+        row["validation_rate"] = found.count("refused") / len(found)
         lab.progress("repe finalists", done + 1, len(few))
     return max(few, key=lambda row: (row["validation_rate"], row["validation_score"]))
 

@@ -9,7 +9,6 @@ from rhat.interventions import set_projection
 from rhat.lab import Lab
 from rhat.lab.rows import compared, kl_part, rate_part, score_part
 from rhat.questions.scopes.rows import Rows
-from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.statistics.judgement import ALPHA
 
 SCOPES = ("all", "prompt", "template", "last_prompt_token", "generated", "first_generated:1", "first_generated:4")
@@ -27,7 +26,7 @@ def scopes(lab: Lab) -> Rows:
     measured = lab.measure_each(doings, "harmless", n, kl=True, stage="scopes")
     for scope, name in names.items():
         m = measured[name]
-        said = JUDGED_TOKENS - 1  # tokens that are fed back, of a completion run to the end
+        said = lab.judged_tokens - 1  # tokens that are fed back, of a completion run to the end
         edited = {
             "all": lengths + said,
             "prompt": lengths,
