@@ -32,7 +32,7 @@ def belongs(direction: Direction, model: Any) -> bool:
         return True
     weights = direction.model.get("weights")
     mine = getattr(model, "weights", None) if weights else None
-    return weights == mine if weights and mine else known == model.identity
+    return bool(weights == mine if weights and mine else known == model.identity)
 
 
 def fitted(direction: Direction, model: Any, allow_other_model: bool) -> Direction:

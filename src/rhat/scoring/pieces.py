@@ -203,13 +203,11 @@ def versions() -> tuple[str, ...]:
     """What computes: torch, transformers, and rhat down to its source, which changes while it is worked on."""
     from importlib.metadata import version
 
-    import rhat
-
     digest = hashlib.sha256()
-    root = Path(rhat.__file__).parent
+    root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\n" + path.read_bytes())
-    return (rhat.__version__, digest.hexdigest(), version("torch"), version("transformers"))
+    return (version("rhat"), digest.hexdigest(), version("torch"), version("transformers"))
 
 
 def _sampled(model: ChatModel) -> str:
