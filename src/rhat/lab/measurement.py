@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rhat.interventions import AnyIntervention, Intervention
+from rhat.interventions import AnyIntervention
 from rhat.reprs import one_line
 from rhat.sites import Site
 
