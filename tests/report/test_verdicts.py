@@ -340,7 +340,7 @@ def test_nothing_refuses_nats_of_prompts(run):
 def test_the_published_boost_is_said_to_be_another_measurement(run):
     verdict = QUESTION["repe"].verdict(run)
     assert "another model, other prompts and another measurement" in verdict.sentence
-    assert any("Its damage is not that of setting" in reason for reason in verdict.reasons)
+    assert any("Its damage beside that of setting" in reason for reason in verdict.reasons)
 
 
 def test_a_guard_that_misses_its_target_says_so(results, run):
