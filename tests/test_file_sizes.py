@@ -11,14 +11,15 @@ MOST_LINES, MOST_OF_A_FUNCTION = 300, 60
 # To be split.
 LONG_FILES = {
     "cli/options.py",
+    "distributed/executor.py",
     "generation/engine.py",
     "lab/lab.py",
     "model/chat.py",
     "model/check.py",
     "model/forward.py",
     "model/loading.py",
+    "model/tap.py",
     "scoring/tasks.py",
-    "selection/finding.py",
     "server/runner.py",
 }
 OPTIONS = "Typer reads one option per parameter: most of the lines are the options with their help"
@@ -33,7 +34,8 @@ LONG_FUNCTIONS = {
     "statistics/doses.py half_effect_dose": "a third of it is the docstring that says when there is no dose",
     "generation/engine.py generate_tokens": "to be split",
     "model/loading.py load": "to be split",
-    "selection/finding.py survey": "to be split",
+    "selection/finding.py find": "a fifth of it is the docstring; one step of the search after the other",
+    "selection/saving.py load_finding": "a constructor of two records, one field a line",
     "server/completions.py _answer": "to be split",
 }
 
@@ -44,7 +46,7 @@ def test_no_source_file_is_longer_than_300_lines():
         for path in SOURCE.rglob("*.py")
         if len(path.read_text("utf-8").splitlines()) > MOST_LINES
     }
-    assert long <= LONG_FILES
+    assert long == LONG_FILES
 
 
 def test_no_function_is_longer_than_60_lines_without_a_reason():
@@ -55,4 +57,4 @@ def test_no_function_is_longer_than_60_lines_without_a_reason():
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.end_lineno - node.lineno + 1 > MOST_OF_A_FUNCTION
     }
-    assert long <= set(LONG_FUNCTIONS)
+    assert long == set(LONG_FUNCTIONS)

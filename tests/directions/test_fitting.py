@@ -80,9 +80,9 @@ def test_where_it_is_allowed_it_is_used_and_results_say_so(folder, direction, ca
     prompt_projections(other, allowed, other.tokenize(["Sing."]))
     assert allowed.describe()["found_on"] == direction.model["name"]
     assert "found_on" not in direction.describe()
-    finding = rhat.Finding("found", "given", allowed, (), (), {})
+    finding = rhat.Finding("found", "given", allowed)
     assert head(other, finding)["direction"]["found_on"] == direction.model["name"]
-    assert "found_on" not in head(other, rhat.Finding("found", "given", direction, (), (), {}))["direction"]
+    assert "found_on" not in head(other, rhat.Finding("found", "given", direction))["direction"]
     with pytest.raises(DirectionError, match="another model"):
         allowed.check_fits(third)
 

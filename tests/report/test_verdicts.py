@@ -341,7 +341,7 @@ def test_nothing_refuses_nats_of_prompts(run):
 def test_the_published_boost_is_said_to_be_another_measurement(run):
     verdict = QUESTION["repe"].verdict(run)
     assert "another model, other prompts and another measurement" in verdict.sentence
-    assert any("Its damage is not that of setting" in reason for reason in verdict.reasons)
+    assert any("Its damage beside that of setting" in reason for reason in verdict.reasons)
 
 
 def test_a_guard_that_misses_its_target_says_so(results, run):
@@ -349,6 +349,11 @@ def test_a_guard_that_misses_its_target_says_so(results, run):
     row = next(r for r in run.guard if r.measure == "false_positive_rate")
     assert len(said) == 1
     assert ("than it was set for" in said[0]) == (not row.ci_low <= row.target_fpr <= row.ci_high)
+    if row.ci_low > row.target_fpr:
+        assert ": more than it was set for" in said[0]
+    for row in results["guard"]:
+        row["target_fpr"] = 0.5
+    assert any(": less than it was set for" in r for r in QUESTION["over_refusal"].verdict(records(results)).reasons)
     for row in results["guard"]:
         row["target_fpr"] = 0.09
     assert not any("than it was set for" in r for r in QUESTION["over_refusal"].verdict(records(results)).reasons)

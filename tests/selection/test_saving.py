@@ -31,21 +31,27 @@ def same(a, b) -> bool:
 
 
 def test_every_field_comes_back(lab, tmp_path):
-    full = dataclasses.replace(
-        lab.finding,
+    survey = dataclasses.replace(
+        lab.finding.survey,
         means=dataclasses.replace(lab.means, found=lab.means.harmful * 2),
-        removed={"kl": 3},
-        split_half_cosine=0.5,
-        baseline_induce=-1.25,
-        timings=(("search", 1.5),),
         openings=(("I cannot", 3),),
         phrases=rhat.scoring.Phrases(("no way",)),
         prompts={"train": {"harmful": {"given": 12, "kept": 11}}},
         markup="after a think block",
         response_prefix="Sure",
+        timings=(("activations", 0.5),),
     )
+    full = dataclasses.replace(
+        lab.finding,
+        survey=survey,
+        removed={"kl": 3},
+        split_half_cosine=0.5,
+        baseline_induce=-1.25,
+        timings=(("search", 1.5),),
+    )
+    none = dataclasses.replace(survey, means=None, why_not=full.sentence)
     defaults = dataclasses.fields(full)
-    for finding in (full, lab.finding, dataclasses.replace(full, means=None, direction=None, outcome="no_refusal")):
+    for finding in (full, lab.finding, dataclasses.replace(full, survey=none, direction=None, outcome="no_refusal")):
         path = finding.save(tmp_path / "some" / "f.safetensors")
         back = rhat.Finding.load(path, lab.prompts)
         assert [f.name for f in defaults if not same(getattr(finding, f.name), getattr(back, f.name))] == []

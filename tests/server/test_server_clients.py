@@ -183,7 +183,9 @@ def test_plain_completions(server, client):
 
 def test_models(server, client):
     assert [m.id for m in client.models.list()] == ["tiny"]
-    assert client.models.retrieve("tiny").model_extra["rhat"]["directions"][0]["threshold"] == pytest.approx(0.0)
+    assert (
+        client.models.retrieve("tiny").model_extra["rhat"]["directions"][0]["threshold"] == 0.5
+    )  # one of five at most: the largest of the four
     with pytest.raises(openai.NotFoundError, match="model 'gpt-4': not served here; this server has tiny"):
         client.models.retrieve("gpt-4")
 

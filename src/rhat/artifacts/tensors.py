@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from rhat.artifacts.files import replace_bytes
 from rhat.errors import DirectionError
 from rhat.sites import Site
 
@@ -30,13 +30,9 @@ def save_direction(unit: Tensor, fields: Mapping[str, Any], path: str | Path) ->
         "format": FORMAT,
         "rhat": json.dumps({name: fields[name] for name in FIELDS}),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save({"direction": unit.float().cpu().contiguous()}, metadata))
-        os.replace(temporary, path)
+        replace_bytes(path, save({"direction": unit.float().cpu().contiguous()}, metadata))
     except Exception as error:
-        temporary.unlink(missing_ok=True)
         raise DirectionError(
             f"{path}: cannot write the direction ({getattr(error, 'strerror', None) or error})"
         ) from error

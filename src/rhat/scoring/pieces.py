@@ -211,7 +211,7 @@ def versions() -> tuple[str, ...]:
 
 
 def _sampled(model: ChatModel) -> str:
-    """The identity of weights that came from no file: up to 256 numbers of each."""
+    """Weights that came from no file: up to 256 numbers of each, every bit of them, unlike those of `ChatModel.weights`."""
     digest = hashlib.sha256()
     for name, weights in model.hf.named_parameters():
         digest.update(name.encode())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rhat.artifacts.files import replace_bytes
 from rhat.directions import Direction
 from rhat.errors import ArtifactError
 from rhat.prompts import ContrastSet
@@ -70,14 +70,10 @@ def save_finding(finding: Finding, path: str | Path) -> Path:
             "prompts": direction.prompts,
             "extra": dict(direction.extra),
         }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        temporary.write_bytes(save(whole, {"format": FORMAT, "rhat": json.dumps(held)}))
-        os.replace(temporary, path)
+        replace_bytes(path, save(whole, {"format": FORMAT, "rhat": json.dumps(held)}))
     except Exception as error:
-        temporary.unlink(missing_ok=True)
         raise ArtifactError(
             f"{path}: cannot write the finding ({getattr(error, 'strerror', None) or error})"
         ) from error

@@ -33,8 +33,12 @@ def verdict(results: Results) -> Verdict | None:
     for name in dict.fromkeys(row.set for row in results.part(Rows).ccs):
         probes = [row for row in results.part(Rows).ccs if row.set == name]
         if all(row.verdict != "better" for row in probes):
-            reasons.append(
-                f"No unsupervised probe tells these {name} apart here; with {probes[0].n_pairs} training pairs in "
-                f"{results.model.d_model} dimensions CCS fits pure noise too, so a small loss says nothing."
+            reason, pairs, width = (
+                f"No unsupervised probe tells these {name} apart here",
+                probes[0].n_pairs,
+                results.model.d_model,
             )
+            if pairs < width:  # every labelling of so few points is linear
+                reason += f"; with {pairs} training pairs in {width} dimensions CCS fits pure noise too, so a small loss says nothing"
+            reasons.append(f"{reason}.")
     return Verdict("measured", f"{'; '.join(parts)}.", tuple(reasons))

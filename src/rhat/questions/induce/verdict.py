@@ -71,7 +71,7 @@ def _held(inside: bool, error: float | None, low: float | None, high: float | No
     if error is None or low is None or high is None:
         return f"the prediction lies {'inside' if inside else 'outside'} the interval"
     off = f"{wording.signed(error, 2)} nats {wording.interval(low, high)} per prompt"
-    return f"the prediction is {'not told from what is seen' if inside else 'off'} ({off})"
+    return f"the prediction {'cannot be told apart from what is seen' if inside else 'is off'} ({off})"
 
 
 def _layer_reason(layers: Sequence[LayerRow], share: Number | None) -> str:

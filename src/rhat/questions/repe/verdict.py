@@ -35,7 +35,7 @@ def verdict(results: Results) -> Verdict | None:
     damage = {row.condition: row.kl_mean for row in results.drift if row.prompts == "harmless"}
     if best.kl_mean is not None and "set_projection" in damage:
         reasons.append(
-            f"Its damage is not that of setting: KL {number(best.kl_mean)} nats on validation prompts against "
+            f"Its damage beside that of setting: KL {number(best.kl_mean)} nats on validation prompts against "
             f"{number(damage['set_projection'])} on test prompts. RepE was tuned on validation prompts, setting was not."
         )
     row = results.comparison("repe_add", "set_projection", "harmless")
