@@ -13,7 +13,7 @@ from rhat.capture.reading import captured
 from rhat.errors import PromptError
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
-from rhat.model.forward import last_logits
+from rhat.model.logits import last_logits
 from rhat.model.template import ChatPrompt
 from rhat.sites import Site
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from rhat.errors import StatisticsError
 from rhat.model.chat import ChatModel
+from rhat.model.clean_run import CleanRun
 from rhat.model.edits import Edits
-from rhat.model.forward import Base, last_logits
+from rhat.model.logits import last_logits
 from rhat.model.plans import Plan
 
 ROWS_AT_ONCE = 8  # a vocabulary in float64 is a megabyte a row, and is needed a few times over
@@ -41,7 +42,7 @@ def refusal_score(logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]) 
 
 
 def last_token_scores(
-    model: ChatModel, plan: Plan, tokens: Sequence[int], edits: Edits | None = None, base: Base | None = None
+    model: ChatModel, plan: Plan, tokens: Sequence[int], edits: Edits | None = None, base: CleanRun | None = None
 ) -> Float[Tensor, " n"]:
     """The refusal score of each prompt of a plan, in the plan's order, float64 on the CPU."""
     scores = torch.empty(len(plan), dtype=torch.float64)
