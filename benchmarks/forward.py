@@ -14,7 +14,7 @@ PEAK_ROWS = 2048
 def measure(subject: Subject) -> list[Row]:
     """Time scoring passes of 64 prompts under three edits, and the bare matrix products of the same model."""
     from rhat.interventions import ablate, set_projection
-    from rhat.model.forward import last_logits
+    from rhat.model.logits import last_logits
 
     model, runs = subject.model, 3 if subject.quick else 9
     plan = model.plan(subject.texts(64, "validation"))

@@ -108,7 +108,8 @@ def all_scores(
 ) -> dict[tuple[int, int], dict[str, float]]:
     """Every score of these candidates by rhat's fast path, nothing left out."""
     from rhat.interventions import Intervention
-    from rhat.model.forward import keep_base, last_logits
+    from rhat.model import keep_base
+    from rhat.model.logits import last_logits
     from rhat.scoring import kl_divergence, last_token_scores, refusal_score
 
     tokens = finding.token_ids

@@ -82,7 +82,7 @@ def shares(work: Any) -> dict[str, float]:
 def scoring_profile(subject: Subject) -> dict[str, Any]:
     """The scoring pass of 64 prompts under set_projection."""
     from rhat.interventions import ablate, set_projection
-    from rhat.model.forward import last_logits
+    from rhat.model.logits import last_logits
 
     model = subject.model
     plan = model.plan(subject.texts(64, "validation"))
@@ -98,7 +98,7 @@ def scoring_profile(subject: Subject) -> dict[str, Any]:
 
 def decode_step(subject: Subject, rows: int) -> dict[str, Any]:
     """Seconds of one decode step of so many rows, and its shares."""
-    from rhat.generation.engine import Engine, Request
+    from rhat.generation import Engine, Request
 
     model = subject.model
     prompts = model.tokenize(subject.texts(rows))

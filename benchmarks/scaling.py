@@ -58,7 +58,7 @@ def measure(subject: Subject) -> list[Row]:
 def prompts_cost(subject: Subject) -> Any:
     """Scoring n prompts under set_projection."""
     from rhat.interventions import set_projection
-    from rhat.model.forward import last_logits
+    from rhat.model.logits import last_logits
 
     edits = set_projection(subject.direction).edits(subject.model)
 
@@ -92,7 +92,8 @@ def candidates_cost(subject: Subject) -> Any:
 def layers_cost(subject: Subject) -> Any:
     """Scoring 64 prompts under an edit that leaves n layers to run, the ones below kept."""
     from rhat.interventions import Intervention
-    from rhat.model.forward import keep_base, last_logits
+    from rhat.model import keep_base
+    from rhat.model.logits import last_logits
 
     model = subject.model
     plan = model.plan(subject.texts(64))

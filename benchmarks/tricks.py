@@ -46,8 +46,9 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     from rhat.capture import capture, captured
     from rhat.generation import generate_tokens
     from rhat.interventions import Intervention, set_projection
+    from rhat.model import keep_base
     from rhat.model.allocator import keep_freed_memory
-    from rhat.model.forward import keep_base, last_logits
+    from rhat.model.logits import last_logits
     from rhat.model.plans import plan
     from rhat.model.positions import Scope
     from rhat.model.together import last_logits_under
@@ -140,22 +141,23 @@ def shuffled(prompts: list[tuple[int, ...]], template_length: int, rows: int) ->
 
 def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
     """The scoring pass with the head applied to every token, as a model that is called in the usual way does."""
-    from rhat.model import forward
+    import rhat.model.prefill as module
+    from rhat.model.passes import head
 
     kept: list[Any] = []
-    original = forward._run_batch
+    original = module.run_batch
 
     def keeping(*args: Any) -> Any:
         kept.append(original(*args))
         return kept[-1]
 
-    forward._run_batch = keeping
+    module.run_batch = keeping
     try:
-        for _ in forward.prefill(model, the_plan, edits):
+        for _ in module.prefill(model, the_plan, edits):
             with torch.no_grad():
-                forward.head(model, kept.pop().flatten(0, 1))
+                head(model, kept.pop().flatten(0, 1))
     finally:
-        forward._run_batch = original
+        module.run_batch = original
 
 
 @contextmanager

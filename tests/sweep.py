@@ -16,8 +16,8 @@ from rhat.errors import RhatError
 from rhat.generation import generate_tokens
 from rhat.heads import attribute
 from rhat.model import ChatModel, last_logits
-from rhat.model.forward import plain_last_logits
 from rhat.model.layout import Layout
+from rhat.model.plain import plain_last_logits
 from rhat.sites import Site
 from shrunk import NotBuilt, shrunk_hf
 from tiny import tiny_tokenizer

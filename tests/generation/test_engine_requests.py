@@ -10,7 +10,7 @@ from rhat.directions import Direction
 from rhat.errors import PromptError
 from rhat.generation import Engine, Probe, Request, Sampling, generate_tokens
 from rhat.interventions import combine, intervene
-from rhat.model.forward import plain_forward
+from rhat.model.plain import plain_forward
 from rhat.sites import Site
 from tiny import tiny_chat_model
 
@@ -106,19 +106,20 @@ def test_an_intervention_on_the_prefix_reaches_its_own_rows_prefix(model, direct
     assert rows[3].said == reference(model, rows[3].request, interventions[3])
 
 
-def test_prefixes_are_run_once_per_intervention_and_reused(model, interventions, monkeypatch):
+def test_prefixes_are_run_once_per_intervention_and_reused(model, interventions):
     engine = Engine(model, n_slots=8)
     prompts = model.tokenize(texts(8))
     calls = Counter()
-    from rhat.generation import engine as module
 
-    plain = module.run_decoder
-    monkeypatch.setattr(
-        module, "run_decoder", lambda m, ids, *a: (calls.update([tuple(ids.shape)]), plain(m, ids, *a))[1]
-    )
-    head = len(engine.head)
+    def count(_module, _args, given):
+        if given.get("past_key_values") is not None:
+            calls.update([tuple(given["input_ids"].shape)])
+
+    handle = model.layout.base.register_forward_pre_hook(count, with_kwargs=True)
+    head = len(engine.prefill.template_prefix)
     for i in (0, 1, 2, 1, 2, 0, 1):  # 2 edits the last prompt token only: it shares the unedited prefix
         engine.add([Request(prompts[i], 2, edits=interventions[i])])
+    handle.remove()
     assert calls[1, head] == 2
 
 

@@ -8,8 +8,7 @@ import torch
 import rhat
 from overflow import BAD, FINE, POISON, poison_id, poisoned
 from rhat.errors import NonFiniteError, PromptError
-from rhat.generation import Engine, Probe, Request, Sampling
-from rhat.generation.engine import as_requested
+from rhat.generation import Engine, Probe, Request, Sampling, as_requested
 from rhat.sites import Site
 from tiny import tiny_tokenizer
 

@@ -11,7 +11,7 @@ from rhat.guard import Conditional
 from rhat.heads import PatchHeads
 from rhat.interventions import AnyIntervention
 from rhat.model import tap
-from rhat.model.forward import last_logits
+from rhat.model.logits import last_logits
 from rhat.sites import Site
 from tiny import tiny_chat_model
 

@@ -13,7 +13,7 @@ from rhat.generation import generate_tokens
 from rhat.model import last_logits
 from rhat.model.attention import configs_of
 from rhat.model.check import check
-from rhat.model.forward import plain_forward
+from rhat.model.plain import plain_forward
 from rhat.scoring.drift import cross_entropy
 from tiny import tiny_hf, tiny_tokenizer
 

@@ -14,7 +14,7 @@ from rhat.generation import generate_tokens
 from rhat.interventions import OPERATORS, Intervention
 from rhat.model import Read, keep_base, last_logits, tap
 from rhat.model.dispatch import in_shares
-from rhat.model.forward import plain_forward, plain_last_logits
+from rhat.model.plain import plain_forward, plain_last_logits
 from rhat.model.positions import Scope
 from rhat.sites import KINDS, Site
 from tiny import FAMILIES, tiny_chat_model, tiny_hf, tiny_tokenizer

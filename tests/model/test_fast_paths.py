@@ -12,22 +12,25 @@ import pytest
 import torch
 
 import rhat
+import rhat.model.logits as dispatch
 from labs import contrast_set
 from refusing import refusing_hf
 from rhat.capture import Moments, capture, capture_all_tokens, captured
 from rhat.directions import Direction
-from rhat.generation.engine import Engine, Request, likeliest
+from rhat.generation import Engine, Request
+from rhat.generation.choosing import argmax_tokens
 from rhat.heads import attribute, patch_heads
 from rhat.interventions import Intervention
-from rhat.model import Read, forward, keep_base, last_logits, together
+from rhat.model import Read, keep_base, kv, last_logits, together
 from rhat.model.allocator import keep_freed_memory
 from rhat.model.discovery import discover
 from rhat.model.edits import merge
-from rhat.model.forward import plain_forward
 from rhat.model.layout import is_projection
 from rhat.model.packing import ROWS, positionwise
+from rhat.model.plain import plain_forward
 from rhat.model.plans import plan as lay_out
 from rhat.model.positions import Scope
+from rhat.model.prefill import prefill
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import find
 from rhat.selection.settings import FindSettings
@@ -74,8 +77,8 @@ def slowly(monkeypatch):
     def call(function, *args, **kwargs):
         with monkeypatch.context() as patch:
             patch.setenv("RHAT_SLOW", "1")
-            for name in ("prefill", "run_decoder", "prefix_cache"):
-                patch.setattr(forward, name, never)
+            for layer in (kv.PrefixLayer, kv.SlotLayer):  # without its caches there is no fast pass
+                patch.setattr(layer, "update", never)
             patch.setattr(Engine, "_prefill", never)
             patch.setattr(Engine, "_decoded", never)
             return function(*args, **kwargs)
@@ -135,13 +138,13 @@ class TestParts:
         self, model, unit, alone, monkeypatch
     ):
         seen = []
-        real = forward.head
+        real = dispatch.lm_head
 
         def watched(model, hidden):
             seen.append(tuple(hidden.shape))
             return real(model, hidden)
 
-        monkeypatch.setattr(forward, "head", watched)
+        monkeypatch.setattr(dispatch, "lm_head", watched)
         found = in_order(last_logits(model, model.plan(PROMPTS), edited(model, unit)))
         assert seen == [(len(PROMPTS), model.d_model)]
         assert relative(found, alone) < EXACT
@@ -160,8 +163,8 @@ class TestParts:
         """Keys and values of blocks that were not run again come from the kept run."""
         plan = model.plan(PROMPTS, max_rows=4)
         edits = Intervention("add", unit, 2, 4.0).edits(model)
-        resumed = forward.prefill(model, plan, edits, keep_base(model, plan, [2], keep_kv=True))
-        for whole, part in zip(forward.prefill(model, plan, edits), resumed, strict=True):
+        resumed = prefill(model, plan, edits, keep_base(model, plan, [2], keep_kv=True))
+        for whole, part in zip(prefill(model, plan, edits), resumed, strict=True):
             for kind in ("prefix_kv", "new_kv"):
                 for ours, theirs in zip(getattr(part, kind), getattr(whole, kind), strict=True):
                     for a, b in zip(ours, theirs, strict=True):
@@ -244,18 +247,17 @@ class TestTogether:
     """Several conditions in one pass, each as it would be alone."""
 
     @pytest.fixture
-    def passes(self, monkeypatch):
-        """Rows of each pass through the decoder."""
+    def passes(self, model):
+        """Rows of each fast pass through the decoder."""
         rows = []
-        for module in (forward, together):
-            real = module.run_decoder
 
-            def counted(model, ids, *rest, real=real):
-                rows.append(len(ids))
-                return real(model, ids, *rest)
+        def count(_module, _args, given):
+            if given.get("past_key_values") is not None:
+                rows.append(len(given["input_ids"]))
 
-            monkeypatch.setattr(module, "run_decoder", counted)
-        return rows
+        handle = model.layout.base.register_forward_pre_hook(count, with_kwargs=True)
+        yield rows
+        handle.remove()
 
     def conditions(self, model, unit):
         """Edits that begin at different layers and tokens."""
@@ -521,7 +523,7 @@ def test_the_likeliest_token_is_argmax(vocab, dtype):
     logits = torch.randn(16, vocab, generator=torch.Generator().manual_seed(0)).to(dtype)
     logits[1], logits[2, -1], logits[3, 0], logits[4, [7, vocab - 1]], logits[5] = 0, 100, 100, 100, -torch.inf
     logits[6, [vocab // 2, vocab // 2 + 1]] = 100
-    assert torch.equal(likeliest(logits), logits.argmax(-1))
+    assert torch.equal(argmax_tokens(logits), logits.argmax(-1))
 
 
 class TestFinding:

@@ -10,10 +10,9 @@ from overflow import BAD, FINE, PLACES, at_the_edge, beyond, poisoned
 from rhat.capture import capture, capture_all_tokens, captured
 from rhat.errors import NonFiniteError
 from rhat.interventions import Intervention
-from rhat.model import last_logits
+from rhat.model import keep_base, last_logits
 from rhat.model.check import check
 from rhat.model.finite import distance, faulty
-from rhat.model.forward import keep_base
 from rhat.model.together import last_logits_under
 from rhat.scoring import cross_entropy, kl_divergence, refusal_score
 from rhat.sites import Site

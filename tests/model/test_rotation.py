@@ -13,12 +13,11 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 import rhat
 from rhat.capture import capture_all_tokens
 from rhat.errors import ModelError
-from rhat.generation import generate_tokens
-from rhat.generation.engine import Engine, Request
+from rhat.generation import Engine, Request, generate_tokens
 from rhat.model import keep_base, last_logits
 from rhat.model.check import check
-from rhat.model.forward import plain_forward
 from rhat.model.lengths import switches, try_lengths
+from rhat.model.plain import plain_forward
 from rhat.model.plans import plan
 from rhat.model.rotation import ropes
 from rhat.model.together import last_logits_under

@@ -13,7 +13,7 @@ from rhat.capture.reading import captured, captured_all_tokens
 from rhat.directions import Direction
 from rhat.errors import PromptError
 from rhat.model.chat import ChatModel
-from rhat.model.forward import last_logits
+from rhat.model.logits import last_logits
 from rhat.model.plans import TokenIds
 from rhat.model.protocol import AnyIntervention, edited_alike
 from rhat.model.template import ChatPrompt

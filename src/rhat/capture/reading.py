@@ -12,7 +12,7 @@ from rhat.capture.moments import gather_positions
 from rhat.errors import SiteError
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edit, Edits, Read, merge
-from rhat.model.forward import last_logits, run_until
+from rhat.model.logits import last_logits, run_until
 from rhat.model.origin import check_read, check_rows
 from rhat.model.plans import Plan
 from rhat.model.positions import TokenContext

@@ -1,6 +1,8 @@
 """Decoding: completions of many prompts in one batch, each with its own interventions and sampling."""
 
-from rhat.generation.engine import Engine, as_requested, generate, generate_tokens, greedy
+from rhat.generation.choosing import as_requested, greedy
+from rhat.generation.completions import generate, generate_tokens
+from rhat.generation.engine import Engine
 from rhat.generation.rows import Completion, FinishReason, Probe, Request, Row, TokenLogprob
 from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rhat.generation.rows import Row
 from rhat.model.dispatch import Group, per_row
-from rhat.model.edits import Chain, Edit, Edits, Read
+from rhat.model.edits import Edit, Edits, Read, merge
 from rhat.model.positions import TokenContext
 from rhat.sites import Site
 
@@ -20,12 +20,7 @@ def batch_edits(engine_edits: Edits, rows: Sequence[Row], context: TokenContext)
     At each site: probes read, then the engine's edits, then each request's, then probes read again.
     """
     before, after = _readers(rows, "arriving"), _readers(rows, "leaving")
-    own = _own_edits(rows, context)
-    chains: dict[Site, list[Edit]] = {}
-    for layer in (before, engine_edits, own, after):
-        for site, edit in layer.items():
-            chains.setdefault(site, []).append(edit)
-    return {site: chain[0] if len(chain) == 1 else Chain(tuple(chain)) for site, chain in chains.items()}
+    return merge(before, engine_edits, _own_edits(rows, context), after)
 
 
 def _own_edits(rows: Sequence[Row], context: TokenContext) -> dict[Site, Edit]:

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
+from rhat.generation.batchedits import batch_edits
 from rhat.generation.rows import Row
 from rhat.model.chat import ChatModel
-from rhat.model.forward import run_decoder
-from rhat.model.kv import SlotCache, prefix_cache, taken
+from rhat.model.edits import Edits
+from rhat.model.kv import SlotCache
+from rhat.model.passes import run_tokens
 from rhat.model.positions import TokenContext
-from rhat.model.tap import declared
 
 
-def renew(
-    model: ChatModel,
-    rows: Sequence[Row],
-    slots: SlotCache,
-    tap: Callable[[Sequence[Row], TokenContext], AbstractContextManager],
-) -> None:
+def renew(model: ChatModel, rows: Sequence[Row], slots: SlotCache, edits: Edits) -> None:
     """Fill the slots of rows whose coming token is the first beyond a length at which `hf.generate` lets go of its cache.
 
     Row i is in slot i. What the row holds so far is run again as part of a sequence of the new length. Such a row is run by
-    itself: this happens to it once.
+    itself: this happens to it once. `edits` are the engine's.
     """
     lengths = set(model.rotation.renewed)
     for slot, row in enumerate(rows):
         if row.length not in lengths or len(row.request.tokens) > row.length:
             continue
-        device, n = model.device, row.length
-        own = row.request.template_length
-        prompt = torch.tensor([len(row.request.tokens)], device=device)
-        context = TokenContext(
-            positions=torch.arange(n, device=device)[None],
-            real=torch.ones(1, n, dtype=torch.bool, device=device),
-            prompt_length=prompt,
-            template_start=prompt - (model.template_length if own is None else own),
-            rows=torch.tensor([row.request.row], device=device),
-            padded=False,
-            length=torch.tensor([n + 1], device=device),
-        )
-        cache = prefix_cache(None, 0, model.layout.n_layers)
+        device, n, request = model.device, row.length, row.request
+        own = model.template_length if request.template_length is None else request.template_length
+        context = TokenContext.for_prefix(n, len(request.tokens), own, request.row, device)
+        context = replace(context, length=torch.tensor([n + 1], device=device))
         ids = torch.tensor([row.sequence[:n]], device=device)
-        with declared(context), tap([row], context):
-            run_decoder(model, ids, context.positions, n, cache)
-        slots.put(slot, 0, None, taken(cache), 0, n)
+        done = run_tokens(model, ids, context, batch_edits(edits, [row], context))
+        slots.put(slot, 0, None, done.new_kv, 0, n)

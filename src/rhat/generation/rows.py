@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor
 from rhat.errors import NonFiniteError
 from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
+from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.reprs import one_line
 from rhat.sites import Site
@@ -116,6 +117,38 @@ class Row:
     def sequence(self) -> tuple[int, ...]:
         """The prompt and what was said."""
         return (*self.request.tokens, *self.said)
+
+    def append(self, token: int, model: ChatModel) -> None:
+        """Add a token, and note whether that ends the row."""
+        request = self.request
+        self.said.append(token)
+        ended = token in model.eos_ids and not request.ignore_eos
+        if self.text is not None and not ended:
+            self.text.push(token)
+        reason: FinishReason | None = None
+        if ended or (self.text is not None and self.text.stopped):
+            reason = "stop"
+        elif request.until is not None and request.until(decoded(model.tokenizer, self.said)):
+            reason = "until"
+        elif len(self.said) >= request.max_new_tokens:
+            reason = "length"
+        if reason is not None and self.text is not None:
+            self.text.finish()
+        if request.probe is not None and not ended:
+            self.closing = reason
+        else:
+            self.finish_reason = reason
+
+    def completion(self, tokenizer: Any) -> Completion:
+        """What a finished row became."""
+        text = decoded(tokenizer, self.said) if self.text is None else str(self.text)
+        return Completion(text, tuple(self.said), self.finish_reason or "length")
+
+
+def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of generated tokens, special ones left out."""
+    text: str = tokenizer.decode(list(tokens), skip_special_tokens=True)
+    return text
 
 
 Choose = Callable[[Float[Tensor, "rows vocab"], Sequence[Row]], Tensor]

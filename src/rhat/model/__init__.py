@@ -3,18 +3,24 @@
 from rhat.model import quiet as _quiet  # noqa: F401  # isort: skip
 
 from rhat.model.chat import ChatModel
+from rhat.model.clean_run import CleanRun, cache_clean_run
+from rhat.model.decoder import Decoder
 from rhat.model.edits import Chain, Edit, Edits, Read, merge
-from rhat.model.forward import keep_base, last_logits
 from rhat.model.layout import Layout
 from rhat.model.loading import load
+from rhat.model.logits import last_logits
 from rhat.model.plans import Plan, plan
 from rhat.model.positions import NEVER, Scope, TokenContext
 from rhat.model.tap import declared, tap
+
+keep_base = cache_clean_run  # its name in earlier versions
 
 __all__ = [
     "NEVER",
     "Chain",
     "ChatModel",
+    "CleanRun",
+    "Decoder",
     "Edit",
     "Edits",
     "Layout",
@@ -22,6 +28,7 @@ __all__ = [
     "Read",
     "Scope",
     "TokenContext",
+    "cache_clean_run",
     "declared",
     "keep_base",
     "last_logits",

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-
 from rhat.errors import DirectionError, PromptError
-from rhat.model.attention import configs_of, stand_in, suited
-from rhat.model.forward import decoder_arguments
+from rhat.model.attention import suited
+from rhat.model.decoder import Decoder, Execution
 from rhat.model.identity import hash_of_weights
-from rhat.model.kv import MaskForm
-from rhat.model.layout import Layout, text_config
-from rhat.model.packing import positionwise
-from rhat.model.plans import Plan, TokenIds, plan
-from rhat.model.positions import TokenContext
-from rhat.model.rotation import Rotation, rotation, turned
-from rhat.model.tap import whole_prompts
+from rhat.model.plans import Plan, TokenIds
 from rhat.model.template import ChatPrompt, Template, make_template
-from rhat.model.trial import FastPath, try_fast_path
+from rhat.model.trial import try_fast_path
 
 log = logging.getLogger(__name__)
 
@@ -69,29 +60,18 @@ def _with_system(prompt: ChatPrompt, system: str) -> ChatPrompt:
     return [{"role": "system", "content": system}, *messages]
 
 
-@dataclass(eq=False, repr=False)
-class ChatModel:
-    """A chat model that rhat can read, edit and let speak.
+@dataclass(eq=False, repr=False, kw_only=True)
+class ChatModel(Decoder):
+    """A chat model that rhat can read, edit and let speak: a decoder with its tokenizer and template.
 
-    hf             the transformers model; code that calls it sees interventions that are on
     identity       hub revision or SHA-256 of the weights
     weight_format  how the weights were stored
-    memory         bytes of main memory that it was asked to stay under; None: as much as it takes
     """
 
-    hf: Any
     tokenizer: Any
-    name: str
+    template: Template
     identity: str
     weight_format: str
-    layout: Layout
-    template: Template
-    memory: int | None = None
-
-    @cached_property
-    def text_config(self) -> Any:
-        """Configuration of the text decoder."""
-        return text_config(self.hf)
 
     @cached_property
     def weights(self) -> str | None:
@@ -99,77 +79,13 @@ class ChatModel:
         return hash_of_weights(self.hf)
 
     @property
-    def n_layers(self) -> int:
-        """Number of blocks; layers count from 0 to n_layers − 1."""
-        return self.layout.n_layers
+    def execution(self) -> Execution:
+        """How it is run: by the fast path, if that gives what the plain one gives.
 
-    @property
-    def d_model(self) -> int:
-        """Width of the residual stream."""
-        return self.layout.d_model
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the residual stream."""
-        return self.hf.dtype
-
-    @cached_property
-    def device(self) -> torch.device:
-        """Where token ids go: the embedding's device."""
-        weight = self.hf.get_input_embeddings().weight
-        device = getattr(getattr(self.hf.get_input_embeddings(), "_hf_hook", None), "execution_device", None)
-        if device is not None:
-            return torch.device(device)
-        return torch.device("cpu") if weight.device.type == "meta" else weight.device
-
-    @property
-    def template_length(self) -> int:
-        """Template tokens after the instruction; positions −template_length … −1."""
-        return self.template.length
-
-    @cached_property
-    def pad_id(self) -> int:
-        """A token for padding; it is always masked."""
-        pad = self.tokenizer.pad_token_id
-        return pad if pad is not None else min(self.eos_ids, default=0)
-
-    @cached_property
-    def eos_ids(self) -> frozenset[int]:
-        """Tokens that end an answer."""
-        found: set[int] = set()
-        for config in (getattr(self.hf, "generation_config", None), self.text_config):
-            value = getattr(config, "eos_token_id", None)
-            found |= set(value) if isinstance(value, (list, tuple)) else ({value} if value is not None else set())
-        if self.tokenizer.eos_token_id is not None:
-            found.add(self.tokenizer.eos_token_id)
-        return frozenset(found)
-
-    @cached_property
-    def decoder_arguments(self) -> frozenset[str] | None:
-        """The names that the decoder's forward takes; None if it takes any."""
-        return decoder_arguments(self.layout.base)
-
-    @cached_property
-    def _attention(self) -> tuple[tuple[Any, ...], str]:
-        """The configurations that name an implementation of attention, and what stands in for one that does not suit."""
-        return configs_of(self.hf), stand_in(self.hf)
-
-    @contextmanager
-    def running(self, context: TokenContext | None) -> Iterator[None]:
-        """What every forward pass of rhat's own is run inside: attention that takes its masks, and each token turned for
-        the length of its own row."""
-        with suited(*self._attention), turned(self.rotation, context):
-            yield
-
-    @cached_property
-    def rotation(self) -> Rotation:
-        """How rotary positions depend on the length of the sequence."""
-        return rotation(self)
-
-    @property
-    def fast_path(self) -> FastPath:
-        """Whether the fast path gives what the plain one gives on this model, and how: tried once, on two prompts, and
-        again under another implementation of attention."""
+        Tried once, on two prompts, when it is first asked for, and again under another implementation of attention.
+        """
+        if self.way is not None:
+            return self.way
         with suited(*self._attention):
             attention = self.text_config._attn_implementation
             if attention not in self._tried:
@@ -179,29 +95,14 @@ class ChatModel:
                     log.info("%s: run by the plain path, the fast one does not suit it (%s)", self.name, found.reason)
             return self._tried[attention]
 
+    @property
+    def fast_path(self) -> Execution:
+        """How it is run; another name of `execution`."""
+        return self.execution
+
     @cached_property
-    def _tried(self) -> dict[str | None, FastPath]:
+    def _tried(self) -> dict[str | None, Execution]:
         return {}
-
-    @property
-    def fast(self) -> bool:
-        """Whether the fast path is taken."""
-        return self.fast_path.mask is not None
-
-    @property
-    def pads(self) -> bool:
-        """Whether the plain path may pad prompts on the left: models with recurrent state may not take it."""
-        return self.fast_path.pads
-
-    @property
-    def mask_form(self) -> MaskForm:
-        """The form in which the decoder takes our attention masks."""
-        return self.fast_path.mask or "pairs"
-
-    @cached_property
-    def positionwise(self) -> tuple[Any, ...]:
-        """The MLPs that may be given the real tokens of a padded batch alone."""
-        return positionwise(self.layout)
 
     def tokenize(self, prompts: Sequence[ChatPrompt]) -> list[tuple[int, ...]]:
         """Token ids of chat prompts, up to where the answer begins.
@@ -241,6 +142,7 @@ class ChatModel:
             return self
         other = copy.copy(self)
         other.template = make_template(self.tokenizer, self.name, None, self.template.system, prefix)
+        other.template_length = other.template.length
         return other
 
     def for_direction(self, direction: Direction) -> ChatModel:
@@ -256,22 +158,6 @@ class ChatModel:
             )
         return self.with_response_prefix(direction.response_prefix)
 
-    @cached_property
-    def room(self) -> dict[str, Any]:
-        """How large one pass may be, as `plan` takes it: 2048 tokens in 64 rows, fewer where main memory is limited.
-
-        A quarter of the limit is for the activations inside one block, an eighth for logits; weights take half.
-        """
-        tokens, rows = 2048, 64
-        if self.memory is not None:
-            config = self.text_config
-            wide = max(getattr(config, name, None) or 0 for name in ("intermediate_size", "ffn_dim", "n_inner"))
-            a_token = self.dtype.itemsize * (12 * self.d_model + 4 * (wide or 4 * self.d_model))
-            a_row = config.vocab_size * 24  # in the model's dtype, and a few times in float64
-            tokens = max(64, min(tokens, self.memory // 4 // a_token))
-            rows = max(1, min(rows, self.memory // 8 // a_row))
-        return {"max_tokens": tokens, "max_rows": rows}
-
     def plan(
         self,
         prompts: Sequence[ChatPrompt],
@@ -282,25 +168,6 @@ class ChatModel:
     ) -> Plan:
         """The prompts tokenised and laid out in batches for the fast path, within `room` unless told otherwise."""
         return self.lay_out(self.tokenize(prompts), max_tokens=max_tokens, max_rows=max_rows, share_prefix=share_prefix)
-
-    def lay_out(
-        self,
-        prompts: Sequence[TokenIds],
-        template_length: int | None = None,
-        *,
-        max_tokens: int | None = None,
-        max_rows: int | None = None,
-        share_prefix: bool = True,
-    ) -> Plan:
-        """Tokenised prompts in batches for the fast path. They share no prefix where their lengths turn it differently."""
-        return plan(
-            prompts,
-            self.template_length if template_length is None else template_length,
-            device=self.device,
-            max_tokens=max_tokens or self.room["max_tokens"],
-            max_rows=max_rows or self.room["max_rows"],
-            share_prefix=share_prefix and not whole_prompts(self.hf) and self.rotation.alike([len(p) for p in prompts]),
-        )
 
     def generate(
         self,

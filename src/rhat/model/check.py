@@ -13,11 +13,11 @@ from torch import Tensor
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edit, Read, merge
 from rhat.model.finite import distance, faulty, said
-from rhat.model.forward import plain_forward
 from rhat.model.layout import ADDED, span
 from rhat.model.lengths import try_lengths
 from rhat.model.nudges import Nudge, Remove
 from rhat.model.origin import check_logits
+from rhat.model.plain import plain_forward
 from rhat.model.tap import tap
 from rhat.sites import KINDS, Kind, Site
 

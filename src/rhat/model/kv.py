@@ -11,6 +11,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 MaskForm = Literal["pairs", "keys"]
 KeyValue = tuple[Tensor, Tensor]  # each [rows, kv_heads, seq, head_dim]
+KeyValues = list[KeyValue | None]  # of each layer; None where it did not run
 
 
 class PrefixLayer(DynamicLayer):
@@ -42,12 +43,12 @@ def _after(prefix: Tensor, new: Tensor) -> Tensor:
     return torch.cat([prefix.expand(len(new), -1, -1, -1), new], dim=-2)
 
 
-def prefix_cache(prefix: list[KeyValue | None] | None, length: int, n_layers: int) -> Cache:
+def prefix_cache(prefix: KeyValues | None, length: int, n_layers: int) -> Cache:
     """A cache whose layers start with `prefix`, of `length` tokens."""
     return Cache(layers=[PrefixLayer(prefix[i] if prefix else None, length) for i in range(n_layers)])
 
 
-def taken(cache: Cache) -> list[KeyValue | None]:
+def new_keys_values(cache: Cache) -> KeyValues:
     """What each layer's last forward pass added."""
     return [cast(PrefixLayer, layer).new for layer in cache.layers]
 
@@ -109,8 +110,8 @@ class SlotCache(Cache):
         self,
         slot: int,
         row: int,
-        prefix: list[KeyValue | None] | None,
-        new: list[KeyValue | None],
+        prefix: KeyValues | None,
+        new: KeyValues,
         prefix_length: int,
         length: int,
     ) -> None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import psutil
 import torch
 from torch import Tensor
 
+from rhat.model.decoder import Decoder, slow
 from rhat.model.finite import distance
-from rhat.model.forward import last_logits, plain_forward, slow
+from rhat.model.logits import last_logits
+from rhat.model.plain import plain_forward
 from rhat.model.plans import TokenIds
 from rhat.model.trial import prompt_and_next
-
-if TYPE_CHECKING:
-    from rhat.model.chat import ChatModel
 
 SECONDS = 15.0  # that switches beyond ORDINARY may take
 ORDINARY = (5, 12, 29)  # tokens of the sequences that are tried on any model
@@ -40,7 +38,7 @@ class Switch:
         return f"{self.length} ({self.why})"
 
 
-def switches(model: ChatModel) -> tuple[Switch, ...]:
+def switches(model: Decoder) -> tuple[Switch, ...]:
     """The lengths at which this model changes by its configuration, ascending."""
     config, found = model.text_config, dict[int, str]()
     for name, why in WINDOWS.items():
@@ -68,7 +66,7 @@ class Lengths:
     errors: dict[str, float]
 
 
-def try_lengths(model: ChatModel, tokens: Sequence[int], seconds: float = SECONDS) -> Lengths:
+def try_lengths(model: Decoder, tokens: Sequence[int], seconds: float = SECONDS) -> Lengths:
     """Run sequences on both sides of every switch that `seconds` and memory allow, in all ways that rhat runs prompts, and
     compare their next-token logits with those of plain transformers on each sequence alone.
 
@@ -99,14 +97,14 @@ def try_lengths(model: ChatModel, tokens: Sequence[int], seconds: float = SECOND
     return Lengths(tuple(tried), tuple(left), ordinary, errors)
 
 
-def _tokens_a_second(model: ChatModel, tokens: TokenIds) -> float:
+def _tokens_a_second(model: Decoder, tokens: TokenIds) -> float:
     """How fast the model runs, by one pass of a prompt."""
     start = time.perf_counter()
     plain_forward(model, [tokens], torch.zeros(1, dtype=torch.long))
     return len(tokens) / (time.perf_counter() - start)
 
 
-def _too_long(model: ChatModel, length: int, most: int | None) -> str:
+def _too_long(model: Decoder, length: int, most: int | None) -> str:
     """Why a sequence a little longer cannot be run; empty if it can."""
     if most is not None and length + 1 >= most:
         return f"the model takes {most} tokens at most"
@@ -121,7 +119,7 @@ def _too_long(model: ChatModel, length: int, most: int | None) -> str:
 
 
 def _errors(
-    model: ChatModel, sequences: list[TokenIds], tried: Sequence[Switch], token: int
+    model: Decoder, sequences: list[TokenIds], tried: Sequence[Switch], token: int
 ) -> Iterator[tuple[str, float]]:
     """Way of running → relative error of next-token logits."""
     fast = model.fast and not slow()
@@ -142,7 +140,7 @@ def _errors(
         yield f"with the beginning shared, at {switch.length}", distance(some, truth[sides])
 
 
-def _planned(model: ChatModel, sequences: Sequence[TokenIds]) -> Tensor:
+def _planned(model: Decoder, sequences: Sequence[TokenIds]) -> Tensor:
     """Logits after each sequence, laid out as any prompts are; float64."""
     found: dict[int, Tensor] = {}
     for rows, logits in last_logits(model, model.lay_out(sequences)):
@@ -150,7 +148,7 @@ def _planned(model: ChatModel, sequences: Sequence[TokenIds]) -> Tensor:
     return torch.stack([found[i] for i in range(len(sequences))])
 
 
-def _alone(model: ChatModel, sequence: TokenIds, token: int | None) -> tuple[Tensor, Tensor]:
+def _alone(model: Decoder, sequence: TokenIds, token: int | None) -> tuple[Tensor, Tensor]:
     """Plain transformers on one sequence, and on one more token after it with a cache of its own: logits, float64."""
     ids = torch.tensor([list(sequence)], device=model.device)
     with torch.no_grad(), model.running(None):

@@ -22,6 +22,7 @@ from rhat.model.allocator import keep_freed_memory
 from rhat.model.attention import check_suited, configs_of, stand_in, suited
 from rhat.model.catalogue import CATALOGUE, DEFAULT, Progress, cache_folder, download, is_converted, sha256_of
 from rhat.model.chat import ChatModel
+from rhat.model.decoder import end_tokens
 from rhat.model.discovery import discover
 from rhat.model.gguf import convert
 from rhat.model.quiet import quiet
@@ -150,7 +151,21 @@ def _wrap(
         layout = discover(hf)
     if layout.limits:
         log.warning("%s: %s; `rhat check` says why", name, layout.limits)
-    return ChatModel(hf, tokenizer, name, identity, weight_format, layout, template, memory)
+    eos_ids = end_tokens(hf, tokenizer)
+    pad = tokenizer.pad_token_id
+    return ChatModel(
+        hf=hf,
+        layout=layout,
+        name=name,
+        template_length=template.length,
+        eos_ids=eos_ids,
+        pad_id=pad if pad is not None else min(eos_ids, default=0),
+        memory=memory,
+        tokenizer=tokenizer,
+        template=template,
+        identity=identity,
+        weight_format=weight_format,
+    )
 
 
 UNITS = {"": 1, **{p + i: k**n for n, p in enumerate("KMGT", 1) for i, k in (("", 1000), ("I", 1024))}}

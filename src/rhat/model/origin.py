@@ -7,25 +7,23 @@ and alone, with every site read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rhat.errors import NonFiniteError
+from rhat.model.decoder import Decoder
 from rhat.model.edits import Edits, Read, merge
 from rhat.model.finite import REMEDIES, faulty, said, sentence
+from rhat.model.passes import lm_head, run_model
+from rhat.model.plain import left_padded
 from rhat.model.tap import declared, has, tap
 from rhat.sites import KINDS, Site
 
-if TYPE_CHECKING:
-    from rhat.model.chat import ChatModel
-
 
 def check_logits(
-    model: ChatModel,
+    model: Decoder,
     prompts: Sequence[Sequence[int]],
     rows: Int[Tensor, " rows"],
     logits: Float[Tensor, "rows vocab"],
@@ -36,7 +34,7 @@ def check_logits(
 
 
 def check_read(
-    model: ChatModel,
+    model: Decoder,
     prompts: Sequence[Sequence[int]],
     rows: Int[Tensor, " rows"],
     read: Mapping[Site, Tensor],
@@ -49,7 +47,7 @@ def check_read(
 
 
 def check_rows(
-    model: ChatModel,
+    model: Decoder,
     prompts: Sequence[Sequence[int]],
     rows: Int[Tensor, " rows"],
     bad: Bool[Tensor, " rows"],
@@ -63,7 +61,7 @@ def check_rows(
 
 
 def not_finite(
-    model: ChatModel,
+    model: Decoder,
     tokens: Sequence[int],
     edits: Edits | None = None,
     *,
@@ -92,11 +90,9 @@ def not_finite(
 
 
 def _begins(
-    model: ChatModel, tokens: Sequence[int], edits: Edits, row: int, prompt_length: int, template_length: int
+    model: Decoder, tokens: Sequence[int], edits: Edits, row: int, prompt_length: int, template_length: int
 ) -> str | None:
     """The first place in a plain pass of one sequence that is not finite; None if its logits are."""
-    from rhat.model.forward import decoder_arguments, head, left_padded
-
     found: list[str] = []
 
     def reader(site: Site) -> Read:
@@ -109,14 +105,12 @@ def _begins(
     layout = model.layout
     sites = [Site(kind, layer) for layer in range(layout.n_layers) for kind in KINDS]
     readers = {site: reader(site) for site in sites if has(layout, site)}
-    ids, mask, context = left_padded(model, [tuple(tokens)], torch.tensor([row]), torch.tensor([prompt_length]))
-    context = replace(context, template_start=context.prompt_length - template_length)
-    given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
-    accepted = decoder_arguments(layout.base)
+    lengths = torch.tensor([prompt_length])
+    ids, mask, context = left_padded(model, [tuple(tokens)], torch.tensor([row]), lengths, template_length)
     with torch.no_grad(), declared(context), tap(model, merge(edits, readers)):
-        hidden = layout.base(**{k: v for k, v in given.items() if accepted is None or k in accepted})[0]
+        hidden: Tensor = run_model(model, ids, mask, context, bare=True)[0]
     with torch.no_grad():
-        bad = bool(faulty(head(model, hidden[0])).any())
+        bad = bool(faulty(lm_head(model, hidden[0])).any())
     if not found and not bad:
         return None
     if found == ["resid_pre.0"] and not any(site == Site("resid_pre", 0) for site in edits):

@@ -11,23 +11,10 @@ from torch import Tensor, nn
 
 from rhat.model.layout import Layout, is_projection
 from rhat.model.positions import TokenContext
+from rhat.model.replacing import replaced
 
 LEAST_PADDING = 0.03  # share of padding from which leaving it out is worth the copies
 ROWS = 16  # products take tokens in multiples of this: with an odd number oneDNN's bfloat16 takes longer
-
-
-@contextmanager
-def replaced(module: torch.nn.Module, forward: Any) -> Iterator[None]:
-    """Let `module` run `forward` instead of its own, hooks included, inside the `with`."""
-    had, own = "forward" in module.__dict__, module.__dict__.get("forward")
-    module.forward = forward  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        if had:
-            module.forward = own  # type: ignore[method-assign,assignment]
-        else:
-            del module.__dict__["forward"]
 
 
 @contextmanager

@@ -51,15 +51,7 @@ class Plan:
     def prefix_context(self) -> TokenContext:
         """Where the shared prefix stands: at the start of a prompt as long as the shortest one."""
         shortest = min(len(p) for p in self.prompts)
-        n, device = self.prefix_length, self.prefix.device
-        return TokenContext(
-            positions=torch.arange(n, device=device)[None],
-            real=torch.ones(1, n, dtype=torch.bool, device=device),
-            prompt_length=torch.tensor([shortest], device=device),
-            template_start=torch.tensor([shortest - self.template_length], device=device),
-            rows=torch.tensor([-1], device=device),
-            padded=False,
-        )
+        return TokenContext.for_prefix(self.prefix_length, shortest, self.template_length, device=self.prefix.device)
 
 
 def common_prefix(prompts: Sequence[TokenIds]) -> int:
@@ -93,27 +85,21 @@ def plan(
             groups[-1].append(i)
         else:
             groups.append([i])
-    batches = tuple(
-        _batch([texts[i][shared:] for i in g], g, shared, template_length, device) for g in reversed(groups)
-    )
+    batches = tuple(make_batch([texts[i] for i in g], g, shared, template_length, device) for g in reversed(groups))
     return Plan(torch.tensor([texts[0][:shared]], dtype=torch.long, device=device), batches, texts, template_length)
 
 
-def _batch(
-    suffixes: list[tuple[int, ...]], rows: list[int], shared: int, template_length: int, device: torch.device | str
+def make_batch(
+    prompts: Sequence[TokenIds],
+    rows: Sequence[int],
+    shared: int,
+    template_lengths: Int[Tensor, " rows"] | int,
+    device: torch.device | str,
 ) -> Batch:
-    longest = max(len(s) for s in suffixes)
-    lengths = torch.tensor([len(s) for s in suffixes])
-    ids = torch.zeros(len(suffixes), longest, dtype=torch.long)
-    for i, suffix in enumerate(suffixes):
-        ids[i, : len(suffix)] = torch.tensor(suffix)
-    column = torch.arange(longest)
-    context = TokenContext(
-        positions=(shared + column).expand(len(suffixes), longest).contiguous(),
-        real=column[None] < lengths[:, None],
-        prompt_length=shared + lengths,
-        template_start=shared + lengths - template_length,
-        rows=torch.tensor(rows),
-        padded=bool((lengths < longest).any()),
-    ).to(torch.device(device))
-    return Batch(ids.to(device), lengths.to(device), context)
+    """Whole prompts as one batch without their first `shared` tokens, padded on the right; `rows` are their ids."""
+    lengths = torch.tensor([len(p) for p in prompts])
+    ids = torch.zeros(len(prompts), int(lengths.max()) - shared, dtype=torch.long)
+    for i, prompt in enumerate(prompts):
+        ids[i, : len(prompt) - shared] = torch.tensor(prompt[shared:])
+    context = TokenContext.for_prompts(lengths, template_lengths, torch.tensor(rows), shared)
+    return Batch(ids.to(device), (lengths - shared).to(device), context.to(torch.device(device)))

@@ -40,6 +40,77 @@ class TokenContext:
 
     __repr__ = one_line
 
+    @classmethod
+    def for_prompts(
+        cls,
+        lengths: Int[Tensor, " batch"],
+        template_lengths: "Int[Tensor, ' batch'] | int",
+        rows: Int[Tensor, " batch"],
+        shared: int = 0,
+    ) -> "TokenContext":
+        """Prompts of these lengths padded on the right, without their first `shared` tokens."""
+        own = lengths - shared
+        column = torch.arange(int(own.max()), device=lengths.device)
+        return cls(
+            positions=(shared + column).expand(len(lengths), -1).contiguous(),
+            real=column[None] < own[:, None],
+            prompt_length=lengths,
+            template_start=lengths - template_lengths,
+            rows=rows,
+            padded=bool((own < len(column)).any()),
+        )
+
+    @classmethod
+    def for_left_padded(
+        cls,
+        mask: Int[Tensor, "batch seq"],
+        prompt_length: Int[Tensor, " batch"],
+        template_lengths: "Int[Tensor, ' batch'] | int",
+        rows: Int[Tensor, " batch"],
+    ) -> "TokenContext":
+        """Whole sequences padded on the left, where `mask` is 0."""
+        return cls(
+            positions=(mask.cumsum(-1) - 1).clamp_min(0),
+            real=mask.bool(),
+            prompt_length=prompt_length,
+            template_start=prompt_length - template_lengths,
+            rows=rows,
+            padded=not bool(mask.all()),
+        )
+
+    @classmethod
+    def for_prefix(
+        cls, n: int, prompt_length: int, template_length: int, row: int = -1, device: "torch.device | str" = "cpu"
+    ) -> "TokenContext":
+        """The first `n` tokens of one sequence; row −1 is nobody's: a prefix that several rows share."""
+        length = torch.tensor([prompt_length], device=device)
+        return cls(
+            positions=torch.arange(n, device=device)[None],
+            real=torch.ones(1, n, dtype=torch.bool, device=device),
+            prompt_length=length,
+            template_start=length - template_length,
+            rows=torch.tensor([row], device=device),
+            padded=False,
+        )
+
+    @classmethod
+    def for_step(
+        cls,
+        positions: Int[Tensor, " batch"],
+        prompt_length: Int[Tensor, " batch"],
+        template_lengths: "Int[Tensor, ' batch'] | int",
+        rows: Int[Tensor, " batch"],
+    ) -> "TokenContext":
+        """One token of each row, at its own position."""
+        return cls(
+            positions=positions[:, None],
+            real=torch.ones(len(positions), 1, dtype=torch.bool, device=positions.device),
+            prompt_length=prompt_length,
+            template_start=prompt_length - template_lengths,
+            rows=rows,
+            padded=False,
+        )
+
     def repeated(self, times: int) -> "TokenContext":
         """This context repeated `times` times, one copy after the other."""
         return self._each(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
@@ -115,7 +186,8 @@ class Scope:
     def mask(self, context: TokenContext) -> Bool[Tensor, "batch seq"]:
         """True at the tokens of this scope; padding is never in it."""
         starts, ends = context.template_start[:, None], context.prompt_length[:, None]
-        return self.kind.inside(context.positions, starts, ends, self.n) & context.real
+        inside: Tensor = self.kind.inside(context.positions, starts, ends, self.n) & context.real
+        return inside
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """The first absolute position that this scope can touch in a row of that shape."""

@@ -12,20 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
 from rhat.errors import ModelError
-from rhat.model.packing import replaced
+from rhat.model.layout import Layout, text_config
+from rhat.model.plans import Plan
 from rhat.model.positions import TokenContext
-
-if TYPE_CHECKING:
-    from rhat.model.chat import ChatModel
-    from rhat.model.plans import Plan
+from rhat.model.replacing import replaced
 
 # Types whose frequencies are fixed once the model is built. What is not here depends on the length for all that is known.
 FIXED = frozenset({"default", "linear", "yarn", "llama3", "proportional", "axial", "mrope"})
@@ -121,19 +119,20 @@ class Rotation:
             )
 
 
-def rotation(model: ChatModel) -> Rotation:
-    """How this model's rotations depend on the length, and the modules that compute them; tried on them alone."""
-    found = ropes(model.text_config)
+def rotation(hf: Any, layout: Layout, dtype: torch.dtype, device: torch.device) -> Rotation:
+    """How a model's rotations depend on the length, and the modules that compute them; tried on them alone."""
+    found = ropes(text_config(hf))
     if all(rope.length is None for rope in found):
         return Rotation(found)
-    modules = tuple(m for m in model.layout.base.modules() if _may_change(getattr(m, "rope_type", None)))
+    modules = tuple(m for m in layout.base.modules() if _may_change(getattr(m, "rope_type", None)))
     kinds = {kind for m in modules for kind in _kinds(m.rope_type)}
     missing = {rope.kind for rope in found if rope.length is not None} - kinds
     if missing:
         return Rotation(found, fault=f"no module computes its {', '.join(sorted(missing))} rotation alone")
     lengths = Rotation(found).lengths
-    mine = Rotation(found, modules, tuple(n for n in lengths if _renews(model.hf, n)))
-    return mine if _settable(mine, model) else Rotation(found, fault="its rotation cannot be set token by token")
+    mine = Rotation(found, modules, tuple(n for n in lengths if _renews(hf, n)))
+    x = torch.zeros(1, 1, layout.d_model, dtype=dtype, device=device)
+    return mine if _settable(mine, x) else Rotation(found, fault="its rotation cannot be set token by token")
 
 
 def _kinds(kind: Any) -> tuple[str, ...]:
@@ -241,12 +240,11 @@ def _around(forward: Any, rotation: Rotation, lengths: Int[Tensor, "rows seq"]) 
     return run
 
 
-def _settable(rotation: Rotation, model: ChatModel) -> bool:
+def _settable(rotation: Rotation, x: Float[Tensor, "1 1 d_model"]) -> bool:
     """Whether tokens of all regimes side by side are turned as each module turns a sequence of one of them."""
     probes = sorted({max(n, 1) for length in rotation.lengths for n in (length, length + 1, length + 3)})
-    x = torch.zeros(1, 1, model.d_model, dtype=model.dtype, device=model.device)
-    columns = torch.tensor([[0, 1, length - 1] for length in probes], device=model.device).clamp_min(0)
-    lengths = torch.tensor(probes, device=model.device)[:, None].expand(columns.shape)
+    columns = torch.tensor([[0, 1, length - 1] for length in probes], device=x.device).clamp_min(0)
+    lengths = torch.tensor(probes, device=x.device)[:, None].expand(columns.shape)
     for module in rotation.modules:
         for more in _layer_types(module):
             try:

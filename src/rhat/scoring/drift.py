@@ -11,8 +11,9 @@ from torch import Tensor
 
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
-from rhat.model.forward import head, left_padded
 from rhat.model.origin import not_finite
+from rhat.model.passes import lm_head, run_model
+from rhat.model.plain import left_padded
 from rhat.model.plans import TokenIds
 from rhat.model.tap import declared, tap
 from rhat.reprs import one_line
@@ -65,20 +66,18 @@ def cross_entropy(
         if len(completions[i])
     ]
     at_once = 32 if model.pads else 1
-    accepted = model.decoder_arguments
     for begin in range(0, len(order), at_once):
         group = order[begin : begin + at_once]
         sequences = [(*prompts[i], *completions[i]) for i in group]
         lengths = torch.tensor([len(prompts[i]) for i in group])
         ids, mask, context = left_padded(model, sequences, torch.tensor(group), lengths)
         context = replace(context, length=mask.sum(-1))  # one pass over the whole, not as it was generated
-        with torch.no_grad(), model.running(context), declared(context), tap(model, edits or {}):
-            given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
-            hidden = model.layout.base(**{k: v for k, v in given.items() if accepted is None or k in accepted})[0]
+        with torch.no_grad(), declared(context), tap(model, edits or {}):
+            hidden = run_model(model, ids, mask, context, bare=True)[0]
         for row, i in enumerate(group):
             n = len(completions[i])
             with torch.no_grad():
-                logits = head(model, hidden[row, -n - 1 : -1]).double()
+                logits = lm_head(model, hidden[row, -n - 1 : -1]).double()
             out[i] = -logits.log_softmax(-1)[torch.arange(n), torch.tensor(list(completions[i]))].mean().cpu()
             if not bool(out[i].isfinite()):
                 raise not_finite(model, sequences[row], edits, row=i, prompt_length=len(prompts[i]))

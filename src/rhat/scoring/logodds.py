@@ -10,8 +10,9 @@ from torch import Tensor
 
 from rhat.errors import StatisticsError
 from rhat.model.chat import ChatModel
+from rhat.model.clean_run import CleanRun
 from rhat.model.edits import Edits
-from rhat.model.forward import Base, last_logits
+from rhat.model.logits import last_logits
 from rhat.model.plans import Plan
 from rhat.model.template import ChatPrompt
 
@@ -46,7 +47,7 @@ def last_token_scores(
     plan: Plan | Sequence[ChatPrompt],
     tokens: Sequence[int],
     edits: Edits | None = None,
-    base: Base | None = None,
+    base: CleanRun | None = None,
 ) -> Float[Tensor, " n"]:
     """The refusal score of each prompt of a plan or list, in its order, float64 on the CPU."""
     if not isinstance(plan, Plan):

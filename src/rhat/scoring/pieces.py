@@ -20,7 +20,7 @@ import torch
 
 from rhat.artifacts.files import write_whole
 from rhat.errors import ArtifactError
-from rhat.model.forward import slow
+from rhat.model.decoder import slow
 
 if TYPE_CHECKING:
     from rhat.model.chat import ChatModel

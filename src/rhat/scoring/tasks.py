@@ -16,9 +16,11 @@ from torch import Tensor
 from rhat.capture import Moments, capture, captured
 from rhat.executor import Executor, Progress, Worker, cut
 from rhat.generation import Completion
+from rhat.model import keep_base
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits, first_layer
-from rhat.model.forward import keep_base, last_logits, last_token_only
+from rhat.model.last_token import last_token_only
+from rhat.model.logits import last_logits
 from rhat.model.plans import Plan
 from rhat.model.together import chunks, last_logits_under
 from rhat.scoring.drift import kl_divergence

@@ -11,7 +11,7 @@ from rhat.capture import capture_all_tokens
 from rhat.interventions import Intervention, add, set_projection
 from rhat.lab import Dealt, Lab, Measurement
 from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
-from rhat.model.forward import keep_base
+from rhat.model import keep_base
 from rhat.questions.induce.rows import NearZero, Prediction, Rows
 from rhat.scoring import last_token_scores
 from rhat.statistics import judge, mean_interval

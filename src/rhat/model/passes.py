@@ -1,0 +1,171 @@
+"""One forward pass of the decoder: from which block to which, with which cache, and the head on what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from rhat.model.decoder import Decoder
+from rhat.model.edits import Edits
+from rhat.model.kv import KeyValues, SlotCache, attention_mask, new_keys_values, prefix_cache
+from rhat.model.packing import packed
+from rhat.model.positions import NEVER, TokenContext
+from rhat.model.replacing import replaced
+from rhat.model.tap import declared, declared_context, tap
+
+
+class _Headless(BaseModelOutputWithPast):
+    """A decoder's output of which only the last hidden state is known."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return
+
+
+def lm_head(model: Decoder, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
+    """Logits of normalised last hidden states, by the model's own head (with its scale and soft cap).
+
+    The rows go through as one contiguous sequence of a batch of one: torch's CPU matmul copies the whole vocabulary
+    matrix once per batch row otherwise.
+    """
+    row = hidden.contiguous()[None]
+
+    def stub(*_args: Any, **_kwargs: Any) -> _Headless:
+        return _Headless(last_hidden_state=row)
+
+    with replaced(model.layout.base, stub):
+        ids = torch.zeros(1, len(hidden), dtype=torch.long, device=model.device)
+        logits: Tensor = model.hf(input_ids=ids, use_cache=False).logits[0]
+        return logits
+
+
+@contextmanager
+def blocks_between(model: Decoder, start: int, residual: Tensor | None, stop: int) -> Iterator[None]:
+    """Run only the blocks from `start` to before `stop`: the one below hands `residual` on, those above what they are given."""
+    layout = model.layout
+    wrap = (lambda x: (x,)) if layout.tuple_output else (lambda x: x)
+
+    def hand_in(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+        return wrap(residual)
+
+    def hand_on(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+        return wrap(hidden_states)
+
+    below = range(start) if residual is not None else ()
+    skipped = [(i, hand_in) for i in below] + [(i, hand_on) for i in range(stop, layout.n_layers)]
+    with ExitStack() as stack:
+        for i, instead in skipped:
+            stack.enter_context(replaced(layout.parts[i].block, instead))
+        yield
+
+
+def accepted(given: dict[str, Any], names: frozenset[str] | None) -> dict[str, Any]:
+    """Those of the arguments that a forward takes; all where `names` is None."""
+    return given if names is None else {name: value for name, value in given.items() if name in names}
+
+
+def run_model(model: Decoder, ids: Tensor, mask: Tensor, context: TokenContext, *, bare: bool = False) -> Any:
+    """What the whole model, or with `bare` the decoder without its head, gives for sequences padded on the left."""
+    given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
+    with model.running(context):
+        if bare:
+            return model.layout.base(**accepted(given, model.decoder_arguments))
+        return model.hf(**accepted(given, model.model_arguments))
+
+
+def run_decoder(
+    model: Decoder,
+    ids: Int[Tensor, "rows seq"],
+    positions: Int[Tensor, "rows seq"],
+    n_keys: int,
+    cache: Cache,
+) -> Float[Tensor, "rows seq d_model"]:
+    """The decoder's normalised hidden states, with our own cache, positions and attention mask.
+
+    Where a token context is declared that holds padding, MLPs that take each token by itself leave it out.
+    """
+    # one row of positions where all rows have the same: models that take masks of pairs then make one mask for all
+    same = positions[:1] if bool((positions == positions[:1]).all()) else positions
+    form = model.mask_form
+    query = same if form == "pairs" else positions.expand(ids.shape)
+    context = declared_context()
+    with (
+        model.running(context),
+        packed(model.positionwise if context is not None and context.padded else (), context),
+    ):
+        given = {
+            "input_ids": ids,
+            "attention_mask": attention_mask(query, n_keys, model.text_config, model.dtype, form),
+            "position_ids": same,
+            "past_key_values": cache,
+            "use_cache": True,
+        }
+        hidden: Tensor = model.layout.base(**accepted(given, model.decoder_arguments))[0]
+        return hidden
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass gives: normalised hidden states, and the keys and values of its tokens in every block."""
+
+    hidden: Float[Tensor, "rows seq d_model"]
+    new_kv: KeyValues
+
+    def last(self, lengths: Int[Tensor, " rows"]) -> Float[Tensor, "rows d_model"]:
+        """The hidden states of each row's last token, where rows are padded on the right to unequal lengths."""
+        hidden = self.hidden
+        return hidden[torch.arange(len(hidden), device=hidden.device), lengths.to(hidden.device) - 1]
+
+
+def run_tokens(
+    model: Decoder,
+    ids: Int[Tensor, "rows seq"],
+    context: TokenContext,
+    edits: Edits,
+    *,
+    prefix_kv: KeyValues | None = None,
+    prefix_length: int = 0,
+    start: int = 0,
+    residual: Float[Tensor, "rows seq d_model"] | None = None,
+    below: KeyValues | None = None,
+    stop: int = NEVER,
+) -> Pass:
+    """Run tokens under `edits` after a prefix whose keys and values are there: the one prefill of search and decoding.
+
+    Only the blocks from `start` to before `stop` run. `residual` is resid_pre of `start`, and `below` holds the keys and
+    values of the blocks that do not run, where they are wanted. With `stop` the hidden states mean nothing.
+    """
+    cache = prefix_cache(prefix_kv, prefix_length, model.layout.n_layers)
+    # never a grad mode across a yield: whoever takes batches one by one has a grad mode of their own
+    with torch.no_grad(), declared(context), blocks_between(model, start, residual, stop), tap(model, edits):
+        hidden = run_decoder(model, ids, context.positions, prefix_length + ids.shape[1], cache)
+    new = new_keys_values(cache)
+    if below is not None:
+        new = [under if kv is None else kv for kv, under in zip(new, below, strict=True)]
+    return Pass(hidden, new)
+
+
+def run_step(
+    model: Decoder,
+    tokens: Int[Tensor, " rows"],
+    context: TokenContext,
+    slots: SlotCache,
+    edits: Edits,
+    *,
+    start: int = 0,
+    residual: Float[Tensor, "rows 1 d_model"] | None = None,
+) -> Float[Tensor, "rows d_model"]:
+    """Run one token of each row at its own position, row i in slot i; the normalised hidden states after it."""
+    positions = context.positions
+    slots.at(positions[:, 0], int(positions.max()) + 1)
+    with torch.no_grad(), declared(context), blocks_between(model, start, residual, NEVER), tap(model, edits):
+        return run_decoder(model, tokens[:, None], positions, slots.used, slots)[:, -1]
