@@ -21,6 +21,7 @@ import torch
 from rhat.artifacts.files import write_whole
 from rhat.errors import ArtifactError
 from rhat.model.decoder import slow
+from rhat.model.work import Work, add, counting
 
 if TYPE_CHECKING:
     from rhat.model.chat import ChatModel
@@ -71,28 +72,29 @@ class Pieces:
         return cls(folder, fingerprint(model))
 
     def load(self, key: str) -> Any:
-        """What was kept under a key, or None; its tensors are on the CPU."""
+        """What was kept under a key, or None; its tensors are on the CPU. The work that it took counts as done now."""
         path = self.folder / (key + SUFFIX)
         try:
             digest, payload = path.read_bytes().split(b"\n", 1)
             if digest.decode() != hashlib.sha256(payload).hexdigest():
                 raise ValueError("its checksum is wrong")
             with torch.serialization.safe_globals(_classes()):
-                value = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+                value, work = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
         except Exception as error:
             log.warning("%s: damaged (%s); this piece is made anew", path, " ".join(str(error).split())[:120])
             return None
         self.used += 1
+        add(work)
         return value
 
-    def save(self, key: str, value: Any) -> None:
-        """Keep something under a key."""
+    def save(self, key: str, value: Any, work: Work | None = None) -> None:
+        """Keep something under a key, with the work that it took."""
         if self._full:
             return
         buffer = io.BytesIO()
-        torch.save(value, buffer)
+        torch.save((value, work or Work()), buffer)
         payload = buffer.getvalue()
         try:
             if not self.made:
@@ -109,8 +111,9 @@ class Pieces:
         key = key_of(name, decided_by)
         found = self.load(key)
         if found is None:
-            found = make()
-            self.save(key, found)
+            with counting() as done:
+                found = make()
+            self.save(key, found, done.total)
         return found
 
     def remove(self) -> None:
@@ -141,7 +144,7 @@ def _classes() -> list[Any]:
     from rhat.scoring import tasks
     from rhat.scoring.tokens import RefusalToken
 
-    return [Moments, Completion, tasks.Scores, tasks.Answers, tasks.Averaged, RefusalToken]
+    return [Moments, Completion, tasks.Scores, tasks.Answers, tasks.Averaged, RefusalToken, Work]
 
 
 def _feed(update: Callable[[bytes], None], value: Any) -> None:
