@@ -26,7 +26,10 @@ def counted(model, run):
 
 
 def alike(got, expected):
-    assert abs(got - expected) <= 0.01 * expected, (got, expected)  # turning positions and the like are not in the ledger
+    assert abs(got - expected) <= 0.01 * expected, (
+        got,
+        expected,
+    )  # turning positions and the like are not in the ledger
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -46,7 +49,9 @@ def test_decoding_is_counted_step_by_step(family):
     model = tiny_chat_model(family)
     prompts = model.tokenize(TEXTS)
     said = []
-    work, expected = counted(model, lambda: said.extend(generate_tokens(model, prompts, max_new_tokens=5, ignore_eos=True)))
+    work, expected = counted(
+        model, lambda: said.extend(generate_tokens(model, prompts, max_new_tokens=5, ignore_eos=True))
+    )
     alike(work.flop, expected)
     assert work.block_step_tokens == model.n_layers * len(TEXTS) * 4  # the first token is the prompt's pass
     assert work.block_steps == model.n_layers * 4

@@ -195,7 +195,9 @@ def _summary(finding: Finding, written: Path | None) -> dict[str, Any]:
         "refusal_tokens": [{"id": t.id, "text": t.text, "share": t.share} for t in finding.refusal_tokens],
         "candidates": list(finding.candidates),
         "openings": [{"text": text, "count": count} for text, count in finding.openings],
-        "timings": [{"stage": stage, "seconds": seconds} for stage, seconds in finding.timings],
+        "timings": [
+            {"stage": stage, "seconds": seconds, **finding.work.get(stage, {})} for stage, seconds in finding.timings
+        ],
     }
     if finding.response_prefix:
         said["response_prefix"] = finding.response_prefix

@@ -112,28 +112,41 @@ def note_blocks(
     ledger = _OPEN.get()
     if ledger is None or not blocks:
         return
-    n, alone = rows * tokens, rows * tokens
-    if context is not None and context.padded and model.positionwise:
-        alone = tokens_run(context)
-    flop = 0
-    for product in _products(model.layout, model.text_config)[blocks.start : blocks.stop]:
-        mlp = alone if model.positionwise else n
-        flop += 2 * (product.mlp * mlp + product.others * n) + 4 * product.width * n * keys
-    one = tokens == 1
-    ledger.total += Work(
-        block_passes=0 if one else len(blocks),
-        block_tokens=0 if one else n * len(blocks),
-        block_steps=len(blocks) if one else 0,
-        block_step_tokens=n * len(blocks) if one else 0,
-        flop=flop,
+    packed = context is not None and context.padded and bool(model.positionwise)
+    ledger.total += work_of_blocks(
+        model, rows, tokens, keys, blocks, tokens_run(context) if packed and context else None
     )
 
 
 def note_vocabulary(model: Decoder, n: int) -> None:
     """Count `n` hidden states that meet the vocabulary."""
     if (ledger := _OPEN.get()) is not None:
-        flop = 2 * n * model.d_model * int(model.text_config.vocab_size)
-        ledger.total += Work(vocabulary_passes=1, vocabulary_tokens=n, flop=flop)
+        ledger.total += work_of_vocabulary(model, n)
+
+
+# The arithmetic, of what is done and of what will be
+
+
+def work_of_blocks(
+    model: Decoder, rows: int, tokens: int, keys: int, blocks: range, in_mlps: int | None = None
+) -> Work:
+    """The work of a pass of `rows` rows of `tokens` tokens each through some blocks, each token seeing up to `keys` keys;
+    of `in_mlps` tokens in the MLPs, where these are not all."""
+    n = rows * tokens
+    alone = n if in_mlps is None else in_mlps
+    flop = sum(
+        2 * (product.mlp * alone + product.others * n) + 4 * product.width * n * keys
+        for product in _products(model.layout, model.text_config)[blocks.start : blocks.stop]
+    )
+    if tokens == 1:
+        return Work(block_steps=len(blocks), block_step_tokens=n * len(blocks), flop=flop)
+    return Work(block_passes=len(blocks), block_tokens=n * len(blocks), flop=flop)
+
+
+def work_of_vocabulary(model: Decoder, n: int) -> Work:
+    """The work of `n` hidden states that meet the vocabulary in one pass."""
+    flop = 2 * n * model.d_model * int(model.text_config.vocab_size)
+    return Work(vocabulary_passes=1, vocabulary_tokens=n, flop=flop)
 
 
 # What a block multiplies

@@ -49,6 +49,7 @@ def save_finding(finding: Finding, path: str | Path) -> Path:
         "removed": dict(finding.removed),
         "timings": list(finding.timings),
         "survey_timings": list(finding.survey.timings),
+        "work": {stage: dict(said) for stage, said in finding.work.items()},
         "openings": list(finding.openings),
         "phrases": list(finding.phrases.added),
         "kept": {
@@ -128,6 +129,7 @@ def load_finding(path: str | Path, prompts: ContrastSet) -> Finding:
             markup=held["markup"],
             openings=tuple((text, count) for text, count in held["openings"]),
             timings=tuple((name, seconds) for name, seconds in held["survey_timings"]),
+            work=held.get("work", {}),
         )
         return Finding(
             held["outcome"],
@@ -141,6 +143,7 @@ def load_finding(path: str | Path, prompts: ContrastSet) -> Finding:
             held["split_half_cosine"],
             held["baseline_induce"],
             tuple((name, seconds) for name, seconds in held["timings"]),
+            survey.work,
         )
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: cannot be read as a finding ({error}); find again with rhat.find") from error

@@ -90,6 +90,7 @@ class Stages:
                 "split_half_cosine": finding.split_half_cosine,
                 "baseline_induce": finding.baseline_induce,
                 "timings": list(finding.timings),
+                "work": {stage: dict(said) for stage, said in finding.work.items()},
                 "positions": None if finding.means is None else list(finding.means.positions),
                 "kept": {
                     s: {la: [p.id for p in some] for la, some in sides.items()} for s, sides in finding.kept.items()
@@ -145,6 +146,7 @@ class Stages:
             held["markup"],
             tuple((text, count) for text, count in held["openings"]),
             tuple((s, t) for s, t in held["timings"]),
+            held["work"],
         )
         return Finding(
             held["outcome"],
@@ -157,6 +159,7 @@ class Stages:
             held["split_half_cosine"],
             held["baseline_induce"],
             survey.timings,
+            survey.work,
         )
 
 
