@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,8 +24,9 @@ from rhat.cli.options import (
     SeedOption,
     shared,
 )
-from rhat.cli.progress import progress
+from rhat.cli.progress import announce, progress
 from rhat.cli.stopping import keeping, stoppable
+from rhat.errors import StudyError
 
 if TYPE_CHECKING:
     from rhat.display.tables import Table
@@ -35,11 +37,12 @@ NEEDS = 64 * MEGABYTE
 
 
 class Preset(StrEnum):
-    """rhat.lab.PRESETS; a test holds the two together."""
+    """rhat.lab.PRESETS, and what chooses among them; a test holds the two together."""
 
     quick = "quick"
     standard = "standard"
     full = "full"
+    auto = "auto"
 
 
 class Executor(StrEnum):
@@ -71,8 +74,20 @@ def study(
     ] = None,
     preset: Annotated[
         Preset,
-        typer.Option("--preset", "-p", help="How much to measure: a few minutes, about a quarter of an hour, or more."),
+        typer.Option(
+            "--preset",
+            "-p",
+            help="How much to measure: a few minutes, about a quarter of an hour, or more; auto: as much as ends within --budget.",
+        ),
     ] = Preset.standard,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="With --preset auto, the time that the study may take on this machine, such as 30m or 1h. Default: 15m.",
+            show_default=False,
+        ),
+    ] = None,
     destination: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("runs/default"),
     only: Annotated[
         str,
@@ -135,6 +150,8 @@ def study(
 
     [bold]rhat study --model ./my-model --preset quick --out runs/mine[/bold]
 
+    [bold]rhat study --preset auto --budget 30m[/bold]
+
     [bold]rhat study --harmful bad.jsonl --harmless good.csv --only induce,scopes --out runs/own[/bold]
     """
     check_folder(destination, needs=NEEDS)
@@ -145,9 +162,16 @@ def study(
     harmful, harmless = prompts.sources() or (None, None)
     if borderline is not None:
         borderline = with_column(borderline, borderline_column, "--borderline-column")
+    if budget is not None and preset is not Preset.auto:
+        raise StudyError(
+            f"--budget {budget}: got --preset {preset.value}; expected --preset auto, which keeps to a budget"
+        )
+    from rhat.study.budget import seconds_of
+
     config = StudyConfig(
         model=where.model,
         preset=preset.value,
+        budget=seconds_of("15m" if budget is None else budget),
         out=destination,
         harmful=harmful,
         harmless=harmless,
@@ -171,7 +195,7 @@ def study(
         stoppable(),
         progress() as report,
     ):
-        results = run(config, progress=report, draw=draw, executor=who)
+        results = run(config, progress=report, draw=draw, executor=who, told=partial(announce, report))
     if form is Format.json:
         tables.document(results)
     elif form is Format.jsonl:

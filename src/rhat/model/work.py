@@ -67,10 +67,16 @@ class Work:
 
 
 class Ledger:
-    """What was computed since it was opened."""
+    """What was computed since it was opened; the ledger `around` it counts that too."""
 
-    def __init__(self) -> None:
-        self.total = Work()
+    def __init__(self, around: Ledger | None = None) -> None:
+        self.total, self.around = Work(), around
+
+    def add(self, work: Work) -> None:
+        """Count this."""
+        self.total += work
+        if self.around is not None:
+            self.around.add(work)
 
 
 _OPEN: ContextVar[Ledger | None] = ContextVar("ledger", default=None)
@@ -79,21 +85,18 @@ _OPEN: ContextVar[Ledger | None] = ContextVar("ledger", default=None)
 @contextmanager
 def counting(apart: bool = False) -> Iterator[Ledger]:
     """A ledger of what is computed inside the `with`; the ledger around it counts that too, unless it is kept `apart`."""
-    around = _OPEN.get()
-    ledger = Ledger()
+    ledger = Ledger(None if apart else _OPEN.get())
     token = _OPEN.set(ledger)
     try:
         yield ledger
     finally:
         _OPEN.reset(token)
-        if around is not None and not apart:
-            around.total += ledger.total
 
 
 def add(work: Work) -> None:
     """Count what was computed elsewhere: in another process, or in an earlier run."""
     if (ledger := _OPEN.get()) is not None:
-        ledger.total += work
+        ledger.add(work)
 
 
 def so_far() -> Work:
@@ -113,15 +116,14 @@ def note_blocks(
     if ledger is None or not blocks:
         return
     packed = context is not None and context.padded and bool(model.positionwise)
-    ledger.total += work_of_blocks(
-        model, rows, tokens, keys, blocks, tokens_run(context) if packed and context else None
-    )
+    in_mlps = tokens_run(context) if packed and context is not None else None
+    ledger.add(work_of_blocks(model, rows, tokens, keys, blocks, in_mlps))
 
 
 def note_vocabulary(model: Decoder, n: int) -> None:
     """Count `n` hidden states that meet the vocabulary."""
     if (ledger := _OPEN.get()) is not None:
-        ledger.total += work_of_vocabulary(model, n)
+        ledger.add(work_of_vocabulary(model, n))
 
 
 # The arithmetic, of what is done and of what will be

@@ -33,6 +33,16 @@ MARKER = "made-by"
 SUFFIX = ".piece"
 
 
+def _opened(path: Path) -> tuple[Any, Work]:
+    """What a piece holds, and the work that it took."""
+    digest, payload = path.read_bytes().split(b"\n", 1)
+    if digest.decode() != hashlib.sha256(payload).hexdigest():
+        raise ValueError("its checksum is wrong")
+    with torch.serialization.safe_globals(_classes()):
+        value, work = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return value, work
+
+
 class UnkeepableError(TypeError):
     """A value that cannot be told from another by what it holds, such as a closure."""
 
@@ -75,11 +85,7 @@ class Pieces:
         """What was kept under a key, or None; its tensors are on the CPU. The work that it took counts as done now."""
         path = self.folder / (key + SUFFIX)
         try:
-            digest, payload = path.read_bytes().split(b"\n", 1)
-            if digest.decode() != hashlib.sha256(payload).hexdigest():
-                raise ValueError("its checksum is wrong")
-            with torch.serialization.safe_globals(_classes()):
-                value, work = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+            value, work = _opened(path)
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -115,6 +121,14 @@ class Pieces:
                 found = make()
             self.save(key, found, done.total)
         return found
+
+    def work(self) -> Work:
+        """The work that the pieces of an earlier run took."""
+        total = Work()
+        for path in self.folder.glob(f"*{SUFFIX}") if self.held else ():
+            with suppress(Exception):  # one that is damaged is told when it is needed
+                total += _opened(path)[1]
+        return total
 
     def remove(self) -> None:
         """Throw all pieces away, and the folder."""

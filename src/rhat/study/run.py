@@ -24,8 +24,10 @@ from rhat.scoring.keeping import Keeping
 from rhat.scoring.pieces import Pieces
 from rhat.selection.finding import Finding, find
 from rhat.selection.settings import Progress, silent
+from rhat.selection.told import Told
 from rhat.study.answers import check_readers
-from rhat.study.config import StudyConfig
+from rhat.study.budget import Forecast
+from rhat.study.config import AUTO, StudyConfig
 from rhat.study.cost import find_settings
 from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
@@ -44,12 +46,14 @@ def run(
     draw: Callable[[Path], Any] | None = None,
     *,
     executor: Executor | None = None,
+    told: Callable[[Told], None] | None = None,
 ) -> dict[str, Any]:
     """Run a study and write its folder; returns what results.json holds.
 
     Stages that an earlier, interrupted run of the same study finished are not run again, nor are the finished pieces of the one
     that it was at: each condition, each batch of activations, each candidate's scores. `draw(folder)` makes the report.
-    `executor` says who runs prompts and candidates; by default this process does.
+    `executor` says who runs prompts and candidates; by default this process does. `told` is told, before the work begins, how
+    long it will take on this machine, which is measured then; the same goes for the preset "auto".
 
     Raises:
         RhatError: if the model or prompts cannot be used, the folder holds another study (and `overwrite` is off), or a
@@ -62,12 +66,35 @@ def run(
     check_readers(config.judges, config.keep_answers)
     started = time.perf_counter()
     model = open_model(config, progress)
-    fingerprint = config.fingerprint(model.identity, prompts.fingerprint)
-    stages = Stages(out / "stages", fingerprint)
+    loading = time.perf_counter() - started
+    folder, identity = out / "stages", (model.identity, prompts.fingerprint)
+    forecast = None if told is None and config.preset != AUTO else Forecast.of(config, model, prompts)
+    if forecast is not None:
+        config = forecast.chosen(folder, *identity)
+    stages = Stages(folder, config.fingerprint(*identity))
     _claim(out, stages, config)
     stages.tell()
-    pieces = Pieces.of(stages.folder / "pieces", model)
-    loading = time.perf_counter() - started
+    pieces = Pieces.of(folder / "pieces", model)
+    with counting() as ledger:
+        if told is not None and forecast is not None and (known := forecast.told(config, stages, pieces)) is not None:
+            known.follow(ledger)
+            told(known)
+        return _results(config, model, prompts, stages, pieces, loading, progress, draw, executor)
+
+
+def _results(
+    config: StudyConfig,
+    model: models.ChatModel,
+    prompts: ContrastSet,
+    stages: Stages,
+    pieces: Pieces,
+    loading: float,
+    progress: Progress,
+    draw: Callable[[Path], Any] | None,
+    executor: Executor | None,
+) -> dict[str, Any]:
+    """All stages one after the other, and the folder."""
+    out = Path(config.out)
     finding = _finding(config, model, prompts, stages, progress, executor, pieces)
     model = model.with_response_prefix(finding.response_prefix)
     results = header(config, model, prompts, finding)
