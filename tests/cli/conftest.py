@@ -38,7 +38,7 @@ def refused(cli):
 
     def call(*arguments):
         done = cli(*arguments)
-        lines = [line for line in done.err.splitlines() if not line.startswith(("loading ", "prompts: "))]
+        lines = [line for line in done.err.splitlines() if not line.startswith(("loading ", "prompts: ", "about "))]
         assert (done.code, done.out, len(lines)) == (2, "", 1), done
         assert lines[0].startswith("error: ")
         return lines[0]
