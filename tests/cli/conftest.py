@@ -119,6 +119,7 @@ def found(monkeypatch, folder):
         )
         monkeypatch.setattr(finding, "find", lambda *_arguments, **_options: made)
         monkeypatch.setattr("rhat.model.load", lambda *_arguments, **_options: None)
+        monkeypatch.setattr("rhat.selection.told.told_of_search", lambda *_arguments: None)
         monkeypatch.setattr("rhat.scoring.pieces.fingerprint", lambda _model: "a model that is none")
         return made
 

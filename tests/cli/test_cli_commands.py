@@ -504,7 +504,7 @@ class TestStudies:
     def configured(self, monkeypatch, results):
         seen = []
 
-        def run(config, progress, draw, executor):
+        def run(config, progress, draw, executor, told):
             progress("setting", 1, 2)
             seen.append(config if executor is None else (config, executor))
             return results

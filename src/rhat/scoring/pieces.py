@@ -21,6 +21,7 @@ import torch
 from rhat.artifacts.files import write_whole
 from rhat.errors import ArtifactError
 from rhat.model.decoder import slow
+from rhat.model.proofs import versions
 from rhat.model.work import Work, add, counting
 
 if TYPE_CHECKING:
@@ -213,18 +214,6 @@ def fingerprint(model: ChatModel) -> str:
         versions(),
     )
     return key_of("pieces", said)
-
-
-@cache
-def versions() -> tuple[str, ...]:
-    """What computes: torch, transformers, and rhat down to its source, which changes while it is worked on."""
-    from importlib.metadata import version
-
-    digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\n" + path.read_bytes())
-    return (version("rhat"), digest.hexdigest(), version("torch"), version("transformers"))
 
 
 def _sampled(model: ChatModel) -> str:

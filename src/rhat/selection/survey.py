@@ -159,7 +159,9 @@ def _heard(
 
     def make() -> dict[str, Any]:
         heard = listen(model, train, settings, progress, executor)
-        told = () if heard.tokens and heard.refused >= 2 else heard.openings  # words, needed where there is nothing to study
+        told = (
+            () if heard.tokens and heard.refused >= 2 else heard.openings
+        )  # words, needed where there is nothing to study
         return {**vars(heard), "model": heard.model.response_prefix, "openings": told}
 
     asked = [[p.text for p in train[label][: settings.token_prompts]] for label in SIDES]
