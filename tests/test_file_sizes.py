@@ -25,7 +25,6 @@ LONG_FUNCTIONS = {
     "server/app.py create_app": "puts an application together in its order, one statement a part",
     "statistics/doses.py half_effect_dose": "a third of it is the docstring that says when there is no dose",
     "selection/finding.py find": "a fifth of it is the docstring; one step of the search after the other",
-    "selection/saving.py load_finding": "a constructor of two records, one field a line",
     "server/completions.py _answer": "to be split",
 }
 

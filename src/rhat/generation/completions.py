@@ -9,12 +9,13 @@ from rhat.errors import PromptError
 from rhat.generation.choosing import as_requested, greedy
 from rhat.generation.engine import Engine
 from rhat.generation.prefilling import by_length
-from rhat.generation.rows import Choose, Completion, Request, Row
-from rhat.generation.sampling import Sampling
+from rhat.generation.rows import Choose, Request, Row
 from rhat.model.chat import ChatModel
+from rhat.model.completion import Completion
 from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds
 from rhat.model.protocol import AnyIntervention, PerPrompt, edits_per_prompt
+from rhat.model.sampling import Sampling
 from rhat.model.template import ChatPrompt
 
 SLOTS = 128  # rows that are decoded at once: a step's products reach their speed with that many

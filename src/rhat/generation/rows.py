@@ -4,33 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rhat.errors import NonFiniteError
-from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
 from rhat.model.chat import ChatModel
+from rhat.model.completion import Completion, FinishReason
 from rhat.model.edits import Edits
+from rhat.model.sampling import Sampling
 from rhat.reprs import one_line
 from rhat.sites import Site
-
-FinishReason = Literal["stop", "length", "until", "cancelled", "failed"]
-"""Why an answer ended: a token or text that ends it, its length, `until`, or the caller."""
-
-
-@dataclass(frozen=True)
-class Completion:
-    """An answer: its text without special tokens, its tokens, and why it ended."""
-
-    text: str
-    tokens: tuple[int, ...]
-    finish_reason: FinishReason
-
-    __repr__ = one_line
 
 
 @dataclass(frozen=True, eq=False)

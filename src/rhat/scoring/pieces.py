@@ -13,17 +13,19 @@ from contextlib import suppress
 from enum import Enum
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from rhat.artifacts.files import write_whole
+from rhat.capture import Moments
 from rhat.errors import ArtifactError
+from rhat.generation import Completion
+from rhat.model.chat import ChatModel
 from rhat.model.decoder import slow
-
-if TYPE_CHECKING:
-    from rhat.model.chat import ChatModel
+from rhat.scoring import tasks
+from rhat.scoring.tokens import RefusalToken
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
@@ -136,11 +138,6 @@ def key_of(name: str, *decided_by: Any) -> str:
 @cache
 def _classes() -> list[Any]:
     """What a piece may hold besides tensors, numbers and texts; nothing else is opened."""
-    from rhat.capture import Moments
-    from rhat.generation import Completion
-    from rhat.scoring import tasks
-    from rhat.scoring.tokens import RefusalToken
-
     return [Moments, Completion, tasks.Scores, tasks.Answers, tasks.Averaged, RefusalToken]
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from rhat.generation import Completion, Row
 from rhat.generation.choosing import greedy
 from rhat.generation.completions import SLOTS, generate_tokens
-from rhat.generation.rows import Completion, Row
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds

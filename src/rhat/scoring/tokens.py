@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rhat.errors import StudyError
-from rhat.generation.rows import Completion
+from rhat.generation import Completion
 from rhat.reprs import one_line
 from rhat.scoring.phrases import BUILT_IN, Phrases
 

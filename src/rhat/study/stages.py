@@ -91,6 +91,7 @@ class Stages:
                 "baseline_induce": finding.baseline_induce,
                 "timings": list(finding.timings),
                 "positions": None if finding.means is None else list(finding.means.positions),
+                "threshold": None if finding.means is None else finding.means.threshold,
                 "kept": {
                     s: {la: [p.id for p in some] for la, some in sides.items()} for s, sides in finding.kept.items()
                 },
@@ -125,6 +126,7 @@ class Stages:
                 tensors["harmless"],
                 (tensors["half0"], tensors["half1"]),
                 tensors.get("found"),
+                held.get("threshold", 0.0),
             )
         by_id = {p.id: p for p in prompts.prompts}
         kept = {s: {la: tuple(by_id[i] for i in ids) for la, ids in sides.items()} for s, sides in held["kept"].items()}
