@@ -39,6 +39,7 @@ class AnyIntervention(Protocol):
         ...
 
 
+@runtime_checkable
 class HasResponsePrefix(Protocol):
     """What `for_direction` needs of a direction."""
 

@@ -18,7 +18,7 @@ class PrefixLayer(DynamicLayer):
     """One layer's cache that holds a prefix of one row and lends it to every row of a batch."""
 
     def __init__(self, prefix: KeyValue | None, length: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.prefix = prefix
         self.length = length
         self.new: KeyValue | None = None
@@ -60,7 +60,7 @@ class SlotLayer(DynamicLayer):
     values: Any
 
     def __init__(self, slots: SlotCache) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.slots = slots
 
     def fill(self, slot: int, key: Tensor, value: Tensor, start: int) -> None:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -142,7 +143,7 @@ def prove_block(
         ModelError: if the block was not called once with hidden states.
     """
     record = _Record(block, calls, d_model, where)
-    tries = (lambda: _pair(record, scale), lambda: _post_norm(record), lambda: _fitted(record, numbers))
+    tries = partial(_pair, record, scale), partial(_post_norm, record), partial(_fitted, record, numbers)
     found, least = NOTHING, float("inf")
     for attempt in tries:
         found = attempt()

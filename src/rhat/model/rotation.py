@@ -147,7 +147,7 @@ class _Held(DynamicLayer):
     """A cache's layer that says that it holds so many tokens."""
 
     def __init__(self, length: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.length = length
 
     def get_seq_length(self) -> int:

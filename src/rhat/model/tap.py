@@ -91,7 +91,7 @@ def _watching(hf: nn.Module, base: nn.Module, observer: Observer) -> Iterator[No
             handle.remove()
         if plain is not None:
             if had_own:
-                hf.generate = plain  # type: ignore[assignment]
+                hf.generate = plain
             else:
                 del hf.__dict__["generate"]
 

@@ -109,7 +109,7 @@ class Pieces:
     def piece(self, name: str, decided_by: Any, make: Callable[[], Made]) -> Made:
         """What `make()` gives, kept under a name and all that decides it."""
         key = key_of(name, decided_by)
-        found = self.load(key)
+        found: Made | None = self.load(key)
         if found is None:
             found = make()
             self.save(key, found)

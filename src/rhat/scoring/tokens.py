@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class RefusalToken:
 def find_refusal_tokens(
     harmful: Sequence[Completion],
     harmless: Sequence[Completion],
-    decode,
+    decode: Callable[[Sequence[int]], str],
     *,
     coverage: float = 0.98,
     most: int = 8,
