@@ -24,6 +24,7 @@ def batch_edits(engine_edits: Edits, rows: Sequence[Row], context: TokenContext)
 
 
 def _own_edits(rows: Sequence[Row], context: TokenContext) -> dict[Site, Edit]:
+    # By identity: edits hold tensors, which have no cheap equality, and the requests keep their mappings alive for this pass.
     groups: dict[int, tuple[Edits, list[int]]] = {}
     for index, row in enumerate(rows):
         if row.request.edits:
