@@ -12,9 +12,9 @@ from rhat.errors import NonFiniteError
 from rhat.interventions import Intervention
 from rhat.model import keep_base, last_logits
 from rhat.model.check import check
+from rhat.model.conditions import last_logits_under
 from rhat.model.finite import distance, faulty
 from rhat.model.prover import Prover
-from rhat.model.together import last_logits_under
 from rhat.scoring import cross_entropy, kl_divergence, refusal_score
 from rhat.sites import Site
 from tiny import tiny_chat_model, tiny_hf, tiny_tokenizer

@@ -45,7 +45,7 @@ def as_requested(logits: Float[Tensor, "rows vocab"], rows: Sequence[Row]) -> In
         sampling = row.request.sampling
         if sampling is not None:
             row.generator = row.generator or sampling.generator()
-            tokens[index] = sampling.pick(logits[index], row.said, row.generator)
+            tokens[index] = sampling.pick(logits[index], row.generated, row.generator)
     return tokens
 
 

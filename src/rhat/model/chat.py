@@ -16,11 +16,11 @@ from rhat.model.completion import Completion
 from rhat.model.conversation import checked, is_tokens, with_system
 from rhat.model.decoder import Decoder, Execution
 from rhat.model.edits import Edits
+from rhat.model.fast_path import try_fast_path
 from rhat.model.identity import hash_of_weights
 from rhat.model.plans import Plan, TokenIds
 from rhat.model.sampling import Sampling
 from rhat.model.template import ChatPrompt, Template, make_template
-from rhat.model.trial import try_fast_path
 from rhat.shorthands import shorthand
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class ChatModel(Decoder):
         max_rows: int | None = None,
         share_prefix: bool = True,
     ) -> Plan:
-        """The prompts tokenised and laid out in batches for the fast path, within `room` unless told otherwise."""
+        """The prompts tokenised and laid out in batches for the fast path, within `batch_limits` unless told otherwise."""
         return self.lay_out(self.tokenize(prompts), max_tokens=max_tokens, max_rows=max_rows, share_prefix=share_prefix)
 
     def generate(

@@ -33,7 +33,7 @@ class Laws(Prover):
         yield from self._lengths()
         start = time.perf_counter()
         way = self.model.fast_path
-        said = {"pairs": "mask of query and key", "keys": "mask of keys"}.get(way.mask or "", "")
+        said = {"4d": "mask of query and key", "2d": "mask of keys"}.get(way.mask or "", "")
         yield Check(
             "fast path",
             "whole model",
@@ -140,7 +140,7 @@ class Laws(Prover):
         )
 
     def _padding(self) -> tuple[str, Outcome, str]:
-        if not self.model.pads:
+        if not self.model.supports_padding:
             return f"{len(self.prompts)} prompts", "absent", "it does: prompts of unequal length are run one by one"
         together = plain_forward(self.model, self.prompts, torch.arange(len(self.prompts))).double()
         alone = torch.cat(

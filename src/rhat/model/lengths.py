@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from rhat.model.decoder import Decoder, slow
+from rhat.model.fast_path import prompt_and_next
 from rhat.model.finite import distance
 from rhat.model.logits import last_logits
 from rhat.model.plain import plain_forward
 from rhat.model.plans import TokenIds
-from rhat.model.trial import prompt_and_next
 
 SECONDS = 15.0  # that switches beyond ORDINARY may take
 ORDINARY = (5, 12, 29)  # tokens of the sequences that are tried on any model

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from rhat.model.decoder import Decoder
 from rhat.model.edits import Edits
 from rhat.model.kv import KeyValues, SlotCache, attention_mask, new_keys_values, prefix_cache
-from rhat.model.packing import packed
+from rhat.model.packing import without_padding
 from rhat.model.positions import NEVER, TokenContext
 from rhat.model.replacing import replaced
 from rhat.model.tap import declared, declared_context, tap
@@ -105,11 +105,11 @@ def run_decoder(
     same = positions[:1] if bool((positions == positions[:1]).all()) else positions
     # (a mask of keys has a row for each batch row, whatever the positions)
     form = model.mask_form
-    query = same if form == "pairs" else positions.expand(ids.shape)
+    query = same if form == "4d" else positions.expand(ids.shape)
     context = declared_context()
     with (
         model.running(context),
-        packed(model.positionwise if context is not None and context.padded else (), context),
+        without_padding(model.tokenwise_mlps if context is not None and context.padded else (), context),
     ):
         given = {
             "input_ids": ids,

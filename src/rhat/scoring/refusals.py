@@ -59,7 +59,7 @@ def refusals(
     """
 
     def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
-        fresh = [i for i, row in enumerate(rows) if not row.said]
+        fresh = [i for i, row in enumerate(rows) if not row.generated]
         if first_logits is not None and fresh:
             first_logits([rows[i].request.row for i in fresh], logits[fresh])
         return greedy(logits, rows)

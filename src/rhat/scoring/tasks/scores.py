@@ -12,10 +12,10 @@ from torch import Tensor
 from rhat.executor import Executor, Progress, Worker, cut
 from rhat.model.chat import ChatModel
 from rhat.model.clean_run import cache_clean_run
+from rhat.model.conditions import chunks, last_logits_under
 from rhat.model.edits import Edits, first_layer
 from rhat.model.last_token import last_token_only
 from rhat.model.plans import Plan
-from rhat.model.together import chunks, last_logits_under
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score
 from rhat.scoring.tasks.prompts import Prompts, planned, unedited
@@ -41,7 +41,7 @@ class Scoring:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Conditions on some batches of the plan, run in one pass; `rhat.model.together.chunks` says how many suit one."""
+    """Conditions on some batches of the plan, run in one pass; `rhat.model.conditions.chunks` says how many suit one."""
 
     conditions: tuple[Edits, ...]
     batches: range

@@ -19,7 +19,7 @@ from rhat.model.plans import TokenIds
 from rhat.model.positions import TokenContext
 from rhat.model.prefill import prefill
 
-FORMS: tuple[MaskForm, ...] = ("pairs", "keys")
+FORMS: tuple[MaskForm, ...] = ("4d", "2d")
 
 
 def try_fast_path(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Execution:
@@ -31,7 +31,7 @@ def try_fast_path(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Ex
         NonFiniteError: if the plain logits are no distribution.
     """
     if model.rotation.fault:
-        return Execution(None, model.rotation.fault, pads=False)
+        return Execution(None, model.rotation.fault, supports_padding=False)
     limit = {torch.float64: 1e-6, torch.float32: 1e-3}.get(model.dtype, 0.05)  # a wrong mask or position is far beyond
     lengths = torch.tensor([len(p) for p in prompts])
     # The truth is each prompt by itself, without padding, cache or mask of ours: nothing that the fast path could get wrong.
