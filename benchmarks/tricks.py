@@ -163,12 +163,12 @@ def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
 @contextmanager
 def filled(model: Any) -> Iterator[None]:
     """MLPs run the padding too."""
-    before = model.tokenwise_mlps
-    model.__dict__["tokenwise_mlps"] = ()
+    before = model.positionwise
+    model.__dict__["positionwise"] = ()
     try:
         yield
     finally:
-        model.__dict__["tokenwise_mlps"] = before
+        model.__dict__["positionwise"] = before
 
 
 def release_freed_memory() -> None:

@@ -26,7 +26,7 @@ from rhat.model.allocator import keep_freed_memory
 from rhat.model.discovery import discover
 from rhat.model.edits import merge
 from rhat.model.layout import is_projection
-from rhat.model.packing import ROWS, tokenwise_mlps
+from rhat.model.packing import ROWS, positionwise
 from rhat.model.plain import plain_forward
 from rhat.model.plans import plan as lay_out
 from rhat.model.positions import Scope
@@ -182,7 +182,7 @@ class TestPadding:
             next(m for m in mlp.modules() if is_projection(m)).register_forward_pre_hook(
                 lambda _module, args: shapes.append(tuple(args[0].shape[:-1]))
             )
-            for mlp in model.tokenwise_mlps
+            for mlp in model.positionwise
         ]
         yield shapes
         for hook in hooks:
@@ -190,7 +190,7 @@ class TestPadding:
 
     def test_which_mlps_take_each_token_by_itself(self, family, model):
         """Experts route tokens by their number in the batch, and bloom's MLP wants the residual too."""
-        assert len(model.tokenwise_mlps) == (0 if family in ("mixtral", "bloom") else N_LAYERS)
+        assert len(model.positionwise) == (0 if family in ("mixtral", "bloom") else N_LAYERS)
 
     def test_only_real_tokens_are_run_and_the_numbers_stay(self, model, unit, widths, monkeypatch):
         plan = model.plan(PROMPTS)
@@ -200,8 +200,8 @@ class TestPadding:
         edits = merge(edited(model, unit), Intervention("ablate", unit, 2, where="all layers").edits(model))
         packed = in_order(last_logits(model, plan, edits))
         ran = {int(np.prod(shape)) for shape in widths}
-        assert ran == ({plan.prefix_length, -(-n_real // ROWS) * ROWS} if model.tokenwise_mlps else set())
-        monkeypatch.setitem(model.__dict__, "tokenwise_mlps", ())
+        assert ran == ({plan.prefix_length, -(-n_real // ROWS) * ROWS} if model.positionwise else set())
+        monkeypatch.setitem(model.__dict__, "positionwise", ())
         widths.clear()
         padded = in_order(last_logits(model, plan, edits))
         assert relative(packed, padded) < EXACT
@@ -238,9 +238,9 @@ class Neighbours(torch.nn.Module):
 
 def test_an_mlp_that_looks_at_neighbours_gets_the_whole_batch():
     model = tiny_chat_model("qwen2", N_LAYERS)
-    assert len(tokenwise_mlps(model.layout)) == N_LAYERS
+    assert len(positionwise(model.layout)) == N_LAYERS
     model.hf.model.layers[1].mlp = Neighbours(model.d_model).to(model.dtype)
-    assert tokenwise_mlps(discover(model.hf)) == tuple(model.hf.model.layers[i].mlp for i in (0, 2))
+    assert positionwise(discover(model.hf)) == tuple(model.hf.model.layers[i].mlp for i in (0, 2))
 
 
 class TestTogether:
@@ -336,11 +336,11 @@ class TestTogether:
         tokens = plan.batches[0].ids.numel()
         at = [Intervention("add", unit, layer, 1.0).edits(model) for layer in (1, 1, 1, 2, 2, 1)]
         assert together.chunks(model, plan, at) == [range(3), range(3, 5), range(5, 6)]
-        model.__dict__["batch_limits"] = {"max_tokens": 2 * tokens + 1, "max_rows": 64}
+        model.__dict__["room"] = {"max_tokens": 2 * tokens + 1, "max_rows": 64}
         try:
             assert together.chunks(model, plan, at) == [range(2), range(2, 3), range(3, 5), range(5, 6)]
         finally:
-            del model.__dict__["batch_limits"]
+            del model.__dict__["room"]
 
 
 class TestLastToken:

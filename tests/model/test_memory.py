@@ -108,9 +108,9 @@ def test_less_memory_means_smaller_passes_in_the_same_order(tmp_path):
     folder = refusing_folder(tmp_path / "model", steps=0)
     hf = rhat.load(folder).hf
     model = rhat.load((hf, tiny_tokenizer()))
-    assert model.batch_limits == {"max_tokens": 2048, "max_rows": 64}
+    assert model.room == {"max_tokens": 2048, "max_rows": 64}
     model = rhat.load(folder, max_memory="1MB")
-    assert 64 <= model.batch_limits["max_tokens"] < 2048
+    assert 64 <= model.room["max_tokens"] < 2048
     assert len(model.plan([f"Paint wall {i}." for i in range(90)]).batches) > 4
 
 

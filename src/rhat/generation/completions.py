@@ -49,7 +49,7 @@ def generate_tokens(
         return []
     longest = max(len(r.tokens) for r in requests) + max_new_tokens
     if model.memory is not None:
-        n_slots = min(n_slots, model.batch_limits["max_rows"])
+        n_slots = min(n_slots, model.room["max_rows"])
     engine = Engine(
         model,
         edits=edits,

@@ -69,8 +69,8 @@ class Prefill:
         return self._template_prefix
 
     def groups(self, rows: Sequence[Row]) -> list[Group]:
-        """Rows in the groups in which they are run, each within the model's `batch_limits`."""
-        most = self.model.batch_limits["max_tokens"]
+        """Rows in the groups in which they are run, each within the model's `room`."""
+        most = self.model.room["max_tokens"]
         found: list[Group] = []
         for shared, members in self._by_prefix(rows):
             late, start = self._late(members)

@@ -155,7 +155,7 @@ class ChatModel(Decoder):
         max_rows: int | None = None,
         share_prefix: bool = True,
     ) -> Plan:
-        """The prompts tokenised and laid out in batches for the fast path, within `batch_limits` unless told otherwise."""
+        """The prompts tokenised and laid out in batches for the fast path, within `room` unless told otherwise."""
         return self.lay_out(self.tokenize(prompts), max_tokens=max_tokens, max_rows=max_rows, share_prefix=share_prefix)
 
     def generate(

@@ -29,8 +29,8 @@ def chunks(model: Decoder, the_plan: Plan, conditions: Sequence[Edits]) -> list[
     touch last prompt tokens only."""
     tokens = max(batch.ids.numel() for batch in the_plan.batches)
     rows = max(len(batch.ids) for batch in the_plan.batches)
-    by_rows = max(1, 2 * model.batch_limits["max_rows"] // rows)
-    most = max(1, min(by_rows, model.batch_limits["max_tokens"] // tokens))
+    by_rows = max(1, 2 * model.room["max_rows"] // rows)
+    most = max(1, min(by_rows, model.room["max_tokens"] // tokens))
     # A pass starts at the lowest layer that any of its conditions touches, so those that start higher would run blocks for
     # nothing. Conditions on last tokens (−1) run one token a row: rows alone bound how many go together.
     kinds = [-1 if last_token_only(edits, the_plan) else first_layer(edits) for edits in conditions]

@@ -15,7 +15,7 @@ import torch
 from rhat.model.attention import configs_of, stand_in, suited
 from rhat.model.kv import MaskForm
 from rhat.model.layout import Layout, text_config
-from rhat.model.packing import tokenwise_mlps
+from rhat.model.packing import positionwise
 from rhat.model.plans import Plan, TokenIds, plan
 from rhat.model.positions import TokenContext
 from rhat.model.rotation import Rotation, rotation, turned
@@ -161,12 +161,12 @@ class Decoder:
         return rotation(self.hf, self.layout, self.dtype, self.device)
 
     @cached_property
-    def tokenwise_mlps(self) -> tuple[Any, ...]:
+    def positionwise(self) -> tuple[Any, ...]:
         """The MLPs that may be given the real tokens of a padded batch alone."""
-        return tokenwise_mlps(self.layout)
+        return positionwise(self.layout)
 
     @cached_property
-    def batch_limits(self) -> dict[str, int]:
+    def room(self) -> dict[str, int]:
         """How large one pass may be, as `plan` takes it: 2048 tokens in 64 rows, fewer where main memory is limited.
 
         A quarter of the limit is for the activations inside one block, an eighth for logits; weights take half.
@@ -195,7 +195,7 @@ class Decoder:
             prompts,
             self.template_length if template_length is None else template_length,
             device=self.device,
-            max_tokens=max_tokens or self.batch_limits["max_tokens"],
-            max_rows=max_rows or self.batch_limits["max_rows"],
+            max_tokens=max_tokens or self.room["max_tokens"],
+            max_rows=max_rows or self.room["max_rows"],
             share_prefix=share_prefix and not whole_prompts(self.hf) and self.rotation.alike([len(p) for p in prompts]),
         )

@@ -18,7 +18,7 @@ ROWS = 16  # products take tokens in multiples of this: with an odd number oneDN
 
 
 @contextmanager
-def without_padding(mlps: Sequence[nn.Module], context: TokenContext | None) -> Iterator[None]:
+def packed(mlps: Sequence[nn.Module], context: TokenContext | None) -> Iterator[None]:
     """Let these modules see the real tokens of the batch alone, as one row; at padding they give zeros."""
     if not mlps or context is None or float(context.real.double().mean()) > 1 - LEAST_PADDING:
         yield
@@ -43,7 +43,7 @@ def without_padding(mlps: Sequence[nn.Module], context: TokenContext | None) -> 
         yield
 
 
-def tokenwise_mlps(layout: Layout) -> tuple[nn.Module, ...]:
+def positionwise(layout: Layout) -> tuple[nn.Module, ...]:
     """The blocks' MLPs, where they take hidden states alone and each token by itself; tried on one of each class.
 
     An MLP is the child of a block, other than its mixer, that holds two linear maps or more and no experts. Where a site

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from rhat.model.decoder import Decoder
 from rhat.model.edits import Edits
 from rhat.model.kv import KeyValues, SlotCache, attention_mask, new_keys_values, prefix_cache
-from rhat.model.packing import without_padding
+from rhat.model.packing import packed
 from rhat.model.positions import NEVER, TokenContext
 from rhat.model.replacing import replaced
 from rhat.model.tap import declared, declared_context, tap
@@ -109,7 +109,7 @@ def run_decoder(
     context = declared_context()
     with (
         model.running(context),
-        without_padding(model.tokenwise_mlps if context is not None and context.padded else (), context),
+        packed(model.positionwise if context is not None and context.padded else (), context),
     ):
         given = {
             "input_ids": ids,

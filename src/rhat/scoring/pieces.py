@@ -187,7 +187,7 @@ def fingerprint(model: ChatModel) -> str:
         str(model.dtype),
         model.device.type,
         model.template_length,
-        {key: int(value) for key, value in model.batch_limits.items()},
+        {key: int(value) for key, value in model.room.items()},
         str(getattr(model.hf.config, "_attn_implementation", "")),
         slow(),
         versions(),
