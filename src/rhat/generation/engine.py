@@ -190,8 +190,8 @@ class Engine:
         return run_step(self.model, newest, context, self.cache, batch_edits(self.edits, rows, context))
 
     def _plain_logits(self, rows: Sequence[Row]) -> Float[Tensor, "rows vocab"]:
-        """Logits after every row's newest token, running whole left-padded sequences (alike in length, where the model
-        does not take padding)."""
+        """Logits after every row's newest token, by passes over whole sequences padded on the left (or of equal length, where
+        the model does not support padding)."""
         by_length: dict[int, list[int]] = {}
         for index, row in enumerate(rows):
             by_length.setdefault(len(row.sequence), []).append(index)

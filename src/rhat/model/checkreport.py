@@ -40,7 +40,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed. What is absent is said, but does not fail."""
+        """Whether nothing failed; a part that is absent is reported and is no failure."""
         return all(check.outcome != "failed" for check in self.checks)
 
     def rows(self) -> list[dict[str, Any]]:

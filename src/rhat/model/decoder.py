@@ -150,8 +150,8 @@ class Decoder:
 
     @contextmanager
     def running(self, context: TokenContext | None) -> Iterator[None]:
-        """What every forward pass of rhat's own is run inside: attention that takes its masks, and each token turned for
-        the length of its own row."""
+        """The context in which rhat runs a forward pass: attention accepts its masks, and each token is rotated for the length
+        of its own row."""
         with suited(*self._attention), turned(self.rotation, context):
             yield
 

@@ -33,12 +33,12 @@ class Laws(Prover):
         yield from self._lengths()
         start = time.perf_counter()
         way = self.model.fast_path
-        said = {"4d": "mask of query and key", "2d": "mask of keys"}.get(way.mask or "", "")
+        form = {"4d": "mask of query and key", "2d": "mask of keys"}.get(way.mask or "", "")
         yield Check(
             "fast path",
             "whole model",
             "ok" if way.mask else "absent",
-            f"equals the plain path; {said}" if way.mask else f"run by the plain path: {way.reason}",
+            f"equals the plain path; {form}" if way.mask else f"run by the plain path: {way.reason}",
             time.perf_counter() - start,
         )
 

@@ -127,7 +127,7 @@ def _errors(
     truth = torch.cat([logits for logits, _ in both])
     if fast:
         got, step = prompt_and_next(model, sequences, token).chunk(2)
-        # what runs a row anew when it outgrows its rotation is part of decoding, not of one step of it
+        # recomputing a row that outgrows its rotation is part of decoding, not of one step of it
         going_on = [i for i, s in enumerate(sequences) if len(s) not in model.rotation.renewed]
         yield "in one batch", distance(got, truth)
         yield "one token on", distance(step[going_on], torch.cat([both[i][1] for i in going_on]))

@@ -92,7 +92,7 @@ class _Files:
     def __init__(self, name: str, source: Source, revision: str | None, offline: bool, trust_remote_code: bool) -> None:
         self.name, self.source, self.revision = name, source, revision
         self.arguments: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-        self.again = False  # whether the hub is asked where the cache turns out to lack a file
+        self.again = False  # whether to ask the hub for a file that the cache turns out to lack
         if source.on_hub:
             cached = cached_commit(name, revision) is not None
             self.arguments |= {"revision": revision, "local_files_only": offline or cached}

@@ -71,7 +71,7 @@ class Rotation:
 
     ropes    what its configuration names
     modules  those that compute rotations which may change; none where none does
-    renewed  lengths beyond which `hf.generate` runs everything anew instead of going on with its cache
+    renewed  lengths beyond which `hf.generate` drops its cache and recomputes everything
     fault    why rotations that may change cannot be set token by token; empty where they can, or never change
     """
 

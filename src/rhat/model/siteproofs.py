@@ -11,7 +11,7 @@ from torch import Tensor
 from rhat.model.chat import ChatModel
 from rhat.model.checkreport import Check
 from rhat.model.edits import Edit, Read
-from rhat.model.finite import distance, faulty, said
+from rhat.model.finite import distance, faulty, with_range
 from rhat.model.layout import ADDED, span
 from rhat.model.nudges import Nudge
 from rhat.model.origin import check_logits
@@ -77,7 +77,7 @@ class SiteProofs(Prover):
                 least = min(least, shift)
                 if bool(faulty(logits)):
                     faults.append(
-                        f"editing {kind}.{layer} makes logits that are not finite in {said(self.model.dtype)}"
+                        f"editing {kind}.{layer} makes logits that are not finite in {with_range(self.model.dtype)}"
                     )
                 elif not shift > 0:
                     faults.append(f"editing {kind}.{layer} does not move the logits")

@@ -54,7 +54,7 @@ def render(
     Template and prefix are tokenised as one text, so that a line break of each may become one token, as in training.
 
     Raises:
-        TemplateError: if the template refuses these messages.
+        TemplateError: if the template rejects these messages.
     """
     if system is not None:
         messages = [{"role": "system", "content": system}, *messages]

@@ -42,7 +42,7 @@ class Pieces:
     """A folder of finished pieces of work, each under a key that says all that decides it.
 
     Pieces of another model, or that other versions of the code made, are thrown away when the folder is opened; damaged ones
-    are made anew. Both are logged. Where the folder cannot be written that is logged once, and nothing more is kept.
+    are recomputed. Both are logged. Where the folder cannot be written that is logged once, and nothing more is kept.
 
     held  how many pieces of an earlier run there were
     used  how many of them were used; `made`: how many this run has added
@@ -182,7 +182,7 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
 
 def fingerprint(model: ChatModel) -> str:
     """All that decides a model's numbers besides its input: weights, precision, layout of batches, and the code that runs it."""
-    said = (
+    decided_by = (
         model.identity if model.identity != "in memory" else _sampled(model),
         str(model.dtype),
         model.device.type,
@@ -192,7 +192,7 @@ def fingerprint(model: ChatModel) -> str:
         slow(),
         versions(),
     )
-    return key_of("pieces", said)
+    return key_of("pieces", decided_by)
 
 
 @cache
