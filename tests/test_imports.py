@@ -78,7 +78,6 @@ OWN = {
     "scoring/judges/__init__.py": "a judge is imported when it is chosen",
     "selection/__init__.py": "the choice among candidates needs no torch, finding does",
     "server/app.py": "the playground needs gradio, which is optional",
-    "study/": "to be moved to the top",
 }
 
 

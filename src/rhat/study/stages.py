@@ -16,7 +16,7 @@ from rhat.directions import Direction
 from rhat.lab import Measurement
 from rhat.prompts import ContrastSet
 from rhat.scoring import Phrases, RefusalToken
-from rhat.selection.finding import Finding
+from rhat.selection.finding import Finding, direction_at
 from rhat.selection.means import Means
 from rhat.selection.survey import Survey
 
@@ -107,8 +107,6 @@ class Stages:
     def load_finding(self, model: Any, prompts: ContrastSet) -> Finding | None:
         """What `save_finding` kept, or None."""
         from safetensors.torch import load
-
-        from rhat.selection.finding import direction_at
 
         held = self.load("find")
         if held is None:
