@@ -27,9 +27,8 @@ MIXERS = (  # what blocks call the module that mixes tokens: the end of its name
     "linear_attn|mixer|mamba|conv|temporal_block",  # hybrids: blocks without softmax attention, and so without heads
 )
 MIXER = re.compile("|".join(MIXERS))
-NO_MIXER = re.compile(
-    r"mlp|moe|feedforward|ffn", re.IGNORECASE
-)  # classes of a "mixer" that mixes no tokens (Nemotron-H)
+# Classes of a "mixer" that mixes no tokens (Nemotron-H).
+NO_MIXER = re.compile(r"mlp|moe|feedforward|ffn", re.IGNORECASE)
 
 TOLERANCE = 0.03  # the largest relative error with which parts still count as adding up (half precision rounds)
 SNAP = (

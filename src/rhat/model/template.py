@@ -9,9 +9,8 @@ from typing import Any
 
 from rhat.errors import TemplateError
 
-ChatPrompt = (
-    str | Sequence[Mapping[str, str]]
-)  # an instruction, or the messages of a conversation: {"role": …, "content": …}
+ChatPrompt = str | Sequence[Mapping[str, str]]
+"""An instruction, or the messages of a conversation: {"role": …, "content": …}."""
 
 # Instructions that share neither their first nor their last token under any usual tokeniser.
 _PROBES = ("Name a river in Peru", "why is 7 odd?", "(Sing, please.)", "X")

@@ -20,14 +20,9 @@ from rhat.selection.survey import Survey
 from rhat.sites import Site
 
 FORMAT = "rhat-finding-1"
-OWN = (
-    "outcome",
-    "sentence",
-    "rule",
-    "split_half_cosine",
-    "baseline_induce",
-)  # fields of a finding that JSON holds as they are
-SURVEYED = ("prompts", "response_prefix", "markup")  # the same of its survey
+# Fields that JSON holds as they are, of a finding and of its survey.
+OWN = ("outcome", "sentence", "rule", "split_half_cosine", "baseline_induce")
+SURVEYED = ("prompts", "response_prefix", "markup")
 
 
 def save_finding(finding: Mapping[str, Any], path: str | Path) -> Path:

@@ -86,9 +86,8 @@ def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
         scores.append(value.cpu())
         if activations:
             right = (value > asked.threshold) if asked.refusing else (value < asked.threshold)
-            stacked = torch.stack(
-                [activations[site].to(model.device).double() for site in sites], 1
-            )  # [rows, layer, k, d]
+            # [rows, layer, k, d]
+            stacked = torch.stack([activations[site].to(model.device).double() for site in sites], 1)
             for half in (0, 1):
                 inside = (right & (which.to(right.device) % 2 == half)).to(model.device)
                 if bool(inside.any()):
