@@ -73,12 +73,12 @@ class TestHelp:
 
 def test_names_that_are_written_twice_agree():
     from rhat.cli import options
-    from rhat.model import loading
+    from rhat.model import precision
     from rhat.study import PRESETS
     from rhat.study.config import AUTO
 
     assert [p.value for p in study.Preset] == [*PRESETS, AUTO]
-    assert {d.value for d in options.Dtype} == {"auto", *loading.DTYPES}
+    assert {d.value for d in options.Dtype} == {"auto", *precision.DTYPES}
 
 
 class TestFailures:

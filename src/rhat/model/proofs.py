@@ -90,8 +90,10 @@ def from_values(hf: nn.Module, held: dict[str, Any]) -> Layout:
     """
     blocks = hf.get_submodule(held["blocks_name"])
     parts = []
-    for block, said in zip(blocks, held["parts"], strict=True):  # type: ignore[call-overload]
-        modules = {place: None if (name := said[place]) is None else block.get_submodule(name) for place in PLACES}
+    for block, said in zip(blocks.children(), held["parts"], strict=True):
+        modules: dict[str, Any] = {
+            place: None if (name := said[place]) is None else block.get_submodule(name) for place in PLACES
+        }
         rest = {name: said[name] for name in ("sum", "error", "carry")}
         parts.append(BlockParts(block, **modules, names=tuple(said["names"]), scales=tuple(said["scales"]), **rest))
     plain = {name: value for name, value in held.items() if name not in ("parts", "layout")}

@@ -191,7 +191,7 @@ def _weights(module: nn.Module) -> int:
         sizes = getattr(module, "in_features", None), getattr(module, "out_features", None)
         if all(isinstance(size, int) for size in sizes):  # packed weights have fewer numbers than they stand for
             return int(sizes[0] * sizes[1])  # type: ignore[operator]
-        return int(module.weight.numel())
+        return sum(p.numel() for p in module.parameters(recurse=False) if p.dim() > 1)
     return sum(p.numel() for p in module.parameters(recurse=False) if p.dim() == 3)
 
 

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def measured_speed(model: ChatModel, texts: Sequence[str]) -> Speed:
         return Speed(0.0, a_token, 0.0, a_token, 0.0, a_state)
     a_pass, a_token = _line((SHORT, LONG), (short, _timed(model, lambda: _pass(model, 16, LONG // 16))))
     _head(model, 1)
-    a_head, a_state = _line(STATES, [_timed(model, lambda n=n: _head(model, n)) for n in STATES])
+    a_head, a_state = _line(STATES, [_timed(model, partial(_head, model, n)) for n in STATES])
     steps = [_step(model, rows) for rows in (FEW, MANY)]
     for_states = [a_head + a_state * rows for rows in (FEW, MANY)]
     a_step, a_step_token = _line((FEW, MANY), [max(s - h, 0.0) for s, h in zip(steps, for_states, strict=True)])

@@ -9,7 +9,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.plans import Plan
 from rhat.model.work import Work, work_of_blocks, work_of_vocabulary
 from rhat.prompts import ContrastSet, Label, Prompt, Split
-from rhat.scoring.refusals import SLOTS
+from rhat.generation.completions import SLOTS
 from rhat.scoring.tasks import ANSWERED
 from rhat.selection.settings import FindSettings
 
@@ -152,7 +152,7 @@ def search_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
     limits: tuple[tuple[Split, int | None], ...] = (("train", settings.train), ("validation", settings.validation))
     for split, limit in limits:
         for label in ("harmful", "harmless"):
-            given.scored(1, given.some(label, limit, split, kept=False))  # type: ignore[arg-type]
+            given.scored(1, given.some(label, limit, split, kept=False))
     found["activations"] = given.lap()
     harmless = given.some("harmless", settings.validation, "validation")
     harmful = given.some("harmful", None, "validation", kept=False)[: settings.validation]

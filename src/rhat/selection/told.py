@@ -85,7 +85,7 @@ class Told:
 
 def measured(model: ChatModel, prompts: ContrastSet) -> tuple[Speed, Answers]:
     """This machine's speed with a model, and how long the model's answers are, on a few training prompts."""
-    texts = [p.text for label in ("harmful", "harmless") for p in prompts.select(label, "train", ASKED)]  # type: ignore[arg-type]
+    texts = [p.text for label in ("harmful", "harmless") for p in prompts.select(label, "train", ASKED)]
     speed = speed_of(model, texts)
     return speed, Answers(speed.answer_tokens, JUDGED_TOKENS, speed.answers_cut)
 

@@ -39,7 +39,7 @@ class Asked:
 
     def head(self, label: str) -> tuple[Prompt, ...]:
         """The test prompts of comparisons by generation."""
-        return self.given.some(label, self.sizes.headline)  # type: ignore[arg-type]
+        return self.given.some(label, self.sizes.headline)
 
     def sweep(self, label: str = "harmless", n: int | None = None) -> tuple[Prompt, ...]:
         """The test prompts of sweeps."""
@@ -62,7 +62,7 @@ class Asked:
             for label in ("harmful", "harmless"):
                 self.given.scored(
                     1, self.given.some(label, 256, "train"), stop=self.given.model.n_layers - 1, head=False
-                )  # type: ignore[arg-type]
+                )
 
     def testing(self) -> None:
         """Activations of test prompts at every layer."""
@@ -161,7 +161,7 @@ def heads(a: Asked) -> None:
     """Attribution on training prompts, greedy choice, the curve by log-odds, and the fewest by generation."""
     x = a.given
     for label in ("harmful", "harmless"):
-        x.scored(1, x.some(label, 128, "train"), stop=x.layer, head=False)  # type: ignore[arg-type]
+        x.scored(1, x.some(label, 128, "train"), stop=x.layer, head=False)
     layout = x.model.layout
     below = layout.n_heads * sum(layer < x.layer for layer in layout.with_heads)
     if not below:
@@ -204,7 +204,7 @@ def stability(a: Asked) -> None:
     x.scored(1 + ROUNDS, a.sweep(), x.layer)
     x.scored(1 + ROUNDS, a.sweep("harmful"))
     for label in ("harmful", "harmless"):
-        x.scored(ROUNDS, x.some(label, 128, "train"), stop=x.layer, head=False)  # type: ignore[arg-type]
+        x.scored(ROUNDS, x.some(label, 128, "train"), stop=x.layer, head=False)
 
 
 def dose_response(a: Asked) -> None:
@@ -236,7 +236,7 @@ def guard(a: Asked) -> None:
     x = a.given
     a.testing()
     for label in ("harmful", "harmless"):
-        x.scored(1, x.some(label, None, "calibration", kept=False), stop=x.layer, head=False)  # type: ignore[arg-type]
+        x.scored(1, x.some(label, None, "calibration", kept=False), stop=x.layer, head=False)
     x.scored(1, a.head("borderline"), stop=x.layer, head=False)
     for label in ("harmful", "harmless"):
         a.measured("baseline", label)
