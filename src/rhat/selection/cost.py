@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rhat.generation.completions import SLOTS
 from rhat.model.chat import ChatModel
 from rhat.model.plans import Plan
 from rhat.model.work import Work, work_of_blocks, work_of_vocabulary
 from rhat.prompts import ContrastSet, Label, Prompt, Split
-from rhat.generation.completions import SLOTS
 from rhat.scoring.tasks import ANSWERED
 from rhat.selection.settings import FindSettings
 

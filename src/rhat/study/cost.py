@@ -13,7 +13,7 @@ from rhat.directions import FINDERS
 from rhat.lab.preset import Preset
 from rhat.model.chat import ChatModel
 from rhat.model.work import Work
-from rhat.prompts import ContrastSet, Prompt, statements
+from rhat.prompts import ContrastSet, Label, Prompt, statements
 from rhat.questions.dose_response.measure import SHARES
 from rhat.questions.heads.measure import CONFIRMED, DRAWS, GREEDY_PROMPTS, GREEDY_STEPS, KS, SHORTLIST
 from rhat.questions.horizon.measure import PROMPTS as HORIZON_PROMPTS
@@ -22,6 +22,7 @@ from rhat.questions.scopes.measure import SCOPES
 from rhat.questions.stability.measure import ROUNDS
 from rhat.selection.cost import LONG, Answers, Expected, search_work
 from rhat.selection.settings import FindSettings
+from rhat.selection.survey import SIDES
 from rhat.study.audit import AUDIT_TOKENS, AUDITED
 from rhat.study.config import StudyConfig
 
@@ -37,11 +38,11 @@ class Asked:
     def __post_init__(self) -> None:
         self._had: set[object] = set()
 
-    def head(self, label: str) -> tuple[Prompt, ...]:
+    def head(self, label: Label) -> tuple[Prompt, ...]:
         """The test prompts of comparisons by generation."""
         return self.given.some(label, self.sizes.headline)
 
-    def sweep(self, label: str = "harmless", n: int | None = None) -> tuple[Prompt, ...]:
+    def sweep(self, label: Label = "harmless", n: int | None = None) -> tuple[Prompt, ...]:
         """The test prompts of sweeps."""
         return self.head(label)[: self.sizes.sweep if n is None else n]
 
@@ -51,7 +52,7 @@ class Asked:
         self._had.add(what)
         return new
 
-    def measured(self, condition: str, label: str, start: int = 0) -> None:
+    def measured(self, condition: str, label: Label, start: int = 0) -> None:
         """One condition on the headline prompts, by generation, unless it was measured before."""
         if self.once((condition, label)):
             self.given.answered(1, self.head(label), self.tokens, start)
@@ -59,7 +60,7 @@ class Asked:
     def training(self) -> None:
         """Activations of kept training prompts at every layer."""
         if self.once("training"):
-            for label in ("harmful", "harmless"):
+            for label in SIDES:
                 self.given.scored(
                     1, self.given.some(label, 256, "train"), stop=self.given.model.n_layers - 1, head=False
                 )
@@ -67,7 +68,7 @@ class Asked:
     def testing(self) -> None:
         """Activations of test prompts at every layer."""
         if self.once("testing"):
-            for label in ("harmful", "harmless"):
+            for label in SIDES:
                 self.given.scored(1, self.head(label)[:400], stop=self.given.model.n_layers - 1, head=False)
 
 
@@ -114,7 +115,7 @@ def damage(a: Asked) -> None:
     """Ablating and subtracting at their own layer and at all, on both labels, with three steps towards each damage."""
     x = a.given
     a.testing()
-    for label in ("harmful", "harmless"):
+    for label in SIDES:
         x.scored(1, a.sweep(label))
         x.scored(11, a.sweep(label), x.layer)
         x.scored(9, a.sweep(label))
@@ -160,7 +161,7 @@ def repe(a: Asked) -> None:
 def heads(a: Asked) -> None:
     """Attribution on training prompts, greedy choice, the curve by log-odds, and the fewest by generation."""
     x = a.given
-    for label in ("harmful", "harmless"):
+    for label in SIDES:
         x.scored(1, x.some(label, 128, "train"), stop=x.layer, head=False)
     layout = x.model.layout
     below = layout.n_heads * sum(layer < x.layer for layer in layout.with_heads)
@@ -203,7 +204,7 @@ def stability(a: Asked) -> None:
     x.scored(1 + ROUNDS, a.sweep())
     x.scored(1 + ROUNDS, a.sweep(), x.layer)
     x.scored(1 + ROUNDS, a.sweep("harmful"))
-    for label in ("harmful", "harmless"):
+    for label in SIDES:
         x.scored(ROUNDS, x.some(label, 128, "train"), stop=x.layer, head=False)
 
 
@@ -219,7 +220,7 @@ def dose_response(a: Asked) -> None:
 def horizon(a: Asked) -> None:
     """Four conditions with longer answers."""
     most = horizons(a.tokens, a.sizes.horizon)[-1]
-    for label in ("harmful", "harmless"):
+    for label in SIDES:
         for _ in range(2):
             a.given.answered(1, a.sweep(label, min(a.sizes.sweep, HORIZON_PROMPTS)), most)
 
@@ -235,10 +236,10 @@ def guard(a: Asked) -> None:
     """Projections of calibration prompts, and setting on harmful ones."""
     x = a.given
     a.testing()
-    for label in ("harmful", "harmless"):
+    for label in SIDES:
         x.scored(1, x.some(label, None, "calibration", kept=False), stop=x.layer, head=False)
     x.scored(1, a.head("borderline"), stop=x.layer, head=False)
-    for label in ("harmful", "harmless"):
+    for label in SIDES:
         a.measured("baseline", label)
         a.measured("set_projection", label, x.layer)
 

@@ -184,7 +184,7 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
         lab.measurements.setdefault((m.condition, m.label), m)
     lab.conditions.update(held["conditions"])
     merge(results, held["part"])
-    results["timings"].append({"stage": name, "seconds": held["seconds"], **held["work"]})
+    results["timings"].append({"stage": name, "seconds": held["seconds"], **held.get("work", {})})
 
 
 def _write(out: Path, config: StudyConfig, model: Any, results: dict[str, Any], lab: Lab, prompts: ContrastSet) -> None:

@@ -146,7 +146,7 @@ class Stages:
             held["markup"],
             tuple((text, count) for text, count in held["openings"]),
             tuple((s, t) for s, t in held["timings"]),
-            held["work"],
+            held.get("work", {}),  # stages that an earlier version finished have none
         )
         return Finding(
             held["outcome"],
