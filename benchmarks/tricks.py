@@ -142,7 +142,7 @@ def shuffled(prompts: list[tuple[int, ...]], template_length: int, rows: int) ->
 def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
     """The scoring pass with the head applied to every token, as a model that is called in the usual way does."""
     import rhat.model.prefill as module
-    from rhat.model.passes import head
+    from rhat.model.passes import lm_head
 
     kept: list[Any] = []
     original = module.run_batch
@@ -155,7 +155,7 @@ def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
     try:
         for _ in module.prefill(model, the_plan, edits):
             with torch.no_grad():
-                head(model, kept.pop().flatten(0, 1))
+                lm_head(model, kept.pop().flatten(0, 1))
     finally:
         module.run_batch = original
 
