@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rhat.errors import StudyError
-from rhat.lab.preset import PRESETS, Preset
 from rhat.questions import QUESTIONS
 from rhat.reprs import one_line
-from rhat.scoring.phrases import JUDGED_TOKENS, Phrases
+from rhat.scoring.phrases import Phrases
+from rhat.vocabulary import JUDGED_TOKENS, PRESETS, Preset
 
 # Which presets run an experiment, in the order in which experiments run; the audit belongs to no question.
 PRESETS_OF: dict[str, tuple[str, ...]] = {

@@ -15,10 +15,11 @@ from rhat.model.edits import Edits
 from rhat.model.plans import Plan
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score
-from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases
+from rhat.scoring.phrases import BUILT_IN, Phrases
 from rhat.scoring.reading import Judging, judged
 from rhat.scoring.refusals import refusals
 from rhat.scoring.tasks.prompts import Prompts, batches_with, planned, unedited
+from rhat.vocabulary import JUDGED_TOKENS
 
 # Rows at most that are answered in one piece: a place that becomes free is filled again, so that few wait.
 ANSWERED = 256
