@@ -50,7 +50,7 @@ def keeping(folder: Path) -> Iterator[None]:
         n = sum(path.suffix in (".piece", ".json") for path in folder.rglob("*")) if folder.is_dir() else 0
         if n:
             stop.args = (
-                f"what is done ({n} file{"s" if n != 1 else ""}) is kept in {folder}: rerunning the command resumes where it stopped",
+                f"what is done ({n} file{'s' if n != 1 else ''}) is kept in {folder}: rerunning the command resumes where it stopped",
             )
         raise
 
