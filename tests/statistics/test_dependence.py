@@ -57,6 +57,8 @@ def test_prompts_that_are_alike_within_topics_are_worth_one_each():
     assert found.icc == pytest.approx(1)
     assert found.design_effect == pytest.approx(3, rel=0.02)
     assert dependence([1, 0] * 30, np.repeat(np.arange(20), 3)).icc == 0  # less alike than by chance counts as 0
+    assert dependence([1, 0, 1], ["a"] * 3) is None  # one topic tells nothing of others
+    assert mean_interval([1, 0, 1], groups=["a"] * 3) == mean_interval([1, 0, 1])
     assert design_effect([1.0] * 60, np.repeat(np.arange(20), 3)) == 1
 
 
@@ -161,8 +163,7 @@ def test_a_test_by_topic_keeps_its_level_where_one_by_prompt_does_not():
     ("call", "words"),
     [
         (lambda: dependence([1, 0, 1], ["a", "b"]), "groups: got 2 for 3 prompts, expected a topic for each"),
-        (lambda: dependence([1, 0], ["a", "a"]), "groups: got 1 topic for 2 prompts, expected at least 2"),
-        (lambda: mean_interval([1.0, 0.0], groups=["a", "a"]), "got 1 topic for 2 values"),
+        (lambda: dependence([1, 0], ["a", None]), "groups: got 1 None or NaN among 2"),
         (lambda: wilson(1, 2, design_effect=0.5), "design_effect: got 0.5, expected a finite number of 1 or more"),
         (lambda: sign_flip_p([0.5], ["a"]), "got a difference that is no whole number"),
     ],

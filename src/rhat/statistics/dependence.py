@@ -37,24 +37,22 @@ class Dependence:
 def dependence(values: ArrayLike, groups: Groups | None) -> Dependence | None:
     """The intraclass correlation of `values` within `groups`, and its design effect; None where every prompt is on its own.
 
+    None also where all are of one topic: nothing is known of others then, and an interval speaks of this one.
+
     ICC = (MSB − MSW) / (MSB + (m₀ − 1) MSW), from the one-way analysis of variance with m₀ = (n − Σ m² / n) / (G − 1) for G topics of m
     prompts each, cut to 0 … 1. Design effect = (1 + (Σ m² / n − 1) ICC) (t / z)² where ICC > 0, else 1: Kish's (1965), with the mean topic size as
     a prompt sees it, times what few topics cost, the 97.5 % quantiles of t with G − 1 degrees of freedom and of the normal (Korn and
     Graubard 1998). Values that are all alike tell nothing of their dependence: ICC 0.
 
     Raises:
-        StatisticsError: if there is not one topic for each value, or a value is not finite, or there is a single topic.
+        StatisticsError: if there is not one topic for each value, or a value is not finite.
     """
     if groups is None or not len(groups):
         return None
     sample, index, sizes = by_topic(values, groups)
     n, clusters = len(sample), len(sizes)
-    if clusters == n:
+    if clusters in (1, n):
         return None
-    if clusters < 2:
-        raise StatisticsError(
-            f"groups: got 1 topic for {n} prompts, expected at least 2; give prompts of other topics too"
-        )
     means = np.bincount(index, weights=sample) / sizes
     within = float(np.sum((sample - means[index]) ** 2)) / (n - clusters)
     between = float(np.sum(sizes * (means - sample.mean()) ** 2)) / (clusters - 1)

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rhat.errors import StatisticsError
 from rhat.statistics.dependence import Groups, by_topic
 from rhat.statistics.intervals import Interval
 from rhat.statistics.samples import check_level, check_same_length, number_sample
@@ -14,10 +13,11 @@ def mean_interval(values: ArrayLike, level: float = 0.95, groups: Groups | None 
 
     Identical values give an interval of no width, which says only that no spread was seen. With `groups`, the topic of each value, the
     variance is G / (G − 1) · Σ_g (Σ_{i in g} (x_i − mean))² / n² over G topics and t has G − 1 degrees of freedom, as in
-    `cluster_mean_difference`; where each value has a topic of its own that is the same.
+    `cluster_mean_difference`; where each value has a topic of its own that is the same. Values of one topic are
+    taken as independent: the interval speaks of that topic.
 
     Raises:
-        StatisticsError: fewer than 2 values or topics, or a NaN or an infinity.
+        StatisticsError: fewer than 2 values, or a NaN or an infinity.
     """
     check_level(level)
     sample = number_sample(values, "values", at_least=2)
@@ -25,17 +25,12 @@ def mean_interval(values: ArrayLike, level: float = 0.95, groups: Groups | None 
 
     n = len(sample)
     mean = float(sample.mean())
-    if groups is None or not len(groups):
-        clusters, error = n, sample.std(ddof=1) / np.sqrt(n)
-    else:
+    clusters, error = n, sample.std(ddof=1) / np.sqrt(n)
+    if groups is not None and len(groups):
         _, index, sizes = by_topic(sample, groups)
-        clusters = len(sizes)
-        if clusters < 2:
-            raise StatisticsError(
-                f"groups: got 1 topic for {n} values, expected at least 2; give prompts of other topics too"
-            )
-        sums = np.bincount(index, weights=sample - mean)
-        error = np.sqrt(clusters / (clusters - 1) * np.sum(sums**2)) / n
+        if len(sizes) > 1:
+            clusters, sums = len(sizes), np.bincount(index, weights=sample - mean)
+            error = np.sqrt(clusters / (clusters - 1) * np.sum(sums**2)) / n
     half = float(t.ppf(0.5 + level / 2, clusters - 1) * error)
     return Interval(estimate=mean, low=mean - half, high=mean + half, n=n)
 

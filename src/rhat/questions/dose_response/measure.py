@@ -33,12 +33,18 @@ def dose_response(lab: Lab) -> Rows:
     for name, share, target, (scores, kl) in zip(names, SHARES, targets, added, strict=True):
         m = measured[name]
         rows += [
-            {"op": "set_projection", "target": target, **score_part(m.scores), **rate_part(m.refused), **kl_part(m.kl)},
+            {
+                "op": "set_projection",
+                "target": target,
+                **score_part(m.scores, m.topics),
+                **rate_part(m.refused, m.topics),
+                **kl_part(m.kl),
+            },
             {
                 "op": "add",
                 "target": target,
                 "coefficient": share * lab.gap,
-                **score_part(scores),
+                **score_part(scores, lab.topics("harmless", n)),
                 **kl_part(kl),
             },
         ]
