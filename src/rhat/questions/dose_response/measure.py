@@ -51,7 +51,8 @@ def dose_response(lab: Lab) -> Rows:
         curves["set_projection"].append(float(m.refused.mean()))
         curves["add"].append(float((scores > 0).mean()))
     part: dict[str, Any] = {"dose": rows}
-    half = half_effect_dose(np.array(targets), np.array(curves["set_projection"]), n, seed=lab.seed)
+    had = [len(measured[name].verdicts) for name in names]  # fewer than asked for, where there are fewer test prompts
+    half = half_effect_dose(np.array(targets), np.array(curves["set_projection"]), had, seed=lab.seed)
     if half is not None:
         part["half_effect"] = [
             {
