@@ -116,6 +116,10 @@ def _same(path: tuple[str | int, ...], written: Any, computed: Any) -> None:
         for i, (one, other) in enumerate(zip(written, computed, strict=True)):
             _same((*path, i), one, other)
         return
+    if isinstance(computed, Mapping) and isinstance(written, Mapping):
+        for key in dict.fromkeys([*computed, *written]):
+            _same((*path, key), written.get(key), computed.get(key))
+        return
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (written, computed))
     if numbers and abs(written - computed) <= CLOSE * max(1.0, abs(computed)):
         return
