@@ -135,7 +135,7 @@ def test_a_row_that_no_number_stands_on_is_found_by_the_hash(folder):
         rows["score"][at] += 1e-6
 
     parquet(folder, alter)
-    with pytest.raises(VerificationError, match="manifest.sha256: "):
+    with pytest.raises(VerificationError, match=r"manifest\.sha256: "):
         verify(folder)
 
 
@@ -146,7 +146,7 @@ def test_rows_that_are_gone_are_found(folder):
             rows[name] = [rows[name][i] for i in keep]
 
     parquet(folder, alter)
-    with pytest.raises(VerificationError, match="prompts under ablate are written, per_prompt.parquet has fewer"):
+    with pytest.raises(VerificationError, match=r"prompts under ablate are written, per_prompt\.parquet has fewer"):
         verify(folder)
 
 
