@@ -211,6 +211,7 @@ def show(results: dict[str, Any]) -> None:
     from rhat.questions import KEYS
     from rhat.report.appendix import primary
     from rhat.report.judges import sentence
+    from rhat.report.opening import opening
     from rhat.report.verdicts import verdicts
     from rhat.results import records
 
@@ -227,7 +228,8 @@ def show(results: dict[str, Any]) -> None:
     for part in chosen:
         tables.show_part(part)
     console.print(f"[bold]{results['outcome']}[/bold]: ", end="")
-    console.print(results["outcome_sentence"], markup=False, soft_wrap=True)
+    for told in opening(run):
+        console.print(told, markup=False, soft_wrap=True)
     if reading := sentence(run):
         console.print(reading, markup=False, soft_wrap=True)
     width = max(map(len, KEYS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -195,7 +196,9 @@ def _write(out: Path, config: StudyConfig, model: Any, results: dict[str, Any], 
         "peak_memory_gib": peak_memory(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    kept = per_prompt(lab, prompts)
+    results["manifest"]["sha256"] = {"per_prompt.parquet": hashlib.sha256(kept).hexdigest()}
     write_whole(out / "manifest.json", json.dumps(results["manifest"], indent=2))
     write_whole(out / "completions.jsonl", completions(lab))
-    write_whole(out / "per_prompt.parquet", per_prompt(lab, prompts))
+    write_whole(out / "per_prompt.parquet", kept)
     contract.write(results, out)
