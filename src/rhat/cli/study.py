@@ -20,13 +20,15 @@ from rhat.cli.options import (
     ModelOptions,
     OverwriteOption,
     PromptOptions,
-    ReadingOptions,
     SeedOption,
+    StudyPresetName,
     shared,
 )
 from rhat.cli.progress import announce, progress
+from rhat.cli.reading import ReadingOptions
 from rhat.cli.stopping import keeping, stoppable
 from rhat.errors import StudyError
+from rhat.vocabulary import AUTO, DEFAULT_PRESET, DURATIONS
 
 if TYPE_CHECKING:
     from rhat.display.tables import Table
@@ -34,15 +36,6 @@ if TYPE_CHECKING:
     from rhat.study import StudyConfig
 
 NEEDS = 64 * MEGABYTE
-
-
-class Preset(StrEnum):
-    """rhat.lab.PRESETS, and what chooses among them; a test holds the two together."""
-
-    quick = "quick"
-    standard = "standard"
-    full = "full"
-    auto = "auto"
 
 
 class Executor(StrEnum):
@@ -73,13 +66,11 @@ def study(
         ),
     ] = None,
     preset: Annotated[
-        Preset,
+        StudyPresetName,
         typer.Option(
-            "--preset",
-            "-p",
-            help="How much to measure: a few minutes, about a quarter of an hour, or more; auto: as much as ends within --budget.",
+            "--preset", "-p", help=f"How much to measure. {DURATIONS}; {AUTO}: as much as ends within --budget."
         ),
-    ] = Preset.standard,
+    ] = DEFAULT_PRESET,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -162,15 +153,13 @@ def study(
     harmful, harmless = prompts.sources() or (None, None)
     if borderline is not None:
         borderline = with_column(borderline, borderline_column, "--borderline-column")
-    if budget is not None and preset is not Preset.auto:
-        raise StudyError(
-            f"--budget {budget}: got --preset {preset.value}; expected --preset auto, which keeps to a budget"
-        )
+    if budget is not None and str(preset) != AUTO:
+        raise StudyError(f"--budget {budget}: got --preset {preset}; expected --preset {AUTO}, which keeps to a budget")
     from rhat.study.budget import seconds_of
 
     config = StudyConfig(
         model=where.model,
-        preset=preset.value,
+        preset=str(preset),
         budget=seconds_of("15m" if budget is None else budget),
         out=destination,
         harmful=harmful,
@@ -222,6 +211,7 @@ def show(results: dict[str, Any]) -> None:
     from rhat.questions import KEYS
     from rhat.report.appendix import primary
     from rhat.report.judges import sentence
+    from rhat.report.opening import opening
     from rhat.report.verdicts import verdicts
     from rhat.results import records
 
@@ -238,7 +228,8 @@ def show(results: dict[str, Any]) -> None:
     for part in chosen:
         tables.show_part(part)
     console.print(f"[bold]{results['outcome']}[/bold]: ", end="")
-    console.print(results["outcome_sentence"], markup=False, soft_wrap=True)
+    for told in opening(run):
+        console.print(told, markup=False, soft_wrap=True)
     if reading := sentence(run):
         console.print(reading, markup=False, soft_wrap=True)
     width = max(map(len, KEYS))

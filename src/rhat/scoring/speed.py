@@ -23,7 +23,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.passes import lm_head
 from rhat.model.prefill import prefill
 from rhat.model.work import Work, counting
-from rhat.scoring.phrases import JUDGED_TOKENS
+from rhat.vocabulary import JUDGED_TOKENS
 
 log = logging.getLogger(__name__)
 

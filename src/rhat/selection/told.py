@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from rhat.model.chat import ChatModel
 from rhat.model.work import Ledger, Work
 from rhat.prompts import ContrastSet
-from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.scoring.pieces import Pieces
 from rhat.scoring.speed import Speed, speed_of
 from rhat.selection.cost import Answers, Expected, search_work
 from rhat.selection.settings import FindSettings
+from rhat.vocabulary import JUDGED_TOKENS
 
 ASKED = 8  # training prompts of each label whose answers say how long answers are
 SURE = 20.0  # seconds of work after which its pace corrects what was told

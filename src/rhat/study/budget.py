@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rhat.errors import StudyError
-from rhat.lab.preset import PRESETS
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet
 from rhat.scoring.pieces import Pieces
 from rhat.scoring.speed import Speed
 from rhat.selection.told import Told, in_seconds, measured, span
-from rhat.study.config import AUTO, StudyConfig
+from rhat.study.config import StudyConfig
 from rhat.study.cost import study_work
 from rhat.study.stages import Stages
+from rhat.vocabulary import AUTO, PRESETS
 
 SEARCH = ("refusal tokens", "activations", "induce scores", "ablation scores", "KL")  # kept as one stage, "find"
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rhat.errors import StudyError
-from rhat.lab.preset import PRESETS, Preset
 from rhat.questions import QUESTIONS
 from rhat.reprs import one_line
-from rhat.scoring.phrases import JUDGED_TOKENS, Phrases
+from rhat.scoring.phrases import Phrases
+from rhat.vocabulary import AUTO, JUDGED_TOKENS, PRESETS, Preset
 
 # Which presets run an experiment, in the order in which experiments run; the audit belongs to no question.
 PRESETS_OF: dict[str, tuple[str, ...]] = {
     experiment.name: experiment.presets for question in QUESTIONS for experiment in question.experiments
 } | {"audit": ("standard", "full")}
-AUTO = "auto"  # the largest preset that ends within the budget; `run` chooses it
 NAMES = tuple(PRESETS_OF)
 """The names of the experiments that `only` takes, in the order in which they run."""
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from rhat.directions import FINDERS
-from rhat.lab.preset import Preset
 from rhat.model.chat import ChatModel
 from rhat.model.work import Work
 from rhat.prompts import ContrastSet, Label, Prompt, statements
@@ -25,6 +24,7 @@ from rhat.selection.settings import FindSettings
 from rhat.selection.survey import SIDES
 from rhat.study.audit import AUDIT_TOKENS, AUDITED
 from rhat.study.config import StudyConfig
+from rhat.vocabulary import Preset
 
 
 @dataclass(eq=False)

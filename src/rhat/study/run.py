@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -27,7 +28,7 @@ from rhat.selection.settings import Progress, silent
 from rhat.selection.told import Told
 from rhat.study.answers import check_readers
 from rhat.study.budget import Forecast
-from rhat.study.config import AUTO, StudyConfig
+from rhat.study.config import StudyConfig
 from rhat.study.cost import find_settings
 from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
@@ -36,6 +37,7 @@ from rhat.study.per_prompt import completions, per_prompt
 from rhat.study.stages import Stages, pack, unpack
 from rhat.study.summary import finish, header
 from rhat.study.unrefused import unrefused
+from rhat.vocabulary import AUTO
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +196,9 @@ def _write(out: Path, config: StudyConfig, model: Any, results: dict[str, Any], 
         "peak_memory_gib": peak_memory(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    kept = per_prompt(lab, prompts)
+    results["manifest"]["sha256"] = {"per_prompt.parquet": hashlib.sha256(kept).hexdigest()}
     write_whole(out / "manifest.json", json.dumps(results["manifest"], indent=2))
     write_whole(out / "completions.jsonl", completions(lab))
-    write_whole(out / "per_prompt.parquet", per_prompt(lab, prompts))
+    write_whole(out / "per_prompt.parquet", kept)
     contract.write(results, out)

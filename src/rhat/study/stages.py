@@ -176,6 +176,7 @@ def pack(m: Measurement) -> dict[str, Any]:
         "tokens": [] if m.label == "harmful" else [list(some) for some in m.tokens],
         "panel": {judge: list(found) for judge, found in m.panel.items()},
         "hashes": list(m.hashes),
+        "topics": list(m.topics),
         "shorter": {str(length): list(found) for length, found in m.shorter.items()},
     }
 
@@ -194,4 +195,5 @@ def unpack(held: Mapping[str, Any]) -> Measurement:
         {judge: tuple(found) for judge, found in held["panel"].items()},
         tuple(held["hashes"]),
         {int(length): tuple(found) for length, found in held["shorter"].items()},
+        tuple(held["topics"]),
     )
