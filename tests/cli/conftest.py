@@ -84,6 +84,7 @@ def make_direction(path, width=48, layer=1, position=-1, model=None):
 @pytest.fixture
 def found(monkeypatch, folder):
     """Makes `rhat find` end in a given outcome: no tiny model refuses, so nothing is found on it."""
+    from rhat.scoring import pieces
     from rhat.selection import finding, survey
 
     unit = torch.zeros(48)
@@ -120,7 +121,7 @@ def found(monkeypatch, folder):
         monkeypatch.setattr(finding, "find", lambda *_arguments, **_options: made)
         monkeypatch.setattr("rhat.model.load", lambda *_arguments, **_options: None)
         monkeypatch.setattr("rhat.selection.told.told_of_search", lambda *_arguments: None)
-        monkeypatch.setattr("rhat.scoring.pieces.fingerprint", lambda _model: "a model that is none")
+        monkeypatch.setattr(pieces.Pieces, "of", lambda folder, _model: pieces.Pieces(folder, "a model that is none"))
         return made
 
     return outcome
