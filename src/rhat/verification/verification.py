@@ -96,10 +96,8 @@ def _held(written: Any, found: Recomputed) -> Iterator[tuple[str | int, ...]]:
     """
     at: Any = written
     for part in found.path:
-        if isinstance(at, Mapping):
-            at = at.get(part)
-        else:
-            at = at[part] if isinstance(part, int) and part < len(at) else None
+        inside = isinstance(at, Mapping) or (isinstance(part, int) and part < len(at))
+        at = (at.get(part) if isinstance(at, Mapping) else at[part]) if inside else None
         if at is None:
             raise _differs(found.path, None, found.value)
     if not isinstance(found.value, Mapping):
