@@ -125,17 +125,17 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     }
 
 
-def shuffled(prompts: list[tuple[int, ...]], template_length: int, rows: int) -> Any:
+def shuffled(prompts: list[tuple[int, ...]], template_length: int, most: int) -> Any:
     """A plan whose batches are made in random order instead of by length, with the same shared prefix."""
     from rhat.model import plans
 
     ordered = plans.plan(prompts, template_length)
-    shared = ordered.prefix_length
     order = random.Random(0).sample(range(len(prompts)), len(prompts))
     batches = []
-    for begin in range(0, len(order), rows):
-        group = order[begin : begin + rows]
-        batches.append(plans.make_batch([prompts[i] for i in group], group, shared, template_length, "cpu"))
+    for begin in range(0, len(order), most):
+        group = order[begin : begin + most]
+        rows = [prompts[i] for i in group]
+        batches.append(plans.make_batch(rows, group, ordered.prefix_length, template_length, "cpu"))
     return replace(ordered, batches=tuple(batches))
 
 
@@ -147,8 +147,8 @@ def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
     kept: list[Any] = []
     original = module.run_tokens
 
-    def keeping(*args: Any, **kwargs: Any) -> Any:
-        kept.append(original(*args, **kwargs))
+    def keeping(*args: Any, **options: Any) -> Any:
+        kept.append(original(*args, **options))
         return kept[-1]
 
     module.run_tokens = keeping

@@ -128,7 +128,7 @@ def test_what_a_task_raises_is_raised_here(ray_executor, model):
 
 
 def test_a_shard_that_kills_its_workers_is_given_up(ray_executor, model, monkeypatch):
-    monkeypatch.setattr("rhat.distributed.executor.DEATHS", 1)
+    monkeypatch.setattr("rhat.distributed.call.DEATHS", 1)
     with pytest.raises(StudyError, match=r"workers died 1 times over shard 1 of 1 .*; give them more memory"):
         ray_executor.map(_die, model, None, [0])
     assert ray_executor.map(_slowly, model, None, [1]) == [1]

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from rhat.directions import Direction
 from rhat.generation import Probe, Sampling
 from rhat.generation import Request as GenerationRequest
 from rhat.server.answers import Choice, ResponseShape, full_response, response_chunks
@@ -88,25 +89,7 @@ async def _answer(
         )
     direction = None if asked.projected is None else service.directions.known[asked.projected]
     sampling = _sampling(service, body)
-    asks = tuple(
-        GenerationJob(
-            GenerationRequest(
-                tokens,
-                new,
-                sampling=None
-                if sampling is None
-                else Sampling(**{**sampling, "seed": _seed(sampling["seed"] + choice)}),
-                stop=body.stops,
-                logprobs=logprobs,
-                probe=None if direction is None else Probe(direction.site, direction.unit),
-                template_length=None if chat else 0,
-            ),
-            asked.parts,
-            direction.position if direction is not None and chat else -1,
-        )
-        for tokens in prompts
-        for choice in range(n)
-    )
+    asks = _jobs(body, prompts, new, asked, direction, sampling, logprobs=logprobs, chat=chat)
     n_prompt = sum(len(tokens) for tokens in prompts)
     shape = ResponseShape(
         chat=chat,
@@ -135,6 +118,39 @@ async def _answer(
     if body.stream:
         return EventStream(response_chunks(ticket, shape, deadline, note))
     return JSONResponse(await while_connected(request, full_response(ticket, shape, deadline, note)))
+
+
+def _jobs(
+    body: Sampled,
+    prompts: list[tuple[int, ...]],
+    new: int,
+    asked: ResolvedOptions,
+    direction: Direction | None,
+    sampling: dict[str, Any] | None,
+    *,
+    logprobs: int | None,
+    chat: bool,
+) -> tuple[GenerationJob, ...]:
+    """One job for each answer: `n` of each prompt, whose seeds follow one another."""
+    return tuple(
+        GenerationJob(
+            GenerationRequest(
+                tokens,
+                new,
+                sampling=None
+                if sampling is None
+                else Sampling(**{**sampling, "seed": _seed(sampling["seed"] + choice)}),
+                stop=body.stops,
+                logprobs=logprobs,
+                probe=None if direction is None else Probe(direction.site, direction.unit),
+                template_length=None if chat else 0,
+            ),
+            asked.parts,
+            direction.position if direction is not None and chat else -1,
+        )
+        for tokens in prompts
+        for choice in range(body.n or 1)
+    )
 
 
 def _sampling(service: Service, body: Sampled) -> dict[str, Any] | None:

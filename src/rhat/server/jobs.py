@@ -56,3 +56,13 @@ class Ticket:
     def cancel(self) -> None:
         """Nobody wants it any more: its slots are free before the next step."""
         self.call_off(self)
+
+
+@dataclass(frozen=True, eq=False)
+class PendingJob:
+    """A ticket that is about to join: what it asks for, which interventions are on, and the engine's requests."""
+
+    ticket: Ticket
+    asks: tuple[GenerationJob, ...]
+    applied: list[tuple[bool, ...]]
+    requests: list[Request]

@@ -10,19 +10,18 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from rhat.errors import NonFiniteError
-from rhat.generation import Engine, Request, Row
+from rhat.generation import Engine, Row
 from rhat.guard import prompt_projections
 from rhat.model import ChatModel
 from rhat.model.openmp import release_openmp_workers
 from rhat.server.errors import RequestError
-from rhat.server.events import AnswerToken, Done, Event, Failed, Projected, Started, TokensEvent
+from rhat.server.events import Done, Failed, Projected, Started, TokensEvent
 from rhat.server.gating import Interventions
-from rhat.server.jobs import GenerationJob, ProjectionJob, Ticket
+from rhat.server.jobs import GenerationJob, PendingJob, ProjectionJob, Ticket
 from rhat.server.logs import log
 from rhat.server.metrics import Metrics
+from rhat.server.outbox import Outbox, answer_token, unexpected
 
 PREFILL_TOKENS = 1024  # most prompt tokens that join between two decoding steps, so that running answers go on
 
@@ -36,16 +35,6 @@ class _Live:
     position: int
     sent: int = 0
     characters: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class PendingJob:
-    """A ticket that is about to join: what it asks for, which interventions are on, and the engine's requests."""
-
-    ticket: Ticket
-    asks: tuple[GenerationJob, ...]
-    applied: list[tuple[bool, ...]]
-    requests: list[Request]
 
 
 class Runner:
@@ -65,7 +54,7 @@ class Runner:
         self._live: dict[Row, _Live] = {}
         self._interventions = Interventions(model)
         self._seconds = 1.0  # of a typical answer, for Retry-After
-        self._outbox: list[tuple[Ticket, Event]] = []
+        self._outbox = Outbox()
         metrics.watch(lambda: self.active, lambda: self.waiting)
 
     # For any thread
@@ -150,14 +139,14 @@ class Runner:
                 log("step failed", 40, exc_info=True)
                 self._fail_all(error)
                 engine = self._new_engine()
-            self._deliver()
+            self._outbox.deliver()
         stopping = RequestError(503, "the server is stopping; try again later", code="stopping", retry_after=5)
         with self._wake:
             left = {live.ticket for live in self._live.values()} | set(self._waiting)
             self._waiting.clear()
         self._live.clear()
-        self._outbox += [(ticket, Failed(stopping)) for ticket in left]
-        self._deliver()
+        self._outbox.put(*((ticket, Failed(stopping)) for ticket in left))
+        self._outbox.deliver()
 
     def _new_engine(self) -> Engine:
         return Engine(self.model, n_slots=self.slots, max_length=self.max_length, isolate=True)
@@ -218,7 +207,7 @@ class Runner:
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         log("request failed", 40, exc_info=error)
-        self._outbox.append((ticket, Failed(_unexpected(error))))
+        self._outbox.put((ticket, Failed(unexpected(error))))
 
     def _fail_answer(self, ticket: Ticket, error: NonFiniteError) -> None:
         self._fail(ticket, error)
@@ -227,7 +216,7 @@ class Runner:
     def _read(self, ticket: Ticket, work: ProjectionJob) -> None:
         values = prompt_projections(self.model, work.direction, work.prompts)
         self.metrics.tokens.labels("prompt").inc(ticket.n_prompt_tokens)
-        self._outbox.append((ticket, Projected(tuple(values.tolist()))))
+        self._outbox.put((ticket, Projected(tuple(values.tolist()))))
 
     def _pending_job(self, ticket: Ticket, asks: tuple[GenerationJob, ...]) -> PendingJob:
         applied = self._interventions.applied(asks)
@@ -254,12 +243,12 @@ class Runner:
             if row.request.probe is not None:
                 at = len(row.request.tokens) + ask.position
                 prompt = (row.projection_before[at], row.projection_after[at])
-            self._outbox.append((ticket, Started(index, ons, prompt)))
+            self._outbox.put((ticket, Started(index, ons, prompt)))
             self._live[row] = _Live(ticket, index, ask.position)
             self._pass_on(row)
 
     def _step(self, engine: Engine) -> None:
-        self._deliver()  # first tokens need not wait for the step
+        self._outbox.deliver()  # first tokens need not wait for the step
         if not engine.rows:
             return
         began = time.monotonic()
@@ -283,57 +272,19 @@ class Runner:
             while known > live.sent and first + known - 1 not in row.projection_before:
                 known -= 1
         if known > live.sent:
-            tokens = tuple(self._said(row, i) for i in range(live.sent, known))
+            tokens = tuple(answer_token(row, i) for i in range(live.sent, known))
             live.sent = known
             live.characters += sum(len(token.text) for token in tokens)
-            self._outbox.append((live.ticket, TokensEvent(live.index, tokens)))
+            self._outbox.put((live.ticket, TokensEvent(live.index, tokens)))
         if row.finish_reason is not None:
             rest = str(row.text)[live.characters :]
-            self._outbox.append((live.ticket, Done(live.index, row.finish_reason, len(row.generated), rest)))
+            self._outbox.put((live.ticket, Done(live.index, row.finish_reason, len(row.generated), rest)))
             self.metrics.tokens.labels("generated").inc(len(row.generated))
             self.metrics.finished.labels(row.finish_reason).inc()
             self._seconds += 0.2 * (time.monotonic() - live.ticket.arrived - self._seconds)
             del self._live[row]
 
-    def _said(self, row: Row, index: int) -> AnswerToken:
-        assert row.text is not None
-        noted = row.logprobs[index] if row.logprobs else None
-        position = len(row.request.tokens) + index
-        return AnswerToken(
-            row.generated[index],
-            row.text.pieces[index],
-            None if noted is None else noted.logprob,
-            () if noted is None else noted.top,
-            row.projection_before.get(position),
-            row.projection_after.get(position),
-        )
-
     def _fail_all(self, error: Exception) -> None:
-        failure = Failed(_unexpected(error))
-        self._outbox += [(ticket, failure) for ticket in {live.ticket for live in self._live.values()}]
+        failure = Failed(unexpected(error))
+        self._outbox.put(*((ticket, failure) for ticket in {live.ticket for live in self._live.values()}))
         self._live.clear()
-
-    def _deliver(self) -> None:
-        """Hand all new events over, one call per event loop."""
-        outbox, self._outbox = self._outbox, []
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Ticket, Event]]] = {}
-        for ticket, event in outbox:
-            by_loop.setdefault(ticket.loop, []).append((ticket, event))
-        for loop, events in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_put, events)
-            except RuntimeError:  # that loop is closed: nobody is there to read
-                continue
-
-
-def _put(events: list[tuple[Ticket, Event]]) -> None:
-    for ticket, event in events:
-        ticket.events.put_nowait(event)
-
-
-def _unexpected(error: Exception) -> RequestError:
-    if isinstance(error, NonFiniteError):  # 422, for the same request would fail again, and clients try a 500 again
-        return RequestError(422, str(error), code="not_finite")
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return RequestError(503, "not enough memory for this request; shorten it, or try again later", retry_after=5)
-    return RequestError(500, f"unexpected {type(error).__name__}; the server's log says more")

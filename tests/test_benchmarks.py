@@ -1,0 +1,89 @@
+"""Every benchmark script imports, and each name of rhat that it uses or replaces exists."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny import tiny_chat_model
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
+
+
+def uses(tree):
+    """(module, attribute) of every name of rhat that is imported anywhere in a script, or reached through an imported module."""
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "rhat":
+            for name in node.names:
+                yield node.module, name.name
+                modules[name.asname or name.name] = f"{node.module}.{name.name}"
+        elif isinstance(node, ast.Import):
+            for name in node.names:
+                if name.name.partition(".")[0] == "rhat":
+                    yield name.name, None
+                    modules[name.asname or name.name] = name.name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield modules[node.value.id], node.attr
+
+
+def exists(module, attribute):
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError:  # a class or function: its attributes
+        parent, _, name = module.rpartition(".")
+        found = getattr(importlib.import_module(parent), name)
+    if attribute is None or hasattr(found, attribute):
+        return True
+    try:
+        importlib.import_module(f"{module}.{attribute}")
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_name_of_rhat_that_a_benchmark_uses_exists(script):
+    missing = {f"{m}.{a}" for m, a in uses(ast.parse(script.read_text("utf-8"))) if not exists(m, a)}
+    assert not missing
+
+
+def test_every_benchmark_imports():
+    command = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+    names = [script.stem for script in SCRIPTS]
+    done = subprocess.run([sys.executable, "-c", command, *names], cwd=BENCHMARKS, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def subject(monkeypatch):
+    """The smallest mode of a benchmark, on a tiny model."""
+    from rhat.directions import Direction
+    from rhat.prompts import builtin
+    from rhat.sites import Site
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module = importlib.import_module("subject")
+    made = module.Subject(quick=True)
+    model = tiny_chat_model("llama")
+    unit = torch.nn.functional.normalize(torch.ones(model.d_model), dim=0)
+    made.__dict__ |= {
+        "model": model,
+        "prompts": builtin(),
+        "direction": Direction(unit, Site("resid_pre", 1), -1, 3.0, 2.0, 0.5),
+    }
+    return made
+
+
+def test_parts_of_the_fast_path_run_with_and_without(subject):
+    works = importlib.import_module("tricks").works(subject)
+    assert len(works) > 10
+    for on, off in works.values():
+        on()
+        off()
