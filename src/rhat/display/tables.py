@@ -158,7 +158,8 @@ def rates(results: Results, prompts: str) -> list[Table]:
 
 def _alike(row: Row) -> str:
     """ICC and design effect, where prompts share topics."""
-    return "" if row.design_effect is None else f"{number(row.icc)}, {number(row.design_effect)}"
+    effect = getattr(row, "design_effect", None)  # joined rows have the fields that were computed
+    return "" if effect is None else f"{number(row.icc)}, {number(effect)}"
 
 
 ALIKE = numeric("ICC, design effect", _alike)
