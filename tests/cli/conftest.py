@@ -38,7 +38,7 @@ def refused(cli):
 
     def call(*arguments):
         done = cli(*arguments)
-        lines = [line for line in done.err.splitlines() if not line.startswith(("loading ", "prompts: "))]
+        lines = [line for line in done.err.splitlines() if not line.startswith(("loading ", "prompts: ", "about "))]
         assert (done.code, done.out, len(lines)) == (2, "", 1), done
         assert lines[0].startswith("error: ")
         return lines[0]
@@ -84,6 +84,7 @@ def make_direction(path, width=48, layer=1, position=-1, model=None):
 @pytest.fixture
 def found(monkeypatch, folder):
     """Makes `rhat find` end in a given outcome: no tiny model refuses, so nothing is found on it."""
+    from rhat.scoring import pieces
     from rhat.selection import finding, survey
 
     unit = torch.zeros(48)
@@ -119,7 +120,8 @@ def found(monkeypatch, folder):
         )
         monkeypatch.setattr(finding, "find", lambda *_arguments, **_options: made)
         monkeypatch.setattr("rhat.model.load", lambda *_arguments, **_options: None)
-        monkeypatch.setattr("rhat.scoring.pieces.fingerprint", lambda _model: "a model that is none")
+        monkeypatch.setattr("rhat.selection.told.told_of_search", lambda *_arguments: None)
+        monkeypatch.setattr(pieces.Pieces, "of", lambda folder, _model: pieces.Pieces(folder, "a model that is none"))
         return made
 
     return outcome

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from rhat.errors import PromptError
-from rhat.vocabulary import DEFAULT_MODEL, DTYPE_NAMES, PRESETS
+from rhat.vocabulary import AUTO, DEFAULT_MODEL, DTYPE_NAMES, PRESETS
 
 if TYPE_CHECKING:
     from rhat.cli.progress import Report
@@ -32,10 +32,11 @@ class Format(StrEnum):
 
 
 if TYPE_CHECKING:
-    Dtype = PresetName = str
+    Dtype = PresetName = StudyPresetName = str
 else:  # Typer reads the choices of an option from an enumeration
     Dtype = StrEnum("Dtype", {name: name for name in ("auto", *DTYPE_NAMES)})
     PresetName = StrEnum("PresetName", {name: name for name in PRESETS})
+    StudyPresetName = StrEnum("StudyPresetName", {name: name for name in (*PRESETS, AUTO)})
 
 FormatOption = Annotated[
     Format,

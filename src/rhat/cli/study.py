@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,15 +19,16 @@ from rhat.cli.options import (
     FormatOption,
     ModelOptions,
     OverwriteOption,
-    PresetName,
     PromptOptions,
     SeedOption,
+    StudyPresetName,
     shared,
 )
-from rhat.cli.progress import progress
+from rhat.cli.progress import announce, progress
 from rhat.cli.reading import ReadingOptions
 from rhat.cli.stopping import keeping, stoppable
-from rhat.vocabulary import DEFAULT_PRESET, DURATIONS
+from rhat.errors import StudyError
+from rhat.vocabulary import AUTO, DEFAULT_PRESET, DURATIONS
 
 if TYPE_CHECKING:
     from rhat.display.tables import Table
@@ -64,9 +66,19 @@ def study(
         ),
     ] = None,
     preset: Annotated[
-        PresetName,
-        typer.Option("--preset", "-p", help=f"How much to measure. {DURATIONS}."),
+        StudyPresetName,
+        typer.Option(
+            "--preset", "-p", help=f"How much to measure. {DURATIONS}; {AUTO}: as much as ends within --budget."
+        ),
     ] = DEFAULT_PRESET,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="With --preset auto, the time that the study may take on this machine, such as 30m or 1h. Default: 15m.",
+            show_default=False,
+        ),
+    ] = None,
     destination: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("runs/default"),
     only: Annotated[
         str,
@@ -129,6 +141,8 @@ def study(
 
     [bold]rhat study --model ./my-model --preset quick --out runs/mine[/bold]
 
+    [bold]rhat study --preset auto --budget 30m[/bold]
+
     [bold]rhat study --harmful bad.jsonl --harmless good.csv --only induce,scopes --out runs/own[/bold]
     """
     check_folder(destination, needs=NEEDS)
@@ -139,9 +153,14 @@ def study(
     harmful, harmless = prompts.sources() or (None, None)
     if borderline is not None:
         borderline = with_column(borderline, borderline_column, "--borderline-column")
+    if budget is not None and str(preset) != AUTO:
+        raise StudyError(f"--budget {budget}: got --preset {preset}; expected --preset {AUTO}, which keeps to a budget")
+    from rhat.study.budget import seconds_of
+
     config = StudyConfig(
         model=where.model,
         preset=str(preset),
+        budget=seconds_of("15m" if budget is None else budget),
         out=destination,
         harmful=harmful,
         harmless=harmless,
@@ -165,7 +184,7 @@ def study(
         stoppable(),
         progress() as report,
     ):
-        results = run(config, progress=report, draw=draw, executor=who)
+        results = run(config, progress=report, draw=draw, executor=who, told=partial(announce, report))
     if form is Format.json:
         tables.document(results)
     elif form is Format.jsonl:

@@ -90,6 +90,7 @@ class Stages:
                 "split_half_cosine": finding.split_half_cosine,
                 "baseline_induce": finding.baseline_induce,
                 "timings": list(finding.timings),
+                "work": {stage: dict(said) for stage, said in finding.work.items()},
                 "positions": None if finding.means is None else list(finding.means.positions),
                 "threshold": None if finding.means is None else finding.means.threshold,
                 "kept": {
@@ -145,6 +146,7 @@ class Stages:
             held["markup"],
             tuple((text, count) for text, count in held["openings"]),
             tuple((s, t) for s, t in held["timings"]),
+            held.get("work", {}),  # stages that an earlier version finished have none
         )
         return Finding(
             held["outcome"],
@@ -157,6 +159,7 @@ class Stages:
             held["split_half_cosine"],
             held["baseline_induce"],
             survey.timings,
+            survey.work,
         )
 
 

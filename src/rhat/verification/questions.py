@@ -158,8 +158,8 @@ def heads(written: Written, kept: Kept) -> Iterator[Recomputed]:
         both = [kept.judged(name, "harmless", row["n"]) for name in (f"heads:{row['k']}", against)]
         if both[0] is None or both[1] is None:
             return
-        found = paired_comparison(both[0].refused, both[1].refused, margin=0.0, groups=both[0].topics)
-        pairs.setdefault(row["k"], []).append((i, found))
+        compared = paired_comparison(both[0].refused, both[1].refused, margin=0.0, groups=both[0].topics)
+        pairs.setdefault(row["k"], []).append((i, compared))
     order = sorted(pairs, reverse=True)
     if not order:
         return
@@ -212,7 +212,7 @@ def _last(written: Written, row: Mapping[str, Any]) -> bool:
     same = [
         r["tokens"] for r in written["horizon"] if (r["condition"], r["prompts"]) == (row["condition"], row["prompts"])
     ]
-    return row["tokens"] == max(same)
+    return bool(row["tokens"] == max(same))
 
 
 def boosts(written: Written, kept: Kept) -> Iterator[Recomputed]:

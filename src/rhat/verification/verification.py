@@ -15,7 +15,8 @@ from rhat import results as contract
 from rhat.errors import VerificationError
 from rhat.reprs import one_line
 from rhat.verification.kept import FILE_NAME, Kept, read
-from rhat.verification.recomputing import SECTIONS, Recomputed
+from rhat.verification.recomputed import Recomputed
+from rhat.verification.recomputing import SECTIONS
 
 CLOSE = 1e-9  # what another build's rounding may add, of the larger of the value and 1
 GIVEN = (
@@ -95,7 +96,8 @@ def _held(written: Any, found: Recomputed) -> Iterator[tuple[str | int, ...]]:
     """
     at: Any = written
     for part in found.path:
-        at = at.get(part) if isinstance(at, Mapping) else at[part] if part < len(at) else None
+        inside = isinstance(at, Mapping) or (isinstance(part, int) and part < len(at))
+        at = (at.get(part) if isinstance(at, Mapping) else at[part]) if inside else None
         if at is None:
             raise _differs(found.path, None, found.value)
     if not isinstance(found.value, Mapping):

@@ -6,10 +6,11 @@ as the computation itself.
 
 from rhat.vocabulary.defaults import DEFAULT_MODEL, DTYPE_NAMES, JUDGED_TOKENS
 from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator, Parameter
-from rhat.vocabulary.presets import DEFAULT_PRESET, DURATIONS, PRESETS, Preset
+from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
 
 __all__ = [
+    "AUTO",
     "DEFAULT_MODEL",
     "DEFAULT_PRESET",
     "DTYPE_NAMES",

@@ -72,4 +72,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _RECORDS}
 
 DEFAULT_PRESET = "standard"
 
+AUTO = "auto"
+"""The largest preset that ends within a budget of time on this machine."""
+
 DURATIONS: str = "; ".join(f"{preset.name}: {preset.duration}" for preset in _RECORDS)  # for help texts
