@@ -27,7 +27,7 @@ def quick(monkeypatch):
 
 @pytest.mark.parametrize(("kind", "icc"), [("NULL", 0.3), ("APART", 0.3)])
 def test_noise_claims_nothing(null, kind, icc):
-    """40 studies: at 5 % more than 5 have a false claim in 1.4 % of seeds; judged prompt by prompt it is every fourth study."""
+    """40 studies: were it 5 % of them, more than 5 would have a false claim with one seed in 70."""
     claims, words, _ = null.counted(np.random.default_rng(1), getattr(null, kind), 94, icc, 40)
     assert claims <= 5
     assert words <= 5

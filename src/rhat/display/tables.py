@@ -153,7 +153,16 @@ def rates(results: Results, prompts: str) -> list[Table]:
         if row.prompts == prompts
     ]
     columns = [CONDITION, RATE, share_of("corrected"), share_of("partial"), share_of("degenerate"), SCORE]
-    return build(f"Answers to {prompts} prompts", rows, [*columns, COUNTS, N])
+    return build(f"Answers to {prompts} prompts", rows, [*columns, COUNTS, ALIKE, N])
+
+
+def _alike(row: Row) -> str:
+    """ICC and design effect, where prompts share topics."""
+    effect = getattr(row, "design_effect", None)  # joined rows have the fields that were computed
+    return "" if effect is None else f"{number(row.icc)}, {number(effect)}"
+
+
+ALIKE = numeric("ICC, design effect", _alike)
 
 
 def _corrected(row: Row) -> str:
@@ -173,6 +182,7 @@ def comparisons(results: Results, question: str) -> list[Table]:
         numeric("Corrected, 95% interval", _corrected),
         numeric("90% interval", lambda row: interval(row.ci90_low, row.ci90_high, scale=100, digits=1)),
         figure("McNemar p", "mcnemar_p", p_value),
+        ALIKE,
         figure("Holm p", "holm_p", p_value),
         VERDICT,
         N,
