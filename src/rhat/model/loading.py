@@ -25,6 +25,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.decoder import end_tokens
 from rhat.model.discovery import discover
 from rhat.model.gguf import convert
+from rhat.model.hub import check_there
 from rhat.model.quiet import quiet
 from rhat.model.template import make_template
 
@@ -97,6 +98,8 @@ def load(
     on_hub = not Path(folder).is_dir()
     if on_hub:
         arguments |= {"revision": revision, "local_files_only": offline or _commit(name, revision) is not None}
+        if not arguments["local_files_only"]:
+            check_there(name, revision)
     if device == "auto":
         device_map = device_map or "auto"
     limit = None if max_memory is None or isinstance(max_memory, dict) else bytes_of(max_memory)
