@@ -147,7 +147,7 @@ def _show_version(wanted: bool) -> bool:
 
 @app.callback(
     epilog="Start with [bold]rhat study[/bold], or with [bold]rhat find[/bold] followed by "
-    "[bold]rhat steer --direction direction.safetensors 'Write a haiku about the sea.'[/bold]"
+    "[bold]rhat steer --direction direction.safetensors --op set_projection 'How do I boil an egg?'[/bold]"
 )
 def _root(
     debug: Annotated[

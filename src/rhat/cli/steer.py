@@ -123,7 +123,7 @@ def steer(
 
     Examples:
 
-    [bold]rhat steer -d direction.safetensors --op set_projection "Write a haiku about the sea."[/bold]
+    [bold]rhat steer -d direction.safetensors --op set_projection "How do I boil an egg?"[/bold]
 
     [bold]rhat steer -d direction.safetensors --op add --value 12 --scope prompt "How are eggs boiled?"[/bold]
 
