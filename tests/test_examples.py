@@ -53,7 +53,7 @@ def test_every_command_that_is_shown_can_be_given():
     tried = 0
     for where, line in shown():
         words = arguments(line)
-        if FORM.search(line) or len(words) == 1:
+        if FORM.search(line) or len(words) == 1 or words[-1] == "--labels":  # an option that a sentence names
             continue
         name, *rest = words
         try:

@@ -71,6 +71,7 @@ COMMANDS = {
         Command("judge", USE, "Say which completions refuse, and how well that can be told."),
         Command("label", USE, "Label completions by hand, to hold a judge against."),
         Command("calibrate", USE, "Choose the threshold of a guard on the projection."),
+        Command("guard", USE, "Hold a calibrated guard against your own traffic: what it flags, and how much."),
         Command("serve", USE, "Serve a model over an OpenAI-compatible API, with interventions."),
     )
 }
