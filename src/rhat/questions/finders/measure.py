@@ -59,7 +59,7 @@ def finders(lab: Lab) -> Rows:
     describe = {f"finder:{name}": {"direction": name} for name in found}
     measured = lab.measure_each(doings, "harmless", n, describe=describe, stage="finders")
     for row, m in zip(rows, measured.values(), strict=True):
-        row["set_effect"] = {**score_part(m.scores), **rate_part(m.refused)}
+        row["set_effect"] = {**score_part(m.scores, m.topics), **rate_part(m.refused, m.topics)}
     probes, ccs_rows = _ccs(lab)
     return Rows.of({"finders": rows + probes, "ccs": ccs_rows})
 
