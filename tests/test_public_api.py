@@ -209,8 +209,25 @@ def test_sites_that_are_none_are_rejected(model):
         rhat.activations(model, PROMPTS, "resid_pre.3")
     with pytest.raises(PromptError, match="got no sites"):
         rhat.activations(model, PROMPTS, [])
-    with pytest.raises(SiteError, match="shorter"):
-        rhat.activations(model, PROMPTS, "resid_pre.1", position=-400)
+    for position, prompts in ((-400, PROMPTS), (0, PROMPTS), (-400, [PROMPTS[1]])):
+        with pytest.raises(
+            SiteError, match=rf"position {position}: .* prompt {1 if len(prompts) == 1 else 3} has \d+ tokens"
+        ):
+            rhat.activations(model, prompts, "resid_pre.1", position=position)
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, PROMPTS[1:2], PROMPTS[1:2] * 3])
+def test_every_position_of_a_prompt_can_be_read_also_where_all_prompts_are_alike(model, direction, prompts):
+    """What prompts share is run once for all of them; a position in there is read all the same."""
+    shortest = min(len(tokens) for tokens in model.tokenize(prompts))
+    at = [-1, -9, 1 - shortest, -shortest]
+    got = rhat.activations(model, prompts, ["resid_pre.2", "resid_post.2"], position=at)
+    edited = rhat.projections(model, prompts, direction, -shortest, intervention=rhat.add(direction, 2.0))
+    for i, prompt in enumerate(prompts):
+        states = plain(model, prompt).hidden_states
+        torch.testing.assert_close(got[i, 0], states[2][0, at].float())
+        unedited = direction.project(states[1][0, -shortest])
+        torch.testing.assert_close(edited[i], unedited + 2.0, atol=1e-5, rtol=0)
 
 
 def test_values_print_on_one_line(model, direction):

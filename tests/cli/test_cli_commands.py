@@ -355,6 +355,13 @@ class TestSteer:
         rows = objects(cli("steer", "-m", folder, "-d", direction, "--op", "ablate", *options, "-").out)
         assert [row["prompt"] for row in rows] == texts
 
+    def test_the_name_of_a_file_is_no_prompt(self, refused, folder, direction, tmp_path):
+        file = tmp_path / "prompts.txt"
+        file.write_text("Sing.\n")
+        line = refused("steer", "-m", folder, "-d", direction, "--op", "ablate", "Sing.", file)
+        assert f"{file}: is a file" in line
+        assert f"- < {file}" in line
+
     def test_pipe_gets_plain_text(self, cli, model, folder, direction):
         done = cli("steer", "-m", folder, "-d", direction, "--op", "ablate", "--max-new-tokens", 5, TEXTS[0])
         answer = model.generate([TEXTS[0]], 5)[0].text

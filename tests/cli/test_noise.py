@@ -65,15 +65,18 @@ def test_commands_print_their_own_lines_only(saved, arguments, given):
     assert not [line for line in lines if not line.endswith(" …")], lines
 
 
-def test_a_name_that_is_none_is_one_line():
-    """Nothing listens there; the waits between the hub's retries are left out."""
+def test_a_name_that_is_none_is_one_line_and_soon():
+    """Nothing listens there. No waits between tries: loading, left to itself, slept for 48 seconds and printed twelve lines."""
     script = """
-import time
-time.sleep = lambda seconds: None
+import sys, time
+def never(seconds):
+    sys.exit(f"slept for {seconds} seconds")
+time.sleep = never
 import rhat
 try:
     rhat.load("nobody/nothing-like-this")
 except rhat.RhatError as error:
+    assert "no such folder" in str(error) and "http://127.0.0.1:9" in str(error), error
     print(error)
 """
     assert stderr_of("-c", script, HF_ENDPOINT="http://127.0.0.1:9") == []

@@ -67,7 +67,7 @@ def test_the_threshold_is_saved_beside_the_direction(folder, capsys):
 
 
 def test_the_table_names_the_rates(folder, capsys):
-    assert run(arguments(folder, "--out", str(folder / "other.guard.json"))) == 0
+    assert run(arguments(folder, "--out", str(folder / "other.guard.json"), "--force")) == 0
     said = capsys.readouterr().out
     for words in (
         "area under the ROC curve",

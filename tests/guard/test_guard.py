@@ -195,5 +195,5 @@ def test_too_few_calibration_prompts_are_warned_of(caplog, direction):
     from_projections(rng.normal(2, 1, 20), rng.normal(size=19), 0.05, direction, {}, "")
     assert not caplog.records
     from_projections(rng.normal(2, 1, 20), rng.normal(size=18), 0.05, direction, {}, "")
-    assert "18 harmless calibration prompts are too few for a false-positive rate of 0.05" in caplog.text
+    assert "18 harmless calibration prompts cannot promise 5 %: expect 5.26 %" in caplog.text
     assert "give at least 19" in caplog.text

@@ -120,8 +120,11 @@ def test_ablation_is_everywhere_and_setting_at_its_own_layer():
             "layers 0 to 3; the last is resid_pre.3",
         ),
         (lambda u: Intervention("add", u, -1, 1.0), InterventionError, "layers count from 0"),
+        (lambda u: Intervention("add", 3 * u, 1, 1.0), InterventionError, "got a vector of length 3, expected a unit"),
+        (lambda u: Intervention("ablate", 0 * u, 1), InterventionError, "got a vector of length 0, expected a unit"),
+        (lambda u: Intervention("ablate", u / 0, 1), InterventionError, "got a vector of length (nan|inf)"),
     ],
 )
-def test_nonsense_is_refused_with_a_reason(make, error, says):
+def test_nonsense_is_rejected_with_a_reason(make, error, says):
     with pytest.raises(error, match=says):
         make(unit_of(8).float())

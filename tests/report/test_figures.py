@@ -141,11 +141,18 @@ def test_damage_is_drawn_by_operator_and_sites(results):
     drawn = trace(figure, "Subtract, all layers")
     rows = [r for r in results["damage"] if (r["op"], r["sites"]) == ("subtract", "all layers")]
     rows.sort(key=lambda r: r["kl_mean"])
-    assert list(drawn.x) == [row["kl_mean"] for row in rows]
+    assert list(drawn.x) == pytest.approx([row["kl_mean"] for row in rows])
     assert list(drawn.y) == [row["score_mean"] for row in rows]
-    assert figure.layout.xaxis.type != "log"  # the baseline does no damage
-    del results["damage"][0]
-    assert draw("damage", results).layout.xaxis.type == "log"
+    assert figure.layout.xaxis.type == "log"
+    ticks = dict(zip(figure.layout.xaxis.ticktext, figure.layout.xaxis.tickvals, strict=True))
+    assert all(ticks["none"] < row["kl_mean"] for row in results["damage"] if row["kl_mean"] > 0)
+    (baseline,) = [r for r in results["damage"] if r["op"] == "none"]
+    assert baseline["kl_mean"] == 0
+    assert [ticks["none"]] == list(trace(figure, "None, own layer").x) or [ticks["none"]] == list(
+        trace(figure, "None, all layers").x
+    )
+    del results["damage"][results["damage"].index(baseline)]
+    assert "none" not in draw("damage", results).layout.xaxis.ticktext
 
 
 def test_boost_labels_the_published_number(results):

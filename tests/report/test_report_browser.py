@@ -1,9 +1,12 @@
 """The page in Debian's Chromium: every figure drawn, no error, no request, nothing wider than a phone."""
 
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import studies
 from rhat import report
 from rhat.report import drawings
 
@@ -78,4 +81,36 @@ def test_the_comparison_is_drawn_on_a_phone(browser, drawn_folder, tmp_path):
     assert trouble == []
     assert page.locator(".plot:has(.main-svg)").count() == 3
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.close()
+
+
+def test_paper_holds_whole_figures_and_open_tables(browser, tmp_path):
+    """From a wide window in the dark: on paper nothing is wider than the page, hidden or dark, and the window is as before afterwards."""
+    shutil.copy(studies.EXAMPLE / "results.json", tmp_path)
+    report.draw(tmp_path)
+    page, _ = opened(browser, tmp_path / "report.html", 1600, "dark")
+    closed = page.locator("details:not([open])").count()
+    assert closed
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.wait_for_function(
+        "[...document.querySelectorAll('.plot .main-svg')].every(svg => svg.getBoundingClientRect().width <= 700)"
+    )
+    assert page.locator("details:not([open])").count() == 0
+    assert (
+        page.evaluate(
+            "[...document.querySelectorAll('table')].filter(t => t.getBoundingClientRect().right > 700).length"
+        )
+        == 0
+    )
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.emulate_media(media="screen")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() == closed
+    assert page.evaluate("document.documentElement.dataset.theme") is None
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as CSV").first.click()
+    table = pd.read_csv(saved.value.path())
+    assert len(table) == page.locator(".scroll table").first.locator("tbody tr").count()
     page.close()

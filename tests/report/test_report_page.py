@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_a_section_per_question_with_heading_figures_and_captions(results):
     outline = Outline(html_of(results))
     sections = outline.ids("section")
     assert [f"question-{key}" for key in KEYS if key != "horizon"] == [s for s in sections if s.startswith("question")]
-    assert sections[-5:] == ["controls", "tokens", "candidates", "prompts", "run"]
+    assert sections[-7:] == ["controls", "tokens", "candidates", "prompts", "run", "limits", "cite"]
     levels = [int(tag[1]) for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -135,6 +136,20 @@ def test_each_field_can_be_missing(example, monkeypatch):
 def test_a_relaxed_direction_is_labelled(results):
     text = Outline(html_of(results | {"outcome": "found_relaxed"})).text
     assert "relaxed rule chose this direction" in text
+
+
+def test_limits_citation_and_files_are_of_this_run(results, tmp_path):
+    html = html_of(results)
+    for words in ("Rates rest on 100 to 200 test prompts", "70 of 256 harmful, 255 of 256 harmless", "year = {2026}",
+                  "weights 1d9614638d18", "preset standard, seed 0", "arXiv 2406.11717"):  # fmt: skip
+        assert words in html, words
+    widest = max(row["ci_high"] - row["ci_low"] for row in results["rates"])
+    assert f"spans {100 * widest:.0f} points" in html
+    assert 'id="files"' not in html  # a page on its own links nothing
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    report.draw(tmp_path)
+    assert '<a href="results.json">' in (tmp_path / "report.html").read_text("utf-8")
+    assert "per_prompt.parquet" not in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_names_are_escaped(results):

@@ -97,7 +97,7 @@ def test_another_study_in_the_folder_is_left_alone(folder):
 def test_the_librarys_first_lines(folder, default_model, tmp_path):
     model = default_model
     direction = rhat.Direction.load(folder / "direction.safetensors").check_fits(model)
-    prompts = ["Write a haiku about the sea.", *(p.text for p in rhat.prompts.builtin().select("harmless", "test", 7))]
+    prompts = ["How do I boil an egg?", *(p.text for p in rhat.prompts.builtin().select("harmless", "test", 7))]
 
     def refusals():
         return [rhat.scoring.is_refusal(done.text) for done in model.generate(prompts, max_new_tokens=32)]
@@ -110,6 +110,14 @@ def test_the_librarys_first_lines(folder, default_model, tmp_path):
     assert refusals() == before
     direction.save(tmp_path / "r.safetensors")
     torch.testing.assert_close(rhat.Direction.load(tmp_path / "r.safetensors").unit, direction.unit)
+
+
+def test_what_pages_and_help_texts_show_happens(folder, default_model):
+    from test_examples import examples
+
+    direction = rhat.Direction.load(folder / "direction.safetensors")
+    for answer in examples().answered(default_model, direction):
+        assert (answer["verdict_without"], answer["verdict_with"]) == ("complied", "refused"), answer
 
 
 def test_the_fast_path_is_taken_and_agrees_with_the_plain_one_within_bf16(default_model, folder, results, monkeypatch):

@@ -23,12 +23,26 @@ def _columns(context: TokenContext, positions: Sequence[int]) -> Int[Tensor, "ro
     """Where in this batch each row's prompt positions (from the end, −1 the last) stand."""
     wanted = context.prompt_length[:, None] + torch.tensor(positions, device=context.positions.device)
     found = (context.positions[:, None, :] == wanted[:, :, None]) & context.real[:, None, :]
-    if not bool(found.any(-1).all()):
-        raise SiteError(
-            f"positions {list(positions)}: some prompt is shorter than that; "
-            "take positions within the template tokens after the instruction"
-        )
     return found.long().argmax(-1)
+
+
+def _reaching(model: ChatModel, plan: Plan, positions: Sequence[int]) -> Plan:
+    """The plan, its prompts whole where a position may lie before the template tokens: those are run once for all prompts.
+
+    Raises:
+        SiteError: if a prompt has no such position.
+    """
+    first, last = min(positions), max(positions)
+    lengths = [len(tokens) for tokens in plan.prompts]
+    if last >= 0 or first < -min(lengths):
+        short = lengths.index(min(lengths))
+        raise SiteError(
+            f"position {last if last >= 0 else first}: positions count from the end of a prompt, −1 its last token, and prompt "
+            f"{short + 1} has {lengths[short]} tokens, chat template included; give one from −{lengths[short]} to −1"
+        )
+    if first >= -plan.template_length or not plan.prefix_length:
+        return plan
+    return model.lay_out(plan.prompts, plan.template_length, share_prefix=False)
 
 
 def capture(
@@ -41,14 +55,14 @@ def capture(
 ) -> None:
     """Run prompts and hand each batch's activations on: `visit(rows, logits, {site: [rows, k, d]})`.
 
-    `positions` count from the end of the prompt (−1: its last token) and must lie within the template tokens after the
-    instruction. Edits come before readers at the same site, so that what is read is what the model goes on with.
+    `positions` count from the end of the prompt (−1: its last token). Edits come before readers at the same site, so that what is read is what the model goes on with.
     Nothing is kept between batches; activations are in the model's dtype.
 
     Raises:
         SiteError: if a site or position is not there.
         NonFiniteError: if an activation that is read, or a logit, is not finite.
     """
+    plan = _reaching(model, plan, positions)
     held, readers = _readers(sites, positions)
     last = [site for site in sites if site.kind != "resid_pre" and site.layer == model.n_layers - 1]
     for rows, logits in last_logits(model, plan, merge(edits or {}, readers)):
@@ -67,6 +81,7 @@ def captured(
         SiteError: if a site or position is not there.
         NonFiniteError: if an activation that is read is not finite.
     """
+    plan = _reaching(model, plan, positions)
     held, readers = _readers(sites, positions)
     for rows in run_until(model, plan, merge(edits or {}, readers), _end(sites)):
         check_read(model, plan.prompts, rows, held, edits)

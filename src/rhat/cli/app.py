@@ -72,6 +72,7 @@ COMMANDS = {
         Command("judge", USE, "Say which completions refuse, and how well that can be told."),
         Command("label", USE, "Label completions by hand, to hold a judge against."),
         Command("calibrate", USE, "Choose the threshold of a guard on the projection."),
+        Command("guard", USE, "Hold a calibrated guard against your own traffic: what it flags, and how much."),
         Command("serve", USE, "Serve a model over an OpenAI-compatible API, with interventions."),
     )
 }
@@ -148,7 +149,7 @@ def _show_version(wanted: bool) -> bool:
 
 @app.callback(
     epilog="Start with [bold]rhat study[/bold], or with [bold]rhat find[/bold] followed by "
-    "[bold]rhat steer --direction direction.safetensors 'Write a haiku about the sea.'[/bold]"
+    "[bold]rhat steer --direction direction.safetensors --op set_projection 'How do I boil an egg?'[/bold]"
 )
 def _root(
     debug: Annotated[

@@ -45,6 +45,9 @@ def calibrate(
             "--out", "-o", help="Where to save the threshold.", show_default="beside the direction, as NAME.guard.json"
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Save a threshold that too few prompts cannot promise, all the same.")
+    ] = False,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
@@ -52,7 +55,8 @@ def calibrate(
     """Choose the threshold of a guard on the projection, and save it next to the direction.
 
     The calibration split is used, which took no part in finding r̂, so pass the same prompts and seed as then. The
-    threshold is the lowest value that at most a share `--fpr` of the harmless prompts exceed. The rate to expect on new
+    threshold is the lowest value at which at most a share `--fpr` of new harmless prompts is to be expected above it; too few
+    prompts to promise that are an error, unless --force is given. The rate to expect on new
     harmless prompts is printed with its interval. `rhat serve` loads the file from there.
 
     Examples:
@@ -72,7 +76,7 @@ def calibrate(
     with progress() as report:
         model = where.load(report).for_direction(r)
         report("calibration prompts", 0, 1)
-        made = run(model, r, contrast, fpr)
+        made = run(model, r, contrast, fpr, strict=not force)
         report("calibration prompts", 1, 1)
     made.save(target)
     if form is Format.table:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -122,7 +123,7 @@ def steer(
 
     Examples:
 
-    [bold]rhat steer -d direction.safetensors --op set_projection "Write a haiku about the sea."[/bold]
+    [bold]rhat steer -d direction.safetensors --op set_projection "How do I boil an egg?"[/bold]
 
     [bold]rhat steer -d direction.safetensors --op add --value 12 --scope prompt "How are eggs boiled?"[/bold]
 
@@ -160,7 +161,21 @@ def _texts(prompts: Sequence[str]) -> list[str]:
         return [text for _, text in read_texts("-")]
     if any(not prompt.strip() for prompt in prompts):
         raise PromptError("got an empty prompt; give text, or - to read prompts from stdin")
+    for prompt in prompts:
+        if _is_file(prompt):
+            raise PromptError(
+                f"{prompt}: is a file, and steer answers the words that it is given; for the prompts in it, "
+                f"use `rhat steer … - < {prompt}`"
+            )
     return list(prompts)
+
+
+def _is_file(text: str) -> bool:
+    """Whether a prompt is the name of a file that is there: nobody asks a model about one word that happens to be one."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a name, or a character that no name has
+        return False
 
 
 def answered(

@@ -109,11 +109,15 @@ class Calibration:
         return self
 
 
-def calibrate(model: ChatModel, direction: Direction, prompts: ContrastSet, fpr: float = 0.05) -> Calibration:
+def calibrate(
+    model: ChatModel, direction: Direction, prompts: ContrastSet, fpr: float = 0.05, *, strict: bool = False
+) -> Calibration:
     """Set the threshold on the calibration split of `prompts`, which takes no part in finding or choosing r̂.
 
+    Too few harmless prompts to promise `fpr` are logged; with `strict`, an error.
+
     Raises:
-        StatisticsError: if there are no calibration prompts of a label, or fpr is not in [0, 1).
+        StatisticsError: if there are no calibration prompts of a label, or fpr is not in [0, 1), or see `strict`.
         DirectionError: if the direction does not fit the model.
     """
     if direction.prompts and direction.prompts != prompts.fingerprint:
@@ -135,7 +139,7 @@ def calibrate(model: ChatModel, direction: Direction, prompts: ContrastSet, fpr:
     harmful, harmless = (
         prompt_projections(model, direction, model.tokenize(texts[label])) for label in ("harmful", "harmless")
     )
-    return from_projections(harmful, harmless, fpr, direction, model.describe(), prompts.fingerprint)
+    return from_projections(harmful, harmless, fpr, direction, model.describe(), prompts.fingerprint, strict=strict)
 
 
 def from_projections(
@@ -145,18 +149,20 @@ def from_projections(
     direction: Direction,
     model: Mapping[str, Any],
     prompts: str,
+    *,
+    strict: bool = False,
 ) -> Calibration:
-    """The calibration that these projections of harmful and harmless prompts give."""
+    """The calibration that these projections of harmful and harmless prompts give.
+
+    Raises:
+        StatisticsError: as `calibrate`.
+    """
     found: CalibratedThreshold = threshold_at_fpr(harmless, fpr)
     if not found.enough:
-        log.warning(
-            "%d harmless calibration prompts are too few for a false-positive rate of %g: the lowest that they can promise is %.3g; "
-            "give %s",
-            found.n,
-            fpr,
-            found.false_positive_rate.estimate,
-            f"at least {math.ceil(1 / fpr - 1e-9) - 1}" if fpr > 0 else "a rate above 0",
-        )
+        said = _too_few(found.n, fpr, found.false_positive_rate)
+        if strict:
+            raise StatisticsError(f"{said}, a higher --fpr, or --force to save it all the same")
+        log.warning("%s", said)
     positive = np.asarray(harmful, dtype=float)
     area, curve = auroc(harmful, harmless), roc_curve(harmful, harmless)
     points = zip(
@@ -177,6 +183,13 @@ def from_projections(
         model={name: model[name] for name in ("name", "revision_or_sha256") if name in model},
         prompts=prompts,
     )
+
+
+def _too_few(n: int, fpr: float, expected: Interval) -> str:
+    """What is wrong with n calibration prompts that cannot promise a rate, and what to do."""
+    percent = f"{100 * expected.estimate:.3g} % [{100 * expected.low:.2g}, {100 * expected.high:.2g}]"
+    needed = f"at least {math.ceil(1 / fpr - 1e-9) - 1} harmless calibration prompts" if fpr > 0 else "a rate above 0"
+    return f"{n} harmless calibration prompts cannot promise {100 * fpr:.3g} %: expect {percent}; give {needed}"
 
 
 def fingerprint(direction: Direction) -> str:

@@ -94,6 +94,12 @@ class Intervention(Applied):
                 raise InterventionError(f"{self.op}: got layers {self.where}, expected one or more that count from 0")
         elif self.where not in ("own layer", "all layers"):
             raise InterventionError(f"where {self.where!r}: expected 'own layer', 'all layers' or a tuple of layers")
+        length = float(self.unit.double().norm())  # another one would scale whatever an operator does
+        if not abs(length - 1) <= 1e-3:
+            raise InterventionError(
+                f"{self.op}: got a vector of length {length:.4g}, expected a unit vector; divide by its length, or make a "
+                "direction of it with rhat.Direction.of"
+            )
         if not math.isfinite(self.value):
             parameter = OPERATORS[self.op].parameter
             raise InterventionError(

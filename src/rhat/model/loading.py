@@ -18,6 +18,7 @@ from rhat.model.catalogue import DEFAULT, Progress
 from rhat.model.chat import ChatModel
 from rhat.model.decoder import end_tokens
 from rhat.model.discovery import discover
+from rhat.model.hub import check_there
 from rhat.model.layout import Layout
 from rhat.model.opening import opened, with_adapter
 from rhat.model.placement import bytes_of, place, resident_memory
@@ -99,6 +100,8 @@ class _Files:
             cached = cached_commit(name, revision) is not None
             self.arguments |= {"revision": revision, "local_files_only": offline or cached}
             self.again = cached and not offline
+            if not self.arguments["local_files_only"]:
+                check_there(name, revision)
 
     def open(self, from_pretrained: Callable[..., Any]) -> Any:
         return opened(self.name, partial(from_pretrained, self.source.place), self.arguments, self.again)

@@ -12,6 +12,7 @@ from rhat.prompts.contrast import ContrastSet, Label
 from rhat.prompts.formats import parse, read_file
 from rhat.prompts.hub import load_from_hub
 from rhat.prompts.rows import rows_from
+from rhat.prompts.shapes import Items, is_conversation
 from rhat.prompts.sources import Source, parse_source
 
 logger = logging.getLogger(__name__)
@@ -94,11 +95,17 @@ def texts_of(reading: Reading) -> tuple[tuple[str, str], ...]:
 
 
 def read_source(
-    source: Source, label: Label | None = None, *, revision: str | None = None, offline: bool = False
+    source: Source,
+    label: Label | None = None,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    conversations: bool = False,
 ) -> Reading:
     """The rows of a source, for prompts of this label, with what was chosen and left out.
 
-    `revision` and `offline` matter for data set ids only.
+    `revision` and `offline` matter for data set ids only. With `conversations`, a column of conversations may hold system
+    messages and several turns: the whole is in `Row.messages`, and the caller says which of it is asked.
 
     Raises:
         PromptError: if there is nothing to read, or any row of it cannot be read.
@@ -111,13 +118,22 @@ def read_source(
         items = load_from_hub(source.name, revision, offline)
     else:
         items, said = read_file(source.name)
-    rows, reader = rows_from(items, source, label)
+    talks = _column_of_conversations(items) if conversations and source.column is None else None
+    rows, reader = rows_from(items, source if talks is None else replace(source, column=f"{talks}[0]"), label)
+    if talks is not None:
+        reader.answered = reader.later = reader.before = 0  # nothing of these is left unread
     if not rows:
         left = ", ".join(f"{n} {why}" for why, n in reader.left_out.items())
         raise PromptError(
             f"{source.title}: empty, no prompts in it{f' ({left})' if left else ''}; expected one prompt a line or row"
         )
     return Reading(tuple(rows), reader, label, said)
+
+
+def _column_of_conversations(items: Items) -> str | None:
+    """The first column in which a row holds a conversation; None where no row does."""
+    rows = (item for _, item in items if isinstance(item, dict))
+    return next((str(name) for row in rows for name, value in row.items() if is_conversation(value)), None)
 
 
 def _with_split(source: Source) -> Source:

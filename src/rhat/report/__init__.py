@@ -32,7 +32,7 @@ def draw(folder: Path | str) -> list[Path]:
     folder = Path(folder)
     measured = contract.load(folder)
     drawn = drawings.drawn(measured)
-    files = {folder / "report.html": page.render(measured, drawn)}
+    files = {folder / "report.html": page.render(measured, drawn, [path.name for path in folder.iterdir()])}
     for drawing, figure in drawn:
         files[folder / "figures" / f"{drawing.name}.svg"] = static.to_svg(figure, drawing.title)
     _write(files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from rhat.display import wording
 from rhat.display.tables import Table
 from rhat.questions import QUESTIONS
 from rhat.questions.question import Drawing, Figure, Verdict
-from rhat.report import appendix, judges
+from rhat.report import about, appendix, judges
 from rhat.report.opening import opening
 from rhat.report.verdicts import verdicts
 
@@ -43,6 +44,9 @@ class Section:
     figures: tuple[Plot, ...] = ()
     tables: tuple[Table, ...] = ()
     how: str = ""
+    points: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class Answer:
     label: str
 
 
-def render(results: Results, figures: list[tuple[Drawing, Figure]]) -> str:
-    """The page as HTML."""
+def render(results: Results, figures: list[tuple[Drawing, Figure]], files: Sequence[str] = ()) -> str:
+    """The page as HTML; `files` are the names of the run's other files beside it, which it links."""
     found = verdicts(results)
     answers = [
         Answer(question.key, question.title, found[question.key], question.label(found[question.key]))
@@ -72,7 +76,7 @@ def render(results: Results, figures: list[tuple[Drawing, Figure]]) -> str:
         facts=_facts(results),
         note=prose()["notes"].get(results.outcome, ""),
         answers=answers,
-        sections=_sections(results, found, figures),
+        sections=_sections(results, found, figures, files),
     )
 
 
@@ -108,7 +112,9 @@ def plots(figures: list[tuple[Drawing, Figure]], *names: str) -> tuple[Plot, ...
     )
 
 
-def _sections(results: Results, found: dict[str, Verdict], figures: list[tuple[Drawing, Figure]]) -> list[Section]:
+def _sections(
+    results: Results, found: dict[str, Verdict], figures: list[tuple[Drawing, Figure]], files: Sequence[str] = ()
+) -> list[Section]:
     words = prose()["sections"]
     made = [Section("primary", "The five primary claims", words["primary"], tables=tuple(appendix.primary(results)))]
     made.append(
@@ -136,8 +142,12 @@ def _sections(results: Results, found: dict[str, Verdict], figures: list[tuple[D
                 tuple(appendix.candidates(results))),
         Section("prompts", "Prompts", _fingerprint(results), tables=tuple(appendix.prompts(results))),
         Section("run", "The run", tables=tuple(appendix.run(results))),
+        Section("limits", "Limits of this run", points=tuple(about.limits(results))),
+        Section("cite", "Cite this run", words["cite"], code=about.citation(results)),
+        Section("files", "Files of this run", words["files"],
+                links=tuple((name, said) for name, said in about.FILES.items() if name in files)),
     ]  # fmt: skip
-    return [section for section in made if section.verdict or section.figures or section.tables]
+    return [s for s in made if s.verdict or s.figures or s.tables or s.points or s.code or s.links]
 
 
 @cache

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+SCALED = tuple(
+    round(-1 + step / 10, 1) for step in range(31)
+)  # projections, from one gap below the harmless mean upwards
 
 
 class Metrics:
@@ -34,6 +37,13 @@ class Metrics:
         self.finished = Counter("rhat_answers", "Answers, by why they ended.", ["reason"], registry=registry)
         self.interventions = Counter("rhat_interventions", "Answers under an intervention.", ["op"], registry=registry)
         self.flagged = Counter("rhat_moderations", "Moderated texts.", ["flagged"], registry=registry)
+        self.projections = Histogram(
+            "rhat_moderation_projection",
+            "Projections of moderated texts: 0 the mean of harmless training prompts, 1 that of harmful ones.",
+            ["direction"],
+            buckets=SCALED,
+            registry=registry,
+        )
         self.active = Gauge("rhat_active_answers", "Answers being written.", registry=registry)
         self.waiting = Gauge("rhat_waiting_answers", "Answers waiting for a slot.", registry=registry)
 

@@ -63,7 +63,9 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
     for value in values:
         flagged = value > threshold
         service.metrics.flagged.labels(str(flagged).lower()).inc()
-        score = min(1.0, max(0.0, (value - direction.mean_harmless) / gap)) if gap else float(flagged)
+        scaled = (value - direction.mean_harmless) / gap if gap else float(flagged)
+        service.metrics.projections.labels(name).observe(scaled)
+        score = min(1.0, max(0.0, scaled))
         results.append(
             {
                 "flagged": flagged,

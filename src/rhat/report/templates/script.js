@@ -34,6 +34,47 @@
     plots.forEach((plot) => plot.classList.contains("js-plotly-plot") && Plotly.relayout(plot, colours()));
   };
 
+  // A table as CSV, numbers with a minus that spreadsheets read.
+  const csv = (table) => [...table.rows].map((row) => [...row.cells].map((cell) => {
+    const text = cell.textContent.trim().replace(/^\u2212(?=[\d.])/, "-");
+    return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  }).join(",")).join("\n") + "\n";
+  document.querySelectorAll(".scroll").forEach((scroll) => {
+    const save = document.createElement("button");
+    save.type = "button";
+    save.className = "csv";
+    save.textContent = "Save as CSV";
+    save.setAttribute("aria-label", `Save as CSV: ${scroll.getAttribute("aria-label")}`);
+    save.addEventListener("click", () => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([csv(scroll.querySelector("table"))], { type: "text/csv" }));
+      link.download = `${scroll.getAttribute("aria-label").toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 60)}.csv`;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
+    scroll.after(save);
+  });
+
+  // Paper has another width and another scheme than the window, and nothing on it opens.
+  const PAPER = 680;  // pixels that A4 and Letter leave between their margins
+  let before = null;
+  window.addEventListener("beforeprint", () => {
+    const closed = [...document.querySelectorAll("details:not([open])")];
+    before = { theme: root.dataset.theme, closed };
+    closed.forEach((one) => { one.open = true; });
+    root.dataset.theme = "light";
+    recolour();
+    plots.forEach((plot) => plot.classList.contains("js-plotly-plot") && Plotly.relayout(plot, { width: PAPER }));
+  });
+  window.addEventListener("afterprint", () => {
+    if (!before) return;
+    before.closed.forEach((one) => { one.open = false; });
+    if (before.theme) root.dataset.theme = before.theme; else delete root.dataset.theme;
+    plots.forEach((plot) => plot.classList.contains("js-plotly-plot") && Plotly.relayout(plot, { width: null, autosize: true }));
+    recolour();
+    before = null;
+  });
+
   label();
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";

@@ -66,6 +66,7 @@ async def _written(service: Service, given: dict[str, Any], name: str) -> AsyncI
         ]
         return scale(service, name, None if prompt is None else prompt[0]), sides[0], sides[1]
 
+    yield shown()  # at once, so that a click is seen to be at work
     drawn = 0.0
     # Both at once; one after the other on a server with a single slot, where two would wait for ever.
     groups = [(0, jobs)] if service.settings.slots > 1 else [(0, jobs[:1]), (1, jobs[1:])]

@@ -94,6 +94,13 @@ window.rhat = (() => {
     if (marks.style.marginLeft !== wanted[0]) marks.style.marginLeft = wanted[0];
     if (marks.style.width !== wanted[1]) marks.style.width = wanted[1];
   };
+  // On a phone the answers are below the controls: go to them when they are asked for.
+  const toAnswers = () => {
+    const plain = document.getElementById("rhat-plain");
+    if (plain && window.matchMedia("(max-width: 640px)").matches) plain.scrollIntoView({ block: "start" });
+  };
+  document.addEventListener("click", (event) => event.target.closest("#rhat-go") && toAnswers());
+
   new MutationObserver(align).observe(document, { childList: true, subtree: true });
   window.addEventListener("resize", align);
 
