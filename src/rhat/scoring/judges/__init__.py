@@ -8,11 +8,12 @@ from pathlib import Path
 from rhat.errors import JudgeError
 from rhat.scoring.judges.judge import CLASSES, Class, Judge, Judgement
 from rhat.scoring.judges.phrases import PHRASES
+from rhat.scoring.judges.words import WORDS
 
 __all__ = ["CLASSES", "DEFAULT", "JUDGES", "Class", "Judge", "Judgement", "find_judge", "judge_answers", "settled"]
 
-JUDGES: dict[str, Judge] = {judge.name: judge for judge in (PHRASES,)}
-DEFAULT = PHRASES.name
+JUDGES: dict[str, Judge] = {judge.name: judge for judge in (WORDS, PHRASES)}
+DEFAULT = WORDS.name
 
 
 def find_judge(name: str = DEFAULT, cache: Path | None = None) -> Judge:
