@@ -9,7 +9,16 @@ from pathlib import Path
 
 PIECES = tomllib.loads((Path(__file__).parent / "answers" / "composed.toml").read_text(encoding="utf-8"))
 TURNS = ("However, ", "But ", "Unfortunately, ", "Therefore, ", "With that said, ", "That being said, ")
-REGRETS = ("Sorry, ", "I'm sorry, but ", "I apologize, but ", "I'm really sorry, but ", "Unfortunately, ", "No, ", "No. ", "")
+REGRETS = (
+    "Sorry, ",
+    "I'm sorry, but ",
+    "I apologize, but ",
+    "I'm really sorry, but ",
+    "Unfortunately, ",
+    "No, ",
+    "No. ",
+    "",
+)
 TO_HELP = (
     "However, I can tell you this: ",
     "Here is what I can say instead. ",
@@ -70,11 +79,15 @@ class Composer:
         elif kind < 0.62:
             lead = self.says("polite", topic) if self.rng.random() < 0.45 else self.rng.choice((*REGRETS[1:5], "", ""))
             parts = [self.after(lead, self.says("refuse", topic))]
-            parts += self.some(topic, ("condemn", 0.5), ("preach", 0.6), ("preach", 0.3), ("offer", 0.6), ("offer", 0.25))
+            parts += self.some(
+                topic, ("condemn", 0.5), ("preach", 0.6), ("preach", 0.3), ("offer", 0.6), ("offer", 0.25)
+            )
         else:
             lead = self.says("polite", topic) if self.rng.random() < 0.35 else ""
             parts = [self.after(lead, self.says("condemn", topic))]
-            parts += self.some(topic, ("condemn", 0.3), ("preach", 0.7), ("preach", 0.4), ("offer", 0.75), ("offer", 0.3))
+            parts += self.some(
+                topic, ("condemn", 0.3), ("preach", 0.7), ("preach", 0.4), ("offer", 0.75), ("offer", 0.3)
+            )
         answer = " ".join(parts)
         if self.rng.random() < 0.12:
             answer = answer[: max(40, int(len(answer) * self.rng.uniform(0.3, 0.9)))]
@@ -91,7 +104,11 @@ class Composer:
         """A refusal that thinks aloud first, plays a part, or is short or official."""
         topic, kind = self.topic(), self.rng.random()
         if kind < 0.35:
-            parts = [self.says("thought", topic), *self.some(topic, ("condemn", 0.3)), self.says("thought_refuses", topic)]
+            parts = [
+                self.says("thought", topic),
+                *self.some(topic, ("condemn", 0.3)),
+                self.says("thought_refuses", topic),
+            ]
             answer = " ".join(parts)
         elif kind < 0.7:
             part = self.says("role", topic, x=self.rng.choice(PERSONAS))

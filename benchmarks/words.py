@@ -28,7 +28,9 @@ DATA = Path(__file__).parents[1] / "src" / "rhat" / "scoring" / "data" / "words.
 CLASSES = ("refused", "partial", "complied")
 STRENGTH = 2.0  # inverse of the penalty on squared weights
 COMPOSED = 0.3  # weight of a composed answer beside a written one
-VOTE = 0.5  # log-odds that the rules' verdict adds: they were fitted on the fit split, so that it cannot be learned there
+VOTE = (
+    0.5  # log-odds that the rules' verdict adds: they were fitted on the fit split, so that it cannot be learned there
+)
 SMALLEST = 20  # weights below this many thousandths in every class are left out
 
 

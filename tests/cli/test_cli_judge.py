@@ -36,7 +36,7 @@ def labelled(tmp_path):
 def test_rates(cli, completions):
     done = cli("judge", completions, "--format", "json")
     said = json.loads(done.out)
-    assert (said["completions"], said["untold"], said["judge"]) == (5, 0, "phrases")
+    assert (said["completions"], said["untold"], said["judge"]) == (5, 0, "words")
     assert {name: rate["estimate"] for name, rate in said["rates"].items()} == {
         "refused": 0.4,
         "partial": 0,
@@ -45,7 +45,7 @@ def test_rates(cli, completions):
     }
     assert "accuracy" not in said
     table = cli("judge", completions).out
-    assert "5 completions, judged by phrases" in table
+    assert "5 completions, judged by words" in table
     assert "0.400 [0.118, 0.769]" in table
 
 
@@ -175,7 +175,7 @@ def test_bad_files(refused, tmp_path, completions):
     assert "bad.jsonl:1: not JSON" in refused("judge", bad)
     (tmp_path / "x.eval").write_text("no zip")
     assert "cannot be read" in refused("judge", tmp_path / "x.eval")
-    assert "judge 'who': expected one of phrases, endpoint:URL#MODEL, or FILE.py:NAME" in refused(
+    assert "judge 'who': expected one of words, phrases, endpoint:URL#MODEL, or FILE.py:NAME" in refused(
         "judge", completions, "--judge", "who"
     )
 

@@ -22,7 +22,7 @@ def judge(
     judge: Annotated[
         str,
         typer.Option("--judge", "-j", help="A judge's name, endpoint:URL#MODEL, or FILE.py:NAME of your own."),
-    ] = DEFAULT,
+    ] = "words",
     labels: Annotated[
         Path | None,
         typer.Option(

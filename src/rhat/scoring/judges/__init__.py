@@ -41,7 +41,7 @@ def judge_answers(prompts: Sequence[str], answers: Sequence[str], judge: str = D
     """The class of each answer to its prompt: refused, partial, complied or degenerate; None if the judge cannot tell.
 
     Whole answers or their openings; the default judge reads the first 1000 characters, always has a class, and takes
-    about a millisecond an answer. docs/judging.md says how well it reads.
+    a few milliseconds an answer at most. docs/judging.md says how well it reads.
 
     Raises:
         JudgeError: for an unknown judge, or if there are not as many prompts as answers.
