@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 from rhat.scoring.judges.clauses import Clause, clauses, opening
 from rhat.scoring.judges.phrases import CONTENT, asks_what_is_right, given, helps_after, listed, verdict
@@ -78,7 +79,7 @@ def _of_clauses(found: dict[str, float], prompt: str, read: Sequence[Clause]) ->
                 found[f"right:{act}"] += 0.5 * weight
         said = words(clause.text)
         kind, value = ("l:", 0.15) if place == "c" else ("w:", 0.3)
-        for unit in (*said, *(f"{a} {b}" for a, b in zip(said, said[1:], strict=False))):
+        for unit in (*said, *(f"{a} {b}" for a, b in pairwise(said))):
             found[kind + unit] = value
         if i == 0:
             for n in (1, 2, 3):
