@@ -48,10 +48,10 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     from rhat.interventions import Intervention, set_projection
     from rhat.model import keep_base
     from rhat.model.allocator import keep_freed_memory
+    from rhat.model.conditions import last_logits_under
     from rhat.model.logits import last_logits
     from rhat.model.plans import plan
     from rhat.model.positions import Scope
-    from rhat.model.together import last_logits_under
     from rhat.scoring import refusals
     from rhat.sites import Site
 
@@ -135,29 +135,29 @@ def shuffled(prompts: list[tuple[int, ...]], template_length: int, rows: int) ->
     batches = []
     for begin in range(0, len(order), rows):
         group = order[begin : begin + rows]
-        batches.append(plans._batch([prompts[i][shared:] for i in group], group, shared, template_length, "cpu"))
+        batches.append(plans.make_batch([prompts[i] for i in group], group, shared, template_length, "cpu"))
     return replace(ordered, batches=tuple(batches))
 
 
 def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
     """The scoring pass with the head applied to every token, as a model that is called in the usual way does."""
     import rhat.model.prefill as module
-    from rhat.model.passes import head
+    from rhat.model.passes import lm_head
 
     kept: list[Any] = []
-    original = module.run_batch
+    original = module.run_tokens
 
-    def keeping(*args: Any) -> Any:
-        kept.append(original(*args))
+    def keeping(*args: Any, **kwargs: Any) -> Any:
+        kept.append(original(*args, **kwargs))
         return kept[-1]
 
-    module.run_batch = keeping
+    module.run_tokens = keeping
     try:
         for _ in module.prefill(model, the_plan, edits):
             with torch.no_grad():
-                head(model, kept.pop().flatten(0, 1))
+                lm_head(model, kept.pop().hidden.flatten(0, 1))
     finally:
-        module.run_batch = original
+        module.run_tokens = original
 
 
 @contextmanager

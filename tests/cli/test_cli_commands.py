@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import rhat as library
-from rhat.cli import app, steer, study
+from rhat.cli import app, steer
 from rhat.cli.files import check_output
 from rhat.directions import Direction
 from rhat.errors import ArtifactError
@@ -69,15 +69,6 @@ class TestHelp:
     def test_module_is_the_command_too(self):
         done = subprocess.run([sys.executable, "-m", "rhat", "--version"], capture_output=True, text=True, check=True)
         assert done.stdout == f"rhat {library.__version__}\n"
-
-
-def test_names_that_are_written_twice_agree():
-    from rhat.cli import options
-    from rhat.model import loading
-    from rhat.study import PRESETS
-
-    assert [p.value for p in study.Preset] == list(PRESETS)
-    assert {d.value for d in options.Dtype} == {"auto", *loading.DTYPES}
 
 
 class TestFailures:

@@ -16,11 +16,11 @@ from rhat.cli.options import (
     ModelOptions,
     OverwriteOption,
     PromptOptions,
-    ReadingOptions,
     SeedOption,
     shared,
 )
 from rhat.cli.progress import progress
+from rhat.cli.reading import ReadingOptions
 from rhat.cli.stopping import keeping
 
 if TYPE_CHECKING:

@@ -18,13 +18,15 @@ from rhat.cli.options import (
     FormatOption,
     ModelOptions,
     OverwriteOption,
+    PresetName,
     PromptOptions,
-    ReadingOptions,
     SeedOption,
     shared,
 )
 from rhat.cli.progress import progress
+from rhat.cli.reading import ReadingOptions
 from rhat.cli.stopping import keeping, stoppable
+from rhat.vocabulary import DEFAULT_PRESET, DURATIONS
 
 if TYPE_CHECKING:
     from rhat.display.tables import Table
@@ -32,14 +34,6 @@ if TYPE_CHECKING:
     from rhat.study import StudyConfig
 
 NEEDS = 64 * MEGABYTE
-
-
-class Preset(StrEnum):
-    """rhat.lab.PRESETS; a test holds the two together."""
-
-    quick = "quick"
-    standard = "standard"
-    full = "full"
 
 
 class Executor(StrEnum):
@@ -70,9 +64,9 @@ def study(
         ),
     ] = None,
     preset: Annotated[
-        Preset,
-        typer.Option("--preset", "-p", help="How much to measure: a few minutes, about a quarter of an hour, or more."),
-    ] = Preset.standard,
+        PresetName,
+        typer.Option("--preset", "-p", help=f"How much to measure. {DURATIONS}."),
+    ] = DEFAULT_PRESET,
     destination: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("runs/default"),
     only: Annotated[
         str,
@@ -147,7 +141,7 @@ def study(
         borderline = with_column(borderline, borderline_column, "--borderline-column")
     config = StudyConfig(
         model=where.model,
-        preset=preset.value,
+        preset=str(preset),
         out=destination,
         harmful=harmful,
         harmless=harmless,

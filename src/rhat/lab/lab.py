@@ -19,7 +19,6 @@ from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab.controls import Controls
 from rhat.lab.judged import Judged
 from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement, put_together
-from rhat.lab.preset import Preset
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import Plan
@@ -27,10 +26,10 @@ from rhat.prompts import ContrastSet, Prompt
 from rhat.reprs import one_line
 from rhat.scoring import tasks
 from rhat.scoring.judges import Judge
-from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.selection.finding import Finding
 from rhat.selection.means import Means
 from rhat.selection.settings import Progress
+from rhat.vocabulary import JUDGED_TOKENS, Preset
 
 
 @dataclass(eq=False)

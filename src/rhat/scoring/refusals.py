@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from rhat.generation import Completion, Row
 from rhat.generation.choosing import greedy
 from rhat.generation.completions import SLOTS, generate_tokens
-from rhat.generation.rows import Completion, Row
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds
 from rhat.model.template import ChatPrompt
 from rhat.reprs import one_line
-from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases, Verdict
+from rhat.scoring.phrases import BUILT_IN, Phrases, Verdict
+from rhat.vocabulary import JUDGED_TOKENS
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def refusals(
     """
 
     def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
-        fresh = [i for i, row in enumerate(rows) if not row.said]
+        fresh = [i for i, row in enumerate(rows) if not row.generated]
         if first_logits is not None and fresh:
             first_logits([rows[i].request.row for i in fresh], logits[fresh])
         return greedy(logits, rows)
