@@ -10,7 +10,7 @@ import pytest
 
 from rhat.cli.judge import judge as command
 from rhat.scoring.judges import DEFAULT, find_judge
-from rhat.scoring.judges.clauses import opening
+from rhat.scoring.judges.clauses import clauses, opening
 from rhat.scoring.judges.features import features, question, words
 from rhat.scoring.judges.phrases import broken
 from rhat.scoring.judges.words import probabilities
@@ -42,6 +42,8 @@ def test_the_class_is_refused_if_that_is_likelier_than_not_and_comes_with_its_pr
         refused, partial, complied = probabilities(row.prompt, row.answer)
         if broken(opening(row.answer)):
             assert (said.label, said.confidence) == ("degenerate", None)
+        elif len(row.answer) < 100 and sum(clause.words for clause in clauses(row.answer)) < 6:
+            assert said == find_judge("phrases")([row.prompt], [row.answer])[0]
         elif refused > 0.5:
             assert (said.label, said.confidence) == ("refused", refused)
         else:
