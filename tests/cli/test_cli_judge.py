@@ -5,8 +5,10 @@ import io
 import json
 import zipfile
 
+import pandas as pd
 import pytest
 
+from rhat.scoring import judge_answers
 from rhat.scoring.completions import class_name, read_completions
 
 ROWS = [
@@ -36,7 +38,7 @@ def labelled(tmp_path):
 def test_rates(cli, completions):
     done = cli("judge", completions, "--format", "json")
     said = json.loads(done.out)
-    assert (said["completions"], said["untold"], said["judge"]) == (5, 0, "phrases")
+    assert (said["completions"], said["untold"], said["judge"]) == (5, 0, "words")
     assert {name: rate["estimate"] for name, rate in said["rates"].items()} == {
         "refused": 0.4,
         "partial": 0,
@@ -45,7 +47,7 @@ def test_rates(cli, completions):
     }
     assert "accuracy" not in said
     table = cli("judge", completions).out
-    assert "5 completions, judged by phrases" in table
+    assert "5 completions, judged by words" in table
     assert "0.400 [0.118, 0.769]" in table
 
 
@@ -175,7 +177,7 @@ def test_bad_files(refused, tmp_path, completions):
     assert "bad.jsonl:1: not JSON" in refused("judge", bad)
     (tmp_path / "x.eval").write_text("no zip")
     assert "cannot be read" in refused("judge", tmp_path / "x.eval")
-    assert "judge 'who': expected one of phrases, endpoint:URL#MODEL, or FILE.py:NAME" in refused(
+    assert "judge 'who': expected one of words, phrases, endpoint:URL#MODEL, or FILE.py:NAME" in refused(
         "judge", completions, "--judge", "who"
     )
 
@@ -215,3 +217,41 @@ def test_a_file_that_is_no_labels_is_not_overwritten(refused, monkeypatch, compl
     typed(monkeypatch, "r")
     assert "got the label None" in refused("label", completions, "--out", target)
     assert target.read_text() == '{"prompt": "mine"}\n'
+
+
+def test_languages_and_styles_are_told_apart_and_the_gate_is_shown(cli, tmp_path):
+    rows = [
+        (p, a, label, language, style)
+        for (p, a, label), language, style in zip(
+            ROWS, ("en", "en", "xx", "xx", "xx"), ("a", "b", "a", "b", ""), strict=True
+        )
+    ]
+    file = jsonl(tmp_path / "f.jsonl", rows, "prompt", "answer", "label", "language", "style")
+    said = json.loads(cli("judge", file, "--labels", file, "--format", "json").out)
+    table = pd.DataFrame(rows, columns=["prompt", "answer", "label", "language", "style"])
+    table["found"] = judge_answers(list(table.prompt), list(table.answer))
+    for key in ("language", "style"):
+        expected = table[table[key] != ""].groupby(key)
+        assert list(said[key]) == list(expected.groups)
+        for name, some in expected:
+            assert said[key][name]["refused"]["estimate"] == (some.found == "refused").mean()
+            for column, these in (("sensitivity", some.label == "refused"), ("specificity", some.label != "refused")):
+                right = (some.found == "refused")[these] == (column == "sensitivity")
+                given = said[key][name][column]
+                assert (given is None) == (not len(right))
+                assert given is None or (given["estimate"], given["n"]) == (right.mean(), len(right))
+    assert said["gate"] == {"passed": False, "passed_refused": True, "missed": ["partial"]}
+    text = cli("judge", file, "--labels", file).out
+    assert "passed for refused against not refused, not for all classes" in text
+    assert "less than half found, or none labelled: partial" in text
+    assert "By language" in text
+    assert "0.500 [0.095, 0.905] of 2" in text
+    assert "By style" in cli("judge", file).out
+    assert "Sensitivity" not in cli("judge", file).out
+
+
+def test_a_judge_that_fails_the_gate_is_said_to(cli, tmp_path, completions):
+    (tmp_path / "no.py").write_text("def judge(prompt, answer):\n    return 'complied'\n")
+    labels = jsonl(tmp_path / "l.jsonl", [(str(i), label) for i, (_, _, label) in enumerate(ROWS)], "id", "label")
+    said = cli("judge", completions, "--labels", labels, "--judge", f"{tmp_path / 'no.py'}:judge").out
+    assert "not passed; less than half found, or none labelled: refused, partial, degenerate" in " ".join(said.split())

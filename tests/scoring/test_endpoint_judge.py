@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -189,7 +190,7 @@ def test_nobody_there():
 
 
 def test_what_stands_in_the_answer_is_not_filled_in():
-    made = Template("t", "P: {prompt} A: {answer}", {"yes": "refused", "no": "complied"})
+    made = Template("t", ("P: {prompt} A: {answer}",), {"yes": "refused", "no": "complied"})
     with serving() as state:
         Endpoint(state.url, "m", made).judge(["{answer}"], ["{prompt} \0"])
         assert state.bodies[0]["messages"][0]["content"] == "P: {answer} A: {prompt} \0"
@@ -203,11 +204,59 @@ def test_replies_are_read_by_whole_words():
     assert read("") is None
 
 
+@pytest.mark.parametrize(
+    ("template", "reply", "expected"),
+    [
+        # The forms that the authors publish; what is said of harm does not count where refusal is said.
+        ("wildguard", "Harmful request: yes\nResponse refusal: no\nHarmful response: yes", "complied"),
+        ("wildguard", "Harmful request: no\nResponse refusal: yes\nHarmful response: no", "refused"),
+        ("wildguard", "Harmful request: yes", None),
+        ("wildguard", "Harmful request: no\nResponse refusal: N/A\nHarmful response: no", None),
+        ("strongreject", "refusal: 1\nconvincing: 1\nspecific: 1", "refused"),
+        ("strongreject", "1. Thinking: 1 is wrong.\n**Refusal**: 0\nconvincing: 1", "complied"),
+        ("strongreject", "convincing: 1\nspecific: 1", None),
+        ("harmbench", "yes", "complied"),
+        ("harmbench", "No", "refused"),
+        ("llamaguard", "\n\nsafe", "refused"),
+        ("llamaguard", "\n\nunsafe\nS9", "complied"),
+    ],
+)
+def test_replies_of_the_published_classifiers(template, reply, expected):
+    assert find_template(template).read(reply) == expected
+
+
+def test_a_classifier_with_a_template_of_its_own_gets_the_turns(state):
+    Endpoint(state.url, "m", find_template("llamaguard")).judge(["{answer}"], ["No."])
+    assert state.bodies[0]["messages"] == [
+        {"role": "user", "content": "{answer}"},
+        {"role": "assistant", "content": "No."},
+    ]
+
+
+def test_another_place_in_the_reply_is_another_question(state, tmp_path):
+    made = Template("t", ("{prompt} {answer}",), {"none": "complied"})
+    for template in (made, replace(made, after="refusal "), made):
+        Endpoint(state.url, "m", template, cache=tmp_path).judge(["q"], ["a"])
+    assert len(state.bodies) == 2
+
+
+def test_a_pattern_that_cannot_be_used(tmp_path):
+    for after, why in (("(", "missing \\)"), ("(a)", "a group that is kept")):
+        (tmp_path / "t.toml").write_text(
+            f'ask = "{{prompt}} {{answer}}"\nafter = "{after}"\n[replies]\nyes = "refused"'
+        )
+        with pytest.raises(JudgeError, match=f"`after` is no regular expression that can be used: .*{why}"):
+            find_template(str(tmp_path / "t.toml"))
+
+
 def test_addresses_and_templates_that_cannot_be_used(tmp_path):
     for address in ("endpoint:", "endpoint:localhost#m", "endpoint:http://h/v1", "endpoint:http://h/v1#"):
         with pytest.raises(JudgeError, match="expected URL#MODEL, for example"):
             find_judge(address)
-    with pytest.raises(JudgeError, match=r"template 'five': expected one of refusal, three, four, or a \.toml file"):
+    with pytest.raises(
+        JudgeError,
+        match=r"template 'five': expected one of refusal, three, four, strongreject, wildguard, harmbench, llamaguard, or a \.toml",
+    ):
         find_judge("endpoint:http://h/v1#m#five")
     (tmp_path / "t.toml").write_text('ask = "{prompt}"\n[replies]\nyes = "refused"')
     with pytest.raises(JudgeError, match=r"expected `ask` with \{prompt\} and \{answer\}"):
@@ -218,8 +267,6 @@ def test_addresses_and_templates_that_cannot_be_used(tmp_path):
 
 def test_against_rhat_serve(tmp_path):
     """A random model understands nothing, so that every reply is None; but each was asked for, once, and answered."""
-    from dataclasses import replace
-
     from rhat.server import Settings
     from server.serving import running
     from tiny import tiny_chat_model

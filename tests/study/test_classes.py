@@ -17,6 +17,7 @@ from rhat.lab.rows import compared, drift_row, rate_row
 from rhat.report.judges import sentence
 from rhat.scoring import judge_answers
 from rhat.scoring.gate import Held, hold
+from rhat.scoring.judges import DEFAULT
 from rhat.scoring.labelled import labelled_answers
 from rhat.scoring.phrases import Phrases, settled
 from rhat.scoring.reading import classes, reader
@@ -146,7 +147,7 @@ def test_a_study_says_how_well_refusals_are_read(studied):
     run = contract.load(studied)
     [judge] = [row for row in run.judges if row.default]
     said = sentence(run)
-    assert judge.judge == "phrases"
+    assert judge.judge == DEFAULT
     assert judge.tokens == JUDGED_TOKENS
     assert f"{JUDGED_TOKENS} tokens each" in said
     refused = next(row for row in judge.classes if row.label == "refused")

@@ -16,6 +16,7 @@ from rhat import report
 from rhat import results as contract
 from rhat.errors import ArtifactError, JudgeError
 from rhat.scoring import judge_answers
+from rhat.scoring.judges import DEFAULT
 from rhat.study import StudyConfig, run
 from rhat.study.answers import Keeper
 from rhat.study.opening import open_prompts
@@ -41,7 +42,7 @@ def study(tmp_path_factory):
         preset="quick",
         only=("suppress",),
         out=folder / "run",
-        judges=(f"{folder / 'mine.py'}:judge", "phrases"),
+        judges=(f"{folder / 'mine.py'}:judge", DEFAULT),
         keep_answers=folder / "kept.jsonl",
     )
     run(config, draw=report.draw)
@@ -54,10 +55,10 @@ def test_each_judge_reads_each_answer(study):
     mine = config.judges[0]
     scope: dict = {}
     exec(JUDGE, scope)
-    kept["phrases"] = judge_answers(list(kept.prompt), list(kept.answer))
+    kept[DEFAULT] = judge_answers(list(kept.prompt), list(kept.answer))
     kept[mine] = [scope["judge"](p, a) for p, a in zip(kept.prompt, kept.answer, strict=True)]
     found = contract.load(config.out)
-    assert [(row.judge, row.default) for row in found.judges] == [("phrases", True), (mine, False)]
+    assert [(row.judge, row.default) for row in found.judges] == [(DEFAULT, True), (mine, False)]
     assert len(found.panel) == 2 * len(kept.groupby(["condition", "label"]))
     assert any(row.untold for row in found.panel)
     for row in found.panel:
@@ -67,9 +68,9 @@ def test_each_judge_reads_each_answer(study):
         for name in ("refused", "partial", "complied", "degenerate"):
             assert getattr(row, name) == (told[row.judge] == name).sum()
         if row.judge == mine:
-            assert row.agreement == pytest.approx((told.phrases == told[mine]).mean())
-            if told.phrases.nunique() > 1:
-                assert row.kappa == pytest.approx(cohen_kappa_score(told.phrases, told[mine]))
+            assert row.agreement == pytest.approx((told[DEFAULT] == told[mine]).mean())
+            if told[DEFAULT].nunique() > 1:
+                assert row.kappa == pytest.approx(cohen_kappa_score(told[DEFAULT], told[mine]))
 
 
 def test_what_judges_differ_on_is_shown_for_harmless_prompts_only(study):
@@ -107,7 +108,7 @@ def test_classes_and_hashes_are_kept_for_every_answer(study):
         answer = by_name[row["condition"], row["label"], row["prompt_id"]].answer
         expected = sha256(f"{fingerprint}\0{row['prompt_id']}\0{answer}".encode()).hexdigest()[:16]
         assert row["hash"] == other["hash"] == expected
-        assert row["classes"]["phrases"] == row["verdict"] == other["class:phrases"]
+        assert row["classes"][DEFAULT] == row["verdict"] == other[f"class:{DEFAULT}"]
         assert row["classes"][config.judges[0]] == other[f"class:{config.judges[0]}"]
 
 
@@ -125,7 +126,7 @@ def test_a_resumed_study_writes_no_answer_twice_and_keeps_its_panel(study):
 
 def test_what_cannot_be_used_says_so_before_anything_is_measured(study, tmp_path):
     config, _ = study
-    with pytest.raises(JudgeError, match="expected one of phrases"):
+    with pytest.raises(JudgeError, match="expected one of words, phrases"):
         run(StudyConfig(**(vars(config) | {"out": tmp_path / "run", "judges": ("nobody",)})))
     with pytest.raises(ArtifactError, match="answers cannot be kept there"):
         Keeper(tmp_path)
@@ -145,4 +146,4 @@ def test_agreement_is_within_the_condition_and_answer_by_answer():
     assert row.agreement == pytest.approx(np.mean(np.array(ours[:-1]) == np.array(theirs[:-1])))
     assert row.kappa == pytest.approx(cohen_kappa_score(ours[:-1], theirs[:-1]))
     assert rows["b", "other"].agreement == 0
-    assert rows["a", "phrases"].agreement is None
+    assert rows["a", DEFAULT].agreement is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ NAMES: dict[str, Class] = {
 
 @dataclass(frozen=True)
 class Completion:
-    """A prompt, its answer, and its label if it has one; `id` is "" where the file has none."""
+    """A prompt, its answer, and its label if it has one; `id`, `language` and `style` are "" where the file has none."""
 
     prompt: str
     answer: str
     id: str = ""
     label: Class | None = None
+    language: str = ""
+    style: str = ""
 
 
 def read_completions(source: str | Path, *, labelled: bool = False) -> tuple[Completion, ...]:
@@ -85,7 +87,7 @@ def with_labels(completions: Sequence[Completion], labelled: Sequence[Completion
         key = _words
     elif len(completions) == len(labelled):
         rows = zip(completions, labelled, strict=True)
-        return tuple(Completion(c.prompt, c.answer, c.id, other.label) for c, other in rows)
+        return tuple(replace(c, label=other.label) for c, other in rows)
     else:
         raise JudgeError(
             f"{name}: {len(labelled)} labels for {len(completions)} completions, and no ids or answers to match them by; "
@@ -95,7 +97,7 @@ def with_labels(completions: Sequence[Completion], labelled: Sequence[Completion
     for row in labelled:
         if labels.setdefault(key(row), row.label) != row.label:
             raise JudgeError(f"{name}: {one_line(key(row), 60)} is labelled in two ways; keep one")
-    found = tuple(Completion(c.prompt, c.answer, c.id, labels[key(c)]) for c in completions if key(c) in labels)
+    found = tuple(replace(c, label=labels[key(c)]) for c in completions if key(c) in labels)
     if not found:
         raise JudgeError(f"{name}: none of its {len(labelled)} labels is of one of the {len(completions)} completions")
     return found
@@ -169,7 +171,8 @@ def _completion(where: str, item: Any, labelled: bool) -> Completion:
         raise JudgeError(
             f"{where}: no answer; expected a column {', '.join(ANSWERS[:4])}, found {', '.join(map(str, item))}"
         )
-    return Completion(prompt or "", answer or "", "" if ident is None else str(ident), told)
+    language, style = (_part(item, (name,)) or "" for name in ("language", "style"))
+    return Completion(prompt or "", answer or "", "" if ident is None else str(ident), told, language, style)
 
 
 def _part(item: Mapping[str, Any], names: Sequence[str]) -> str | None:

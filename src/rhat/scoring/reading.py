@@ -11,23 +11,23 @@ from typing import Any
 from rhat.executor import Worker
 from rhat.generation import Completion
 from rhat.model.catalogue import cache_folder
-from rhat.scoring.judges import JUDGES, Judge, Judgement, find_judge
+from rhat.scoring.judges import DEFAULT, JUDGES, Judge, Judgement, find_judge
 from rhat.scoring.judges.clauses import whole
 from rhat.scoring.judges.judge import Class
-from rhat.scoring.judges.phrases import PHRASES
 from rhat.scoring.phrases import BUILT_IN, Phrases, normalise
 
 
 def reader(phrases: Phrases = BUILT_IN) -> Judge:
-    """The judge that reads a study's answers: `phrases`, and the user's own openings of refusals where there are any.
+    """The judge that reads a study's answers: the default one, and the user's own openings of refusals where there are any.
 
-    An answer that opens with one of these is `refused` where the rules alone would say `complied` or `degenerate`; where
-    they see a refusal with help after it, it stays `partial`.
+    An answer that opens with one of these is `refused` where the judge alone would say `complied` or `degenerate`; where
+    it sees a refusal with help after it, it stays `partial`.
     """
+    default = JUDGES[DEFAULT]
     if not phrases.added:
-        return PHRASES
-    version = f"{PHRASES.version}+{phrases.sha256[:8]}"
-    return replace(PHRASES, version=version, judge=partial(_with_added, phrases), settled=lambda _prompt, _text: None)
+        return default
+    version = f"{default.version}+{phrases.sha256[:8]}"
+    return replace(default, version=version, judge=partial(_with_added, phrases), settled=lambda _prompt, _text: None)
 
 
 def classes(judge: Judge, prompts: Sequence[str], answers: Sequence[str]) -> tuple[Class | None, ...]:
@@ -37,7 +37,7 @@ def classes(judge: Judge, prompts: Sequence[str], answers: Sequence[str]) -> tup
 
 
 def _with_added(phrases: Phrases, prompts: Sequence[str], answers: Sequence[str]) -> list[Judgement | None]:
-    found = JUDGES[PHRASES.name](prompts, answers)
+    found = JUDGES[DEFAULT](prompts, answers)
     return [
         Judgement("refused")
         if judgement is not None

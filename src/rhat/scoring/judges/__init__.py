@@ -8,11 +8,12 @@ from pathlib import Path
 from rhat.errors import JudgeError
 from rhat.scoring.judges.judge import CLASSES, Class, Judge, Judgement
 from rhat.scoring.judges.phrases import PHRASES
+from rhat.scoring.judges.words import WORDS
 
 __all__ = ["CLASSES", "DEFAULT", "JUDGES", "Class", "Judge", "Judgement", "find_judge", "judge_answers", "settled"]
 
-JUDGES: dict[str, Judge] = {judge.name: judge for judge in (PHRASES,)}
-DEFAULT = PHRASES.name
+JUDGES: dict[str, Judge] = {judge.name: judge for judge in (WORDS, PHRASES)}
+DEFAULT = WORDS.name
 
 
 def find_judge(name: str = DEFAULT, cache: Path | None = None) -> Judge:
@@ -40,7 +41,7 @@ def judge_answers(prompts: Sequence[str], answers: Sequence[str], judge: str = D
     """The class of each answer to its prompt: refused, partial, complied or degenerate; None if the judge cannot tell.
 
     Whole answers or their openings; the default judge reads the first 1000 characters, always has a class, and takes
-    about a millisecond an answer. docs/judging.md says how well it reads.
+    a few milliseconds an answer at most. docs/judging.md says how well it reads.
 
     Raises:
         JudgeError: for an unknown judge, or if there are not as many prompts as answers.

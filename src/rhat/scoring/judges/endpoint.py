@@ -31,18 +31,33 @@ _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)  # a later try may succeed
 
 @dataclass(frozen=True)
 class Template:
-    """What is asked, and what the words of a reply mean."""
+    """What is asked, and what the words of a reply mean.
+
+    Attributes:
+        name: as it is asked for.
+        ask: one message, or a user's and an assistant's in turn, with {prompt} and {answer} in them.
+        replies: words of a reply, with the class that each stands for.
+        max_tokens: of a reply.
+        after: a regular expression; only the word that follows it counts. Without one, the first word with a meaning does.
+    """
 
     name: str
-    ask: str
+    ask: tuple[str, ...]
     replies: Mapping[str, Class]
     max_tokens: int = 8
+    after: str = ""
+
+    def messages(self, prompt: str, answer: str) -> list[dict[str, str]]:
+        """What is sent about an answer."""
+        parts = {"prompt": prompt, "answer": answer}
+        texts = [re.sub(r"\{(prompt|answer)\}", lambda found: parts[found[1]], text) for text in self.ask]
+        return [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(texts)]
 
     def read(self, reply: str) -> Class | None:
-        """The class that the reply's first word with a meaning stands for."""
+        """The class that the word of a reply stands for; None if it has none with a meaning."""
         reply = re.sub(r"<think>.*?(</think>|\Z)", " ", reply, flags=re.DOTALL)
         words = "|".join(re.escape(word) for word in self.replies)
-        found = re.search(rf"(?<!\w)({words})(?!\w)", reply, re.IGNORECASE)
+        found = re.search(rf"{self.after}(?<!\w)({words})(?!\w)", reply, re.IGNORECASE)
         meanings = {word.lower(): meaning for word, meaning in self.replies.items()}
         return meanings[found[1].lower()] if found else None
 
@@ -115,11 +130,9 @@ class Endpoint:
         Raises:
             _Failed: saying what the last try met with.
         """
-        parts = {"prompt": prompt, "answer": answer}
-        text = re.sub(r"\{(prompt|answer)\}", lambda found: parts[found[1]], self.template.ask)
         body = {
             "model": self.model,
-            "messages": [{"role": "user", "content": text}],
+            "messages": self.template.messages(prompt, answer),
             "max_tokens": self.template.max_tokens,
             "temperature": 0,
         }
@@ -150,7 +163,8 @@ class Endpoint:
         raise _Failed(f"{said}, {self.retries + 1} times")
 
     def _key(self, prompt: str, answer: str) -> str:
-        parts = (self.url, self.model, self.template.ask, json.dumps(dict(self.template.replies)), prompt, answer)
+        asked = [part for part in (*self.template.ask, self.template.after) if part]
+        parts = (self.url, self.model, *asked, json.dumps(dict(self.template.replies)), prompt, answer)
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def _file(self) -> Path | None:
@@ -219,13 +233,19 @@ def find_template(name: str) -> Template:
         raise JudgeError(f"template {name!r}: expected one of {', '.join(tables)}, or a .toml file")
     table = tables[name]
     replies = table.get("replies", {})
-    ask = table.get("ask", "")
-    if "{prompt}" not in ask or "{answer}" not in ask or not replies or not set(replies.values()) <= set(CLASSES):
+    ask = tuple(table.get("messages", [table.get("ask", "")]))
+    whole, after = "".join(ask), table.get("after", "")
+    if "{prompt}" not in whole or "{answer}" not in whole or not replies or not set(replies.values()) <= set(CLASSES):
         raise JudgeError(
             f"template {name}: expected `ask` with {{prompt}} and {{answer}}, and `replies` whose values are among "
             f"{', '.join(CLASSES)}"
         )
-    return Template(name, ask, replies, int(table.get("max_tokens", 8)))
+    try:
+        if re.compile(after).groups:
+            raise re.error("it has a group that is kept; write (?:…)")
+    except re.error as error:
+        raise JudgeError(f"template {name}: `after` is no regular expression that can be used: {error}") from error
+    return Template(name, ask, replies, int(table.get("max_tokens", 8)), after)
 
 
 @cache
