@@ -25,6 +25,7 @@ FINDERS = {
     "lat": "LAT",
     "logistic": "Logistic probe",
     "ccs": "CCS",
+    "ccs_on_noise": "CCS on noise",
     "pca": "PCA",
     "random": "Random",
 }
