@@ -132,7 +132,8 @@ def test_a_planted_signal_is_found_at_its_layer_with_and_without_labels():
     rows = probe_rows("statements", planted(120, 0, 5.0), planted(80, 9, 5.0), torch.eye(D)[5], 0)
     best = told(rows)
     assert {row["layer"] for row in best.values()} == {2}
-    assert best["ccs"]["accuracy"] > 0.9 and abs(best["ccs"]["cosine_to_rhat"]) > 0.6
+    assert best["ccs"]["accuracy"] > 0.9
+    assert abs(best["ccs"]["cosine_to_rhat"]) > 0.6
     assert max(best[m]["accuracy"] for m in ("mean_difference", "logistic") if m in best) > 0.95
     assert best["ccs_on_noise"]["verdict"] == "undecided"
     assert {row["layer"] for row in rows} == {1, 2, 3}

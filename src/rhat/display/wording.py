@@ -16,6 +16,8 @@ CONDITIONS = {
     "ablate": "Ablate",
     "subtract": "Subtract",
     "repe_add": "RepE",
+    "repe_equal_damage": "RepE at the damage of setting",
+    "set_tuned": "Set projection, tuned",
     "random_set_projection": "Random, set",
     "random_add": "Random, add",
     "random_ablate": "Random, ablate",
