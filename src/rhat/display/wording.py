@@ -74,6 +74,13 @@ def direction(name: str) -> str:
     return {"rhat": "r̂", "lat": "LAT", "ccs": "CCS"}.get(name, name.replace("_", " "))
 
 
+def control(kind: str) -> str:
+    """A kind of control directions in words."""
+    return {"rhat": "r̂", "all": "All kinds", "harmless_topic": "Between harmless topics"}.get(
+        kind, kind.replace("_", " ").capitalize()
+    )
+
+
 def number(value: Number, digits: int = 2) -> str:
     """A number with a true minus sign."""
     text = f"{value:.{digits}f}"
