@@ -24,7 +24,7 @@ QUESTION = Question(
     experiments=(
         Experiment("induce", EVERY),
         Experiment("layers"),
-        Experiment("controls", EVERY),
+        Experiment("controls"),
     ),
     rows=Rows,
     verdict=verdict,
