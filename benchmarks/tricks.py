@@ -48,10 +48,10 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     from rhat.interventions import Intervention, set_projection
     from rhat.model import keep_base
     from rhat.model.allocator import keep_freed_memory
+    from rhat.model.conditions import last_logits_under
     from rhat.model.logits import last_logits
     from rhat.model.plans import plan
     from rhat.model.positions import Scope
-    from rhat.model.together import last_logits_under
     from rhat.scoring import refusals
     from rhat.sites import Site
 

@@ -71,7 +71,7 @@ def peculiarities(family: Family, model: ChatModel) -> str:
         "latent attention": "kv_lora_rank" in family.settings,
         "experts": "expert" in names or any("experts" in name for name in family.settings),
         "windows": bool(windows or getattr(config, "sliding_window", None)),
-        "ALiBi": family.mask == "keys",
+        "ALiBi": family.mask == "2d",
         "soft caps": any("softcap" in name or "soft_cap" in name for name in vars(config) if getattr(config, name)),
         "tied embeddings": weights[0] is weights[1],
         "text part of a multimodal model": bool(family.text),

@@ -69,7 +69,7 @@ def tried(kind: str) -> Row:
     agree(model, *truth)
     reads_and_adds(model)
     leaves_nothing(model)
-    path = "fast" if model.fast else "plain" if model.pads else "plain, one prompt at a time"
+    path = "fast" if model.fast else "plain" if model.supports_padding else "plain, one prompt at a time"
     return Row(kind, "works", name, "", "yes", reach(model.layout), _heads(model), path)
 
 

@@ -12,14 +12,6 @@ MOST_LINES, MOST_OF_A_FUNCTION = 300, 60
 LONG_FILES = {
     "cli/options.py",
     "distributed/executor.py",
-    "generation/engine.py",
-    "lab/lab.py",
-    "model/chat.py",
-    "model/check.py",
-    "model/forward.py",
-    "model/loading.py",
-    "model/tap.py",
-    "scoring/tasks.py",
     "server/runner.py",
 }
 OPTIONS = "Typer reads one option per parameter: most of the lines are the options with their help"
@@ -32,10 +24,7 @@ LONG_FUNCTIONS = {
     "cli/study.py study": OPTIONS,
     "server/app.py create_app": "puts an application together in its order, one statement a part",
     "statistics/doses.py half_effect_dose": "a third of it is the docstring that says when there is no dose",
-    "generation/engine.py generate_tokens": "to be split",
-    "model/loading.py load": "to be split",
     "selection/finding.py find": "a fifth of it is the docstring; one step of the search after the other",
-    "selection/saving.py load_finding": "a constructor of two records, one field a line",
     "server/completions.py _answer": "to be split",
 }
 

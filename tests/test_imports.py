@@ -57,19 +57,9 @@ def graph() -> dict[str, set[str]]:
     }
 
 
-# The model's passes and its answers still know each other: ChatModel is both below and above them.
-KNOWN = ("rhat.generation", "rhat.model")
-# A record whose file is read and written, or fitted, by the module beside it: to be parted.
-PAIRS = (
-    {"rhat.directions.direction", "rhat.directions.fitting"},
-    {"rhat.selection.finding", "rhat.selection.saving"},
-)
-
-
 def test_no_two_modules_import_each_other():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [{"b", "c"}]
-    found = [c for c in circles(graph()) if not all(name.startswith(KNOWN) for name in c) and c not in PAIRS]
-    assert found == []
+    assert circles(graph()) == []
 
 
 # What is slow to import, or comes with an extra, may wait until it is needed.
@@ -86,12 +76,8 @@ OWN = {
     "report/__init__.py": "`import rhat.report` is cheap: drawing imports plotly and matplotlib",
     "results.py": "reading results does not wait for the records of every question",
     "scoring/judges/__init__.py": "a judge is imported when it is chosen",
-    "scoring/pieces.py": "names the classes that a piece may hold, whose modules import it",
-    "selection/saving.py": "to be moved to the top",
     "selection/__init__.py": "the choice among candidates needs no torch, finding does",
     "server/app.py": "the playground needs gradio, which is optional",
-    "model/": "to be moved to the top",
-    "study/": "to be moved to the top",
 }
 
 

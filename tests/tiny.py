@@ -114,7 +114,7 @@ class Family:
     layers: str = "num_hidden_layers"
     per_layer: dict[str, Any] = field(default_factory=dict)
     around: dict[str, Any] = field(default_factory=dict)
-    mask: str | None = "pairs"
+    mask: str | None = "4d"
     pads: bool = True
     sum: str = "pre-norm"
     lacks: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -201,12 +201,12 @@ FAMILIES: dict[str, Family] = {
         seed=3,
     ),
     "bloom": Family(
-        "BloomConfig", {"hidden_size": 48, "n_head": 4, "tie_word_embeddings": False}, layers="n_layer", mask="keys"
+        "BloomConfig", {"hidden_size": 48, "n_head": 4, "tie_word_embeddings": False}, layers="n_layer", mask="2d"
     ),
     "falcon": Family("FalconConfig", {**_USUAL, "multi_query": True, "parallel_attn": True}),
     "falcon-new": Family("FalconConfig", {**_USUAL, "new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon-alibi": Family(
-        "FalconConfig", {**_USUAL, "alibi": True, "parallel_attn": False, "multi_query": False}, mask="keys"
+        "FalconConfig", {**_USUAL, "alibi": True, "parallel_attn": False, "multi_query": False}, mask="2d"
     ),
     "stablelm": Family("StableLmConfig", {**_GROUPED, "hidden_size": 64}),
     "olmo2": Family("Olmo2Config", {**_GROUPED}),

@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from rhat.shorthands import hand_over
+
 __version__ = "0.1.0"
+
+hand_over("generate", lambda: importlib.import_module("rhat.generation").generate)  # ChatModel.generate
 
 # Public name → where it lives. Nothing is imported before it is asked for, so that `import rhat` is cheap.
 _HOMES = {

@@ -73,11 +73,11 @@ class TestHelp:
 
 def test_names_that_are_written_twice_agree():
     from rhat.cli import options
-    from rhat.model import loading
+    from rhat.model import precision
     from rhat.study import PRESETS
 
     assert [p.value for p in study.Preset] == list(PRESETS)
-    assert {d.value for d in options.Dtype} == {"auto", *loading.DTYPES}
+    assert {d.value for d in options.Dtype} == {"auto", *precision.DTYPES}
 
 
 class TestFailures:

@@ -86,9 +86,9 @@ def test_64_requests_with_four_interventions_say_what_each_says_alone(model, int
         alone = Engine(model, n_slots=1)
         [single] = alone.add([replace(request, row=0)])
         finish(alone)
-        assert row.said == single.said
-        assert row.said == reference(model, request, request.edits)
-    assert len({tuple(row.said) for row in rows}) > 30  # the test would see a mix-up
+        assert row.generated == single.generated
+        assert row.generated == reference(model, request, request.edits)
+    assert len({tuple(row.generated) for row in rows}) > 30  # the test would see a mix-up
 
 
 def test_an_intervention_on_the_prefix_reaches_its_own_rows_prefix(model, direction, interventions):
@@ -102,8 +102,8 @@ def test_an_intervention_on_the_prefix_reaches_its_own_rows_prefix(model, direct
     finish(engine)
     plain, edited = reference(model, rows[1].request, None), reference(model, rows[0].request, edits)
     assert plain != edited
-    assert [row.said for row in rows[:3]] == [edited, plain, edited]
-    assert rows[3].said == reference(model, rows[3].request, interventions[3])
+    assert [row.generated for row in rows[:3]] == [edited, plain, edited]
+    assert rows[3].generated == reference(model, rows[3].request, interventions[3])
 
 
 def test_prefixes_are_run_once_per_intervention_and_reused(model, interventions):
@@ -136,7 +136,7 @@ def test_prompts_without_the_template_join_the_batch(model, interventions):
         ]
     )
     finish(engine)
-    assert [row.said for row in rows] == [reference(model, row.request, row.request.edits) for row in rows]
+    assert [row.generated for row in rows] == [reference(model, row.request, row.request.edits) for row in rows]
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
@@ -159,9 +159,9 @@ def test_the_plain_engine_says_the_same(family):
         finish(engine)
         said.append(rows)
     for fast, slow in zip(*said, strict=True):
-        assert fast.said == slow.said
-        assert set(fast.arriving) == set(slow.arriving)
-        assert fast.arriving == pytest.approx(slow.arriving, abs=1e-9)
+        assert fast.generated == slow.generated
+        assert set(fast.projection_before) == set(slow.projection_before)
+        assert fast.projection_before == pytest.approx(slow.projection_before, abs=1e-9)
 
 
 def test_probes_read_every_token_before_and_after_the_edit(model, direction, interventions):
@@ -187,12 +187,12 @@ def test_probes_read_every_token_before_and_after_the_edit(model, direction, int
         hidden = model.hf(torch.tensor([plain.sequence]), output_hidden_states=True).hidden_states[direction.layer][0]
     expected = direction.project(hidden)
     start = len(prompts[0]) - model.template_length
-    assert sorted(plain.arriving) == list(range(start, len(plain.sequence)))
-    for position, value in plain.arriving.items():
+    assert sorted(plain.projection_before) == list(range(start, len(plain.sequence)))
+    for position, value in plain.projection_before.items():
         assert value == pytest.approx(float(expected[position]), abs=1e-9)
-    assert plain.leaving == plain.arriving
-    assert list(rows[1].leaving.values()) == pytest.approx([6.0] * (model.template_length + 3))
-    assert max(abs(v - 6.0) for v in rows[1].arriving.values()) > 0.1
+    assert plain.projection_after == plain.projection_before
+    assert list(rows[1].projection_after.values()) == pytest.approx([6.0] * (model.template_length + 3))
+    assert max(abs(v - 6.0) for v in rows[1].projection_before.values()) > 0.1
 
 
 def test_a_seed_gives_the_same_answer_in_any_batch_and_another_seed_another(model):
@@ -205,7 +205,7 @@ def test_a_seed_gives_the_same_answer_in_any_batch_and_another_seed_another(mode
         )
         rows = engine.add([*others, Request(prompt, 12, sampling=Sampling(1.0, seed=seed), ignore_eos=True)])
         finish(engine)
-        return rows[-1].said
+        return rows[-1].generated
 
     assert said(5, 0) == said(5, 7)
     assert said(5, 0) != said(6, 0)
@@ -217,9 +217,9 @@ def test_logprobs_are_those_of_a_whole_forward_pass(model):
     row = engine.add([Request(prompt, 4, logprobs=3, ignore_eos=True)])[0]
     finish(engine)
     for index, noted in enumerate(row.logprobs):
-        logits = plain_forward(model, [(*prompt, *row.said[:index])], torch.tensor([0]))[0]
+        logits = plain_forward(model, [(*prompt, *row.generated[:index])], torch.tensor([0]))[0]
         values = torch.log_softmax(logits, -1)
-        assert noted.token == row.said[index]
+        assert noted.token == row.generated[index]
         assert noted.logprob == pytest.approx(float(values[noted.token]), abs=1e-9)
         assert [t for t, _ in noted.top] == values.topk(3).indices.tolist()
 
@@ -234,7 +234,7 @@ def test_a_cancelled_row_frees_its_slot_and_leaves_the_others_alone(model, inter
     late = engine.add([Request(prompts[1], 8, row=9, edits=interventions[1])])[0]
     finish(engine)
     for row in (rows[0], rows[2], rows[3], late):
-        assert row.said == reference(model, row.request, row.request.edits)
+        assert row.generated == reference(model, row.request, row.request.edits)
 
 
 def test_a_failure_while_joining_leaves_the_batch_as_it_was(model):
@@ -252,7 +252,7 @@ def test_a_failure_while_joining_leaves_the_batch_as_it_was(model):
         engine.add([Request(prompts[1], 6), Request(prompts[2], 6, edits={Site("resid_pre", 0): Broken()})])
     assert engine.rows == [row]
     finish(engine)
-    assert row.said == reference(model, row.request, None)
+    assert row.generated == reference(model, row.request, None)
 
 
 def test_own_edits_of_generate_tokens(model, interventions):

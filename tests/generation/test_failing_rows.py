@@ -29,7 +29,7 @@ def alone(model, prompt, n):
     engine = Engine(model, n_slots=1)
     [row] = engine.add([Request(prompt, n, ignore_eos=True)])
     finish(engine)
-    return row.said
+    return row.generated
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -44,14 +44,14 @@ def test_a_bad_row_fails_alone_where_rows_are_isolated(model, how, plain):
     rows = engine.add(requests)
     assert rows[2].finish_reason == "failed"
     assert "from the embeddings (resid_pre.0) on" in str(rows[2].error)
-    assert not rows[2].said
+    assert not rows[2].generated
     finish(engine)
     others = [row for row in rows if row is not rows[2]]
     assert {row.finish_reason for row in others} == {"length"}
     again = Engine(model, plain=plain)
     truth = again.add([request for request in requests if request.row != 2])
     finish(again)
-    assert [row.said for row in others] == [row.said for row in truth]
+    assert [row.generated for row in others] == [row.generated for row in truth]
     with pytest.raises(NonFiniteError, match="the embeddings"):
         Engine(model, plain=plain).add(requests)
 
@@ -65,7 +65,7 @@ def test_what_a_row_that_failed_leaves_in_its_slot_reaches_no_other(model):
         def choose(logits, rows, which=which):
             tokens = as_requested(logits, rows)
             for i, row in enumerate(rows):
-                if row.request.row == which and len(row.said) == 6:
+                if row.request.row == which and len(row.generated) == 6:
                     tokens[i] = poison_id(POISON)
             return tokens
 
@@ -74,13 +74,13 @@ def test_what_a_row_that_failed_leaves_in_its_slot_reaches_no_other(model):
         while not any(row.error for row in rows):
             engine.step()
         assert [row.finish_reason for row in rows].count("failed") == 1
-        assert rows[which].said[-1] == poison_id(POISON)
+        assert rows[which].generated[-1] == poison_id(POISON)
         late = engine.add([Request(prompts[4], 12, row=9, ignore_eos=True)])
         finish(engine)
         for row in [*rows, *late]:
             if row is not rows[which]:
                 assert row.finish_reason == "length"
-                assert row.said == alone(model, row.request.tokens, row.request.max_new_tokens)
+                assert row.generated == alone(model, row.request.tokens, row.request.max_new_tokens)
 
 
 def test_generate_and_refusals_end_with_one_line(model):

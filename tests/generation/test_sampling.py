@@ -8,7 +8,7 @@ import torch
 
 from rhat.errors import PromptError
 from rhat.generation import Sampling
-from rhat.generation import sampling as module
+from rhat.model import sampling as module
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -30.0])
 

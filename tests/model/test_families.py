@@ -196,7 +196,7 @@ class TestSites:
 class TestFastPath:
     def test_is_taken_as_the_table_says(self, model, family):
         assert model.fast_path.mask == FAMILIES[family].mask, model.fast_path.reason
-        assert model.pads == FAMILIES[family].pads
+        assert model.supports_padding == FAMILIES[family].pads
 
     def test_equals_the_plain_path_for_every_operator_in_every_scope(self, model, plan, unit, tolerance):
         every = conditions(model, unit)
@@ -238,7 +238,9 @@ def conditions(model, unit):
 
 def plainly(model, plan, edits):
     """Next-token logits of all prompts under each intervention, by one plain forward pass: one row each."""
-    if not model.pads:  # prompts of one length go together, so that a batch is not the same rows once for each
+    if (
+        not model.supports_padding
+    ):  # prompts of one length go together, so that a batch is not the same rows once for each
         ids = torch.arange(len(plan.prompts))
         return [plain_forward(model, plan.prompts, ids, edit.edits(model)) for edit in edits]
     rows = list(plan.prompts) * len(edits)
@@ -254,7 +256,7 @@ class TestDecoding:
 
     def by_transformers(self, model, prompts, edit):
         """Greedy tokens from hf.generate, batched with left padding (one by one if need be), the intervention on."""
-        if not model.pads and len(prompts) > 1:
+        if not model.supports_padding and len(prompts) > 1:
             return [self.by_transformers(model, [p], edit)[0] for p in prompts]
         longest = max(map(len, prompts))
         ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts])

@@ -485,7 +485,7 @@ class TestDecoding:
 
             def choose(logits, rows):
                 for row, values in zip(rows, logits, strict=True):
-                    seen[row.request.row, len(row.said)] = values.clone()
+                    seen[row.request.row, len(row.generated)] = values.clone()
                 return logits.argmax(-1)
 
             engine = Engine(model, edits=edited(model, unit), n_slots=3, max_length=96, choose=choose)

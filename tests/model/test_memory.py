@@ -14,7 +14,7 @@ from refusing import refusing_folder, refusing_hf, widened
 from rhat.errors import ModelError
 from rhat.heads.attribution import output_weight
 from rhat.model import last_logits
-from rhat.model.loading import bytes_of, weights_within
+from rhat.model.placement import bytes_of, weights_within
 from rhat.selection.finding import find
 from rhat.selection.settings import FindSettings
 from tiny import tiny_tokenizer

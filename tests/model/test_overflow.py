@@ -12,8 +12,9 @@ from rhat.errors import NonFiniteError
 from rhat.interventions import Intervention
 from rhat.model import keep_base, last_logits
 from rhat.model.check import check
+from rhat.model.conditions import last_logits_under
 from rhat.model.finite import distance, faulty
-from rhat.model.together import last_logits_under
+from rhat.model.prover import Prover
 from rhat.scoring import cross_entropy, kl_divergence, refusal_score
 from rhat.sites import Site
 from tiny import tiny_chat_model, tiny_hf, tiny_tokenizer
@@ -135,9 +136,7 @@ def test_check_proves_nothing_of_numbers_that_are_none():
 def test_a_law_that_nan_breaks_is_not_ok(monkeypatch):
     """The worst of several errors is NaN's, wherever it stands."""
     model = tiny_chat_model()
-    from rhat.model import check as module
-
-    plain = module._Prover._read
+    plain = Prover.read
 
     def spoilt(self, kinds):
         held = plain(self, kinds)
@@ -146,7 +145,7 @@ def test_a_law_that_nan_breaks_is_not_ok(monkeypatch):
                 held[site][0, 0, 0] = torch.nan
         return held
 
-    monkeypatch.setattr(module._Prover, "_read", spoilt)
+    monkeypatch.setattr(Prover, "read", spoilt)
     failed = {row["check"] for row in check(model).rows() if row["outcome"] == "failed"}
     assert {"block parts add up to the residual stream", "heads add up to the attention projection"} <= failed
 

@@ -16,11 +16,11 @@ from rhat.errors import ModelError
 from rhat.generation import Engine, Request, generate_tokens
 from rhat.model import keep_base, last_logits
 from rhat.model.check import check
+from rhat.model.conditions import last_logits_under
 from rhat.model.lengths import switches, try_lengths
 from rhat.model.plain import plain_forward
 from rhat.model.plans import plan
 from rhat.model.rotation import ropes
-from rhat.model.together import last_logits_under
 from rhat.scoring.drift import cross_entropy
 from rhat.sites import Site
 from tiny import VOCAB, tiny_tokenizer
@@ -275,7 +275,7 @@ def test_answers_of_rows_that_join_at_different_times(case, answers, plain):
             engine.step()
     while engine.rows:
         engine.step()
-    assert [row.said for row in rows] == answers
+    assert [row.generated for row in rows] == answers
 
 
 def test_answers_asked_together(case, answers):
@@ -367,7 +367,7 @@ def test_a_rotation_that_cannot_be_set_is_run_one_prompt_at_a_time():
     like = copy.deepcopy(hf)
     model = rhat.load((hf, tiny_tokenizer()))
     assert not model.fast
-    assert not model.pads
+    assert not model.supports_padding
     assert "longrope" in model.fast_path.reason
     ids = [tuple(range(10, 10 + n)) for n in (20, 64, 65, 90)]
     with torch.no_grad():

@@ -133,7 +133,7 @@ def test_a_gguf_file_is_dequantised_once_and_says_what_its_weights_say(qwen, tmp
         rounded[name] = weight.bfloat16().float()
     qwen.load_state_dict(rounded)
     torch.testing.assert_close(logits(model), logits(rhat.load((qwen, tiny_tokenizer()))))
-    monkeypatch.setattr("rhat.model.loading.convert", None)  # the second time it is there
+    monkeypatch.setattr("rhat.model.source.convert", None)  # the second time it is there
     assert rhat.load(tmp_path / "tiny.gguf").identity == model.identity
 
 

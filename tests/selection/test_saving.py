@@ -33,7 +33,7 @@ def same(a, b) -> bool:
 def test_every_field_comes_back(lab, tmp_path):
     survey = dataclasses.replace(
         lab.finding.survey,
-        means=dataclasses.replace(lab.means, found=lab.means.harmful * 2),
+        means=dataclasses.replace(lab.means, found=lab.means.harmful * 2, threshold=0.75),
         openings=(("I cannot", 3),),
         phrases=rhat.scoring.Phrases(("no way",)),
         prompts={"train": {"harmful": {"given": 12, "kept": 11}}},

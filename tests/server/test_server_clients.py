@@ -56,7 +56,7 @@ def test_a_chat_completion_is_what_the_engine_says(server, client):
     assert got.choices[0].message.content == str(row.text)
     assert got.choices[0].finish_reason == row.finish_reason
     assert got.usage.prompt_tokens == len(row.request.tokens)
-    assert got.usage.completion_tokens == len(row.said)
+    assert got.usage.completion_tokens == len(row.generated)
     assert got.usage.total_tokens == len(row.sequence)
 
 

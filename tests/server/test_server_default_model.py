@@ -78,7 +78,7 @@ def test_64_streams_with_four_interventions_say_what_each_says_alone(single_prec
         row = engine.add([Request(model.tokenize([texts[i]])[0], NEW, edits=edits[i % 4], logprobs=2)])[0]
         while engine.rows:
             engine.step()
-        for position, (token, noted) in enumerate(zip(row.said, row.logprobs, strict=True)):
+        for position, (token, noted) in enumerate(zip(row.generated, row.logprobs, strict=True)):
             if noted.top[0][1] - noted.top[1][1] < 1e-3 or token in model.eos_ids:
                 break
             assert together[i][position] == model.tokenizer.decode([token])

@@ -47,10 +47,13 @@ def keeping(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        n = sum(path.suffix in (".piece", ".json") for path in folder.rglob("*")) if folder.is_dir() else 0
+        files = folder.rglob("*") if folder.is_dir() else ()
+        # study.json holds settings, not work
+        n = sum(path.suffix in (".piece", ".json") and path.name != "study.json" for path in files)
         if n:
+            files_kept = "1 file" if n == 1 else f"{n} files"
             stop.args = (
-                f"what is done ({n} file{"s" if n != 1 else ""}) is kept in {folder}: rerunning the command resumes where it stopped",
+                f"what is done ({files_kept}) is kept in {folder}: rerunning the command resumes where it stopped",
             )
         raise
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rhat.artifacts.tensors import load_direction, save_direction
 from rhat.directions.finders import finder_named
-from rhat.directions.fitting import fitted
+from rhat.directions.fitting import check_fits, key_of
 from rhat.directions.given import Vector, unit_at
 from rhat.directions.measured import Mean, Measured, check_numbers
 from rhat.errors import ContrastError, DirectionError
@@ -282,4 +282,7 @@ class Direction:
         Raises:
             DirectionError: saying what differs.
         """
-        return fitted(self, model, allow_other_model)
+        used_on = self.extra.get("used_on")
+        if check_fits(len(self.unit), self.site, self.model, used_on, model, allow_other_model):
+            return self
+        return self._with(extra={**self.extra, "used_on": key_of(model)})

@@ -3,9 +3,10 @@
 from rhat.generation.choosing import as_requested, greedy
 from rhat.generation.completions import generate, generate_tokens
 from rhat.generation.engine import Engine
-from rhat.generation.rows import Completion, FinishReason, Probe, Request, Row, TokenLogprob
-from rhat.generation.sampling import Sampling
+from rhat.generation.rows import Probe, Request, Row, TokenLogprob
 from rhat.generation.text import Text
+from rhat.model.completion import Completion, FinishReason
+from rhat.model.sampling import Sampling
 
 __all__ = [
     "Completion",

@@ -19,11 +19,12 @@ def batch_edits(engine_edits: Edits, rows: Sequence[Row], context: TokenContext)
 
     At each site: probes read, then the engine's edits, then each request's, then probes read again.
     """
-    before, after = _readers(rows, "arriving"), _readers(rows, "leaving")
+    before, after = _readers(rows, "projection_before"), _readers(rows, "projection_after")
     return merge(before, engine_edits, _own_edits(rows, context), after)
 
 
 def _own_edits(rows: Sequence[Row], context: TokenContext) -> dict[Site, Edit]:
+    # By identity: edits hold tensors, which have no cheap equality, and the requests keep their mappings alive for this pass.
     groups: dict[int, tuple[Edits, list[int]]] = {}
     for index, row in enumerate(rows):
         if row.request.edits:
@@ -40,7 +41,7 @@ def _own_edits(rows: Sequence[Row], context: TokenContext) -> dict[Site, Edit]:
 
 
 def _readers(rows: Sequence[Row], into: str) -> dict[Site, Edit]:
-    """Readers that note each probed row's projections in its `arriving` or `leaving`."""
+    """Readers that note each probed row's projections in its `projection_before` or `projection_after`."""
     probed: dict[Site, dict[int, tuple[Tensor, list[int]]]] = {}
     for index, row in enumerate(rows):
         probe = row.request.probe

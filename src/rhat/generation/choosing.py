@@ -21,14 +21,16 @@ def argmax_tokens(logits: Float[Tensor, "rows vocab"]) -> Int[Tensor, " rows"]:
     vocab = logits.shape[-1]
     whole = vocab // BLOCK * BLOCK
     if whole < 4 * BLOCK:
-        return logits.argmax(-1)
+        likeliest: Tensor = logits.argmax(-1)
+        return likeliest
     best = logits[:, :whole].unflatten(1, (-1, BLOCK)).amax(-1)
     if whole < vocab:
         best = torch.cat([best, logits[:, whole:].amax(-1, keepdim=True)], 1)
     block = best.argmax(-1, keepdim=True) * BLOCK
     columns = (block + torch.arange(BLOCK, device=logits.device)).clamp_max(vocab - 1)
-    within: Tensor = logits.gather(1, columns).argmax(-1)
-    return block[:, 0] + within
+    within = logits.gather(1, columns).argmax(-1)
+    chosen: Tensor = block[:, 0] + within
+    return chosen
 
 
 def greedy(logits: Float[Tensor, "rows vocab"], _rows: Sequence[Row]) -> Int[Tensor, " rows"]:
@@ -43,7 +45,7 @@ def as_requested(logits: Float[Tensor, "rows vocab"], rows: Sequence[Row]) -> In
         sampling = row.request.sampling
         if sampling is not None:
             row.generator = row.generator or sampling.generator()
-            tokens[index] = sampling.pick(logits[index], row.said, row.generator)
+            tokens[index] = sampling.pick(logits[index], row.generated, row.generator)
     return tokens
 
 

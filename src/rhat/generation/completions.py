@@ -9,12 +9,13 @@ from rhat.errors import PromptError
 from rhat.generation.choosing import as_requested, greedy
 from rhat.generation.engine import Engine
 from rhat.generation.prefilling import by_length
-from rhat.generation.rows import Choose, Completion, Request, Row
-from rhat.generation.sampling import Sampling
+from rhat.generation.rows import Choose, Request, Row
 from rhat.model.chat import ChatModel
+from rhat.model.completion import Completion
 from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds
 from rhat.model.protocol import AnyIntervention, PerPrompt, edits_per_prompt
+from rhat.model.sampling import Sampling
 from rhat.model.template import ChatPrompt
 
 SLOTS = 128  # rows that are decoded at once: a step's products reach their speed with that many
@@ -41,20 +42,9 @@ def generate_tokens(
     None) for each prompt, which reaches that prompt alone; share one mapping object where prompts are edited alike. The
     plain path (RHAT_SLOW=1, or a model that the fast path does not suit) runs whole sequences again for every token.
     """
-    if own_edits is not None and len(own_edits) != len(prompts):
-        raise PromptError(f"own_edits: got {len(own_edits)}, expected one for each of {len(prompts)} prompts")
-    requests = [
-        Request(
-            tuple(p),
-            max_new_tokens,
-            row=i,
-            until=until,
-            ignore_eos=ignore_eos,
-            edits=own_edits[i] if own_edits is not None else None,
-            sampling=None if sampling is None else replace(sampling, seed=sampling.seed + i),
-        )
-        for i, p in enumerate(prompts)
-    ]
+    requests = _requests(
+        prompts, own_edits, sampling, max_new_tokens=max_new_tokens, until=until, ignore_eos=ignore_eos
+    )
     if not requests:
         return []
     longest = max(len(r.tokens) for r in requests) + max_new_tokens
@@ -83,6 +73,32 @@ def generate_tokens(
             collect(engine.add(batch))
         collect(engine.step())
     return [done[i] for i in range(len(requests))]
+
+
+def _requests(
+    prompts: Sequence[TokenIds],
+    own_edits: Sequence[Edits | None] | None,
+    sampling: Sampling | None,
+    *,
+    max_new_tokens: int,
+    until: Callable[[str], bool] | None,
+    ignore_eos: bool,
+) -> list[Request]:
+    """One request a prompt; request number i is drawn with the seed `sampling.seed + i`."""
+    if own_edits is not None and len(own_edits) != len(prompts):
+        raise PromptError(f"own_edits: got {len(own_edits)}, expected one for each of {len(prompts)} prompts")
+    return [
+        Request(
+            tuple(prompt),
+            max_new_tokens,
+            row=i,
+            until=until,
+            ignore_eos=ignore_eos,
+            edits=own_edits[i] if own_edits is not None else None,
+            sampling=None if sampling is None else replace(sampling, seed=sampling.seed + i),
+        )
+        for i, prompt in enumerate(prompts)
+    ]
 
 
 def generate(

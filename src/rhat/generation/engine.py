@@ -109,9 +109,9 @@ class Engine:
             return []
         with torch.no_grad():
             logits = self._plain_logits(self.rows) if self.plain else lm_head(self.model, self._decoded())
-            going_on = [i for i, row in enumerate(self.rows) if row.closing is None]
+            going_on = [i for i, row in enumerate(self.rows) if row.pending_reason is None]
             for row in self.rows:
-                row.finish_reason = row.closing
+                row.finish_reason = row.pending_reason
             if len(going_on) == len(self.rows):
                 self._append_tokens(self.rows, logits)
             elif going_on:
@@ -186,16 +186,16 @@ class Engine:
             torch.tensor([row.request.row for row in rows], device=device),
         )
         renew(self.model, rows, self.cache, self.edits)
-        newest = torch.tensor([row.said[-1] for row in rows], device=device)
+        newest = torch.tensor([row.generated[-1] for row in rows], device=device)
         return run_step(self.model, newest, context, self.cache, batch_edits(self.edits, rows, context))
 
     def _plain_logits(self, rows: Sequence[Row]) -> Float[Tensor, "rows vocab"]:
-        """Logits after every row's newest token, running whole left-padded sequences (alike in length, where the model
-        does not take padding)."""
+        """Logits after every row's newest token, by passes over whole sequences padded on the left (or of equal length, where
+        the model does not support padding)."""
         by_length: dict[int, list[int]] = {}
         for index, row in enumerate(rows):
             by_length.setdefault(len(row.sequence), []).append(index)
-        if len(by_length) > 1 and not self.model.pads:
+        if len(by_length) > 1 and not self.model.supports_padding:
             order = torch.tensor([index for members in by_length.values() for index in members])
             parts = [self._plain_logits([rows[i] for i in members]) for members in by_length.values()]
             return torch.cat(parts)[order.argsort().to(parts[0].device)]

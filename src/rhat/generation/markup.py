@@ -43,7 +43,8 @@ MARKUPS = (
 
 def raw(tokenizer: Any, tokens: Sequence[int]) -> str:
     """Text of tokens, special ones and every space included."""
-    return tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    text: str = tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
 
 
 def left_open(prompt: str) -> Markup | None:

@@ -115,6 +115,7 @@ class Prefill:
     def _late(self, rows: Sequence[Row]) -> tuple[list[Row], int]:
         """Rows whose prompts are others' too, all edited from some layer on at the earliest, and that layer: blocks below it
         run once for each prompt."""
+        # An intervention from outside, or a probe, may act or read below that layer: such rows run every block.
         if tapped(self.model.hf):
             return [], 0
         prompts = Counter(row.request.tokens for row in rows)

@@ -1,4 +1,4 @@
-"""Rows that outgrow their rotation: some models run them anew once, instead of going on with keys turned as before."""
+"""Rows that outgrow their rotation: some models recompute them once instead of keeping keys that were turned as before."""
 
 from __future__ import annotations
 

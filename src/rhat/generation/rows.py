@@ -4,33 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rhat.errors import NonFiniteError
-from rhat.generation.sampling import Sampling
 from rhat.generation.text import Text
 from rhat.model.chat import ChatModel
+from rhat.model.completion import Completion, FinishReason
 from rhat.model.edits import Edits
+from rhat.model.sampling import Sampling
 from rhat.reprs import one_line
 from rhat.sites import Site
-
-FinishReason = Literal["stop", "length", "until", "cancelled", "failed"]
-"""Why an answer ended: a token or text that ends it, its length, `until`, or the caller."""
-
-
-@dataclass(frozen=True)
-class Completion:
-    """An answer: its text without special tokens, its tokens, and why it ended."""
-
-    text: str
-    tokens: tuple[int, ...]
-    finish_reason: FinishReason
-
-    __repr__ = one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +51,7 @@ class Request:
                      with row id −1 for a prompt prefix that several requests share, so they must not look at row ids
     sampling         how tokens are drawn; None takes the likeliest
     stop             strings that end the answer, which is then cut before them; None keeps no text
-    logprobs         how many likeliest tokens to note the log-probability of, besides the one said; None notes none
+    logprobs         how many likeliest tokens to note the log-probability of, besides the one drawn; None notes none
     probe            what to read of each token from the first template token on; None reads nothing
     template_length  template tokens at the prompt's end; None is the model's own, 0 for a prompt without a template
     """
@@ -86,23 +73,24 @@ class Request:
 
 @dataclass(eq=False)
 class Row:
-    """A request in the batch, and what it has said so far.
+    """A request in the batch, and the tokens generated so far.
 
-    text      its text, where the request asks for it (`stop`)
-    logprobs  one for each said token, where asked for
-    arriving  position → projection as it arrives at the probe's site; `leaving` the same after the edits there
-    error     why it failed, where that ends this row alone
-    closing   why it will leave once its last token has been read (only rows with a probe wait for that)
+    text               its text, where the request asks for it (`stop`)
+    logprobs           one for each generated token, where asked for
+    projection_before  position → projection as it arrives at the probe's site
+    projection_after   the same after the edits there
+    error              why it failed, where that ends this row alone
+    pending_reason     why it will leave once its last token has been read (only rows with a probe wait for that)
     """
 
     request: Request
-    said: list[int] = field(default_factory=list)
+    generated: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     text: Text | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
-    arriving: dict[int, float] = field(default_factory=dict)
-    leaving: dict[int, float] = field(default_factory=dict)
-    closing: FinishReason | None = None
+    projection_before: dict[int, float] = field(default_factory=dict)
+    projection_after: dict[int, float] = field(default_factory=dict)
+    pending_reason: FinishReason | None = None
     generator: torch.Generator | None = None
     error: NonFiniteError | None = None
 
@@ -110,39 +98,39 @@ class Row:
 
     @property
     def length(self) -> int:
-        """Tokens whose keys are in the cache: the prompt and all but the newest of the said ones."""
-        return len(self.request.tokens) + max(len(self.said) - 1, 0)
+        """Tokens whose keys are in the cache: the prompt and all but the newest of the generated ones."""
+        return len(self.request.tokens) + max(len(self.generated) - 1, 0)
 
     @property
     def sequence(self) -> tuple[int, ...]:
-        """The prompt and what was said."""
-        return (*self.request.tokens, *self.said)
+        """The prompt and what was generated."""
+        return (*self.request.tokens, *self.generated)
 
     def append(self, token: int, model: ChatModel) -> None:
         """Add a token, and note whether that ends the row."""
         request = self.request
-        self.said.append(token)
+        self.generated.append(token)
         ended = token in model.eos_ids and not request.ignore_eos
         if self.text is not None and not ended:
             self.text.push(token)
         reason: FinishReason | None = None
         if ended or (self.text is not None and self.text.stopped):
             reason = "stop"
-        elif request.until is not None and request.until(decoded(model.tokenizer, self.said)):
+        elif request.until is not None and request.until(decoded(model.tokenizer, self.generated)):
             reason = "until"
-        elif len(self.said) >= request.max_new_tokens:
+        elif len(self.generated) >= request.max_new_tokens:
             reason = "length"
         if reason is not None and self.text is not None:
             self.text.finish()
         if request.probe is not None and not ended:
-            self.closing = reason
+            self.pending_reason = reason
         else:
             self.finish_reason = reason
 
     def completion(self, tokenizer: Any) -> Completion:
         """What a finished row became."""
-        text = decoded(tokenizer, self.said) if self.text is None else str(self.text)
-        return Completion(text, tuple(self.said), self.finish_reason or "length")
+        text = decoded(tokenizer, self.generated) if self.text is None else str(self.text)
+        return Completion(text, tuple(self.generated), self.finish_reason or "length")
 
 
 def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:

@@ -22,10 +22,8 @@ class Text:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
         self._tokens: list[int] = []
-        self._from, self._read = (
-            0,
-            0,
-        )  # tokens [from, read) have been decoded; they are the left context of the next ones
+        # tokens [from, read) have been decoded; they are the left context of the next ones
+        self._from, self._read = 0, 0
         self._held = ""  # decoded, not yet released
 
     def __str__(self) -> str:
@@ -55,7 +53,8 @@ class Text:
         return rest
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
 
     def _release(self, fresh: str) -> str:
         """What of the held text and `fresh` is certain to be part of the answer."""

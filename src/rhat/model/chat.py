@@ -5,59 +5,48 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from rhat.errors import DirectionError, PromptError
 from rhat.model.attention import suited
+from rhat.model.completion import Completion
+from rhat.model.conversation import checked, is_tokens, with_system
 from rhat.model.decoder import Decoder, Execution
+from rhat.model.edits import Edits
+from rhat.model.fast_path import try_fast_path
 from rhat.model.identity import hash_of_weights
 from rhat.model.plans import Plan, TokenIds
+from rhat.model.sampling import Sampling
 from rhat.model.template import ChatPrompt, Template, make_template
-from rhat.model.trial import try_fast_path
+from rhat.shorthands import shorthand
 
 log = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    from rhat.directions import Direction
-    from rhat.generation import Completion, Sampling
-    from rhat.model.protocol import AnyIntervention
+
+@runtime_checkable
+class AnyIntervention(Protocol):
+    """Every intervention: on a direction, several combined, patched heads, or one that depends on the prompt."""
+
+    def edits(self, model: ChatModel) -> Edits:
+        """What `tap` applies to a forward pass of `model`."""
+        ...
+
+    def on(self, model: ChatModel) -> AbstractContextManager[ChatModel]:
+        """Apply it to every forward pass of `model`, and of `model.hf`, inside the `with`."""
+        ...
 
 
-def checked(prompt: ChatPrompt, number: int) -> ChatPrompt:
-    """An instruction or a conversation as it is.
+@runtime_checkable
+class HasResponsePrefix(Protocol):
+    """What `for_direction` needs of a direction."""
 
-    Raises:
-        PromptError: if it is neither, with its number.
-    """
-    if isinstance(prompt, str):
-        return prompt
-    if not isinstance(prompt, Sequence) or not prompt or not all(isinstance(m, Mapping) for m in prompt):
-        raise PromptError(
-            f"prompt {number}: got {type(prompt).__name__}, expected a string or a list of "
-            '{"role": …, "content": …} messages'
-        )
-    messages = cast(Sequence[Mapping[str, str]], prompt)
-    for message in messages:
-        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
-            raise PromptError(
-                f"prompt {number}: got a message with {sorted(message)}, expected a role and a text content"
-            )
-    if messages[-1]["role"] == "assistant":
-        raise PromptError(f"prompt {number}: its last message is the assistant's; end with the turn to be answered")
-    return prompt
-
-
-def _is_tokens(prompt: object) -> bool:
-    return isinstance(prompt, Sequence) and not isinstance(prompt, str) and all(isinstance(t, int) for t in prompt)
-
-
-def _with_system(prompt: ChatPrompt, system: str) -> ChatPrompt:
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    if messages and messages[0].get("role") in ("system", "developer"):
-        return messages
-    return [{"role": "system", "content": system}, *messages]
+    @property
+    def response_prefix(self) -> str:
+        """The text with which answers were made to begin where it was found."""
+        ...
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -127,7 +116,7 @@ class ChatModel(Decoder):
         Raises:
             PromptError: if they are not strings, conversations or token ids.
         """
-        if not isinstance(prompts, str) and all(_is_tokens(prompt) for prompt in prompts):
+        if not isinstance(prompts, str) and all(is_tokens(prompt) for prompt in prompts):
             return [cast(TokenIds, prompt) for prompt in prompts]
         return list(self.tokenize(cast(Sequence[ChatPrompt], prompts)))
 
@@ -145,7 +134,7 @@ class ChatModel(Decoder):
         other.template_length = other.template.length
         return other
 
-    def for_direction(self, direction: Direction) -> ChatModel:
+    def for_direction(self, direction: HasResponsePrefix) -> ChatModel:
         """This model with the response prefix with which a direction was found: its position counts from the prefix's end.
 
         Raises:
@@ -187,11 +176,12 @@ class ChatModel(Decoder):
         Raises:
             PromptError: if there are no prompts, or fewer than one token is asked for.
         """
-        from rhat.generation import generate
-
         if system is not None:
-            prompts = [_with_system(prompt, system) for prompt in prompts]
-        return generate(self, prompts, intervention, max_new_tokens=max_new_tokens, until=until, sampling=sampling)
+            prompts = [with_system(prompt, system) for prompt in prompts]
+        answers: list[Completion] = shorthand("generate")(
+            self, prompts, intervention, max_new_tokens=max_new_tokens, until=until, sampling=sampling
+        )
+        return answers
 
     def __repr__(self) -> str:
         return (

@@ -14,6 +14,7 @@ from rhat.model.kv import KeyValues, SlotCache
 from rhat.model.passes import run_tokens
 from rhat.model.plans import Plan
 from rhat.model.prefix import run_prefix
+from rhat.reprs import one_line
 from rhat.sites import Site
 
 
@@ -30,6 +31,8 @@ class CleanRun:
     suffix_kv: list[KeyValues] = field(default_factory=list)
     # (batch, times) → keys and values of whole prompts
     whole: dict[tuple[int, int], SlotCache] = field(default_factory=dict)
+
+    __repr__ = one_line
 
     def start(self, layer: int) -> int:
         """The highest kept layer from which a run that first differs at `layer` can start; 0 if none."""

@@ -31,14 +31,14 @@ def slow() -> bool:
 class Execution:
     """How a decoder is run.
 
-    mask    the form in which it takes our attention mask; None: it must be run by the plain path
-    reason  why it must
-    pads    whether the plain path may pad prompts on the left; tried only where it is needed
+    mask              the form in which it takes our attention mask; None: it must be run by the plain path
+    reason            why it must
+    supports_padding  whether the plain path may pad prompts on the left; tried only where it is needed
     """
 
     mask: MaskForm | None
     reason: str = ""
-    pads: bool = True
+    supports_padding: bool = True
 
 
 def end_tokens(hf: Any, tokenizer: Any) -> frozenset[int]:
@@ -93,14 +93,14 @@ class Decoder:
         return self.execution.mask is not None
 
     @property
-    def pads(self) -> bool:
+    def supports_padding(self) -> bool:
         """Whether the plain path may pad prompts on the left: models with recurrent state may not take it."""
-        return self.execution.pads
+        return self.execution.supports_padding
 
     @property
     def mask_form(self) -> MaskForm:
         """The form in which it takes our attention masks."""
-        return self.execution.mask or "pairs"
+        return self.execution.mask or "4d"
 
     @cached_property
     def text_config(self) -> Any:
@@ -150,8 +150,8 @@ class Decoder:
 
     @contextmanager
     def running(self, context: TokenContext | None) -> Iterator[None]:
-        """What every forward pass of rhat's own is run inside: attention that takes its masks, and each token turned for
-        the length of its own row."""
+        """The context in which rhat runs a forward pass: attention accepts its masks, and each token is rotated for the length
+        of its own row."""
         with suited(*self._attention), turned(self.rotation, context):
             yield
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -51,8 +51,8 @@ def _recording(blocks: nn.ModuleList) -> Iterator[tuple[list[list[Call]], list[o
     outputs: list[object] = []
     handles = [block.register_forward_hook(lambda _m, _a, output: outputs.append(output)) for block in blocks]
 
-    def recorder(into: list[Call], name: str):
-        def hook(_module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+    def recorder(into: list[Call], name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
             given = args[0] if args else kwargs.get("hidden_states")
             result = first_tensor(output)
             if isinstance(given, Tensor) and isinstance(result, Tensor):

@@ -76,10 +76,10 @@ def sentence(name: str, hf: nn.Module, dtype: torch.dtype, where: str) -> str:
             remedy = "its weights are damaged: fetch them again"
     else:
         where += " on"
-    return f"{name}: values are not finite in {said(dtype)} from {where}; {remedy}"
+    return f"{name}: values are not finite in {with_range(dtype)} from {where}; {remedy}"
 
 
-def said(dtype: torch.dtype) -> str:
+def with_range(dtype: torch.dtype) -> str:
     """A precision and the largest number that it holds."""
     return f"{str(dtype).removeprefix('torch.')} (at most {torch.finfo(dtype).max:.5g})"
 

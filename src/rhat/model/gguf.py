@@ -34,7 +34,8 @@ def check_tensors(config: Any, meta: Metadata, gguf: Path) -> None:
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    processor = TENSOR_PROCESSORS.get(meta.architecture, TensorProcessor)(config=config.to_dict())
+    processor_of: Any = TENSOR_PROCESSORS.get(meta.architecture, TensorProcessor)
+    processor = processor_of(config=config.to_dict())
     kind = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == meta.architecture)
     names = get_tensor_name_map(kind, config.num_hidden_layers)
     taken: dict[str, str] = {"output.weight": "lm_head.weight"}

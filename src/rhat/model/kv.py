@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-MaskForm = Literal["pairs", "keys"]
+MaskForm = Literal["4d", "2d"]
 KeyValue = tuple[Tensor, Tensor]  # each [rows, kv_heads, seq, head_dim]
 KeyValues = list[KeyValue | None]  # of each layer; None where it did not run
 
@@ -18,7 +18,7 @@ class PrefixLayer(DynamicLayer):
     """One layer's cache that holds a prefix of one row and lends it to every row of a batch."""
 
     def __init__(self, prefix: KeyValue | None, length: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.prefix = prefix
         self.length = length
         self.new: KeyValue | None = None
@@ -60,7 +60,7 @@ class SlotLayer(DynamicLayer):
     values: Any
 
     def __init__(self, slots: SlotCache) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.slots = slots
 
     def fill(self, slot: int, key: Tensor, value: Tensor, start: int) -> None:
@@ -149,16 +149,16 @@ def attention_mask(
     n_keys: int,
     config: Any,
     dtype: torch.dtype,
-    form: MaskForm = "pairs",
+    form: MaskForm = "4d",
 ) -> Bool[Tensor, "rows 1 q k"] | Float[Tensor, "rows 1 q k"] | Int[Tensor, "rows k"] | dict[str, Tensor]:
     """Who may attend to whom, from absolute positions: causal, and windowed in layers that are.
 
     Key i of a row is its token at position i. Boolean for sdpa, additive for eager attention. A mapping from layer type
-    where the configuration names several. In the form "keys" only which keys are a row's own, [rows, k], for models that
+    where the configuration names several. In the form "2d" only which keys are a row's own, [rows, k], for models that
     must make the causal mask themselves (those with alibi count positions in it).
     """
     key = torch.arange(n_keys, device=query.device)
-    if form == "keys":
+    if form == "2d":
         return (key[None] <= query.amax(-1, keepdim=True)).long()
     causal = key[None, None, :] <= query[:, :, None]
 

@@ -37,7 +37,7 @@ def last_tokens(
 ) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
     """Logits after each prompt, running its last token only: what comes before it is as the unedited model left it.
 
-    With `times`, each batch holds its rows so often, one copy after the other, for edits that tell them apart.
+    With `times`, each batch holds that many copies of its rows, one after the other, for edits that tell them apart.
     """
     start = clean.start(min(first_layer(edits), model.layout.n_layers - 1))
     for index, batch in enumerate(the_plan.batches):
@@ -54,7 +54,7 @@ def last_tokens(
 
 
 def _full_prompts(model: Decoder, the_plan: Plan, clean: CleanRun, index: int, times: int) -> SlotCache:
-    """Keys and values of a batch's whole prompts. A run writes those of last tokens anew in every block that it runs."""
+    """Keys and values of a batch's whole prompts. A run overwrites those of last tokens in every block that it runs."""
     if (index, times) not in clean.whole:
         batch = the_plan.batches[index]
         longest = the_plan.prefix_length + batch.ids.shape[1]

@@ -59,7 +59,7 @@ class BlockParts:
         if self.sum == "unaccounted":
             return ("resid_pre", "resid_post")
         added = tuple(kind for kind in ADDED if self.module(kind) is not None)
-        return ("resid_pre", *added, *(("resid_post",) if self.sum == "post-norm" else ()))  # type: ignore[return-value]
+        return ("resid_pre", *added, *(("resid_post",) if self.sum == "post-norm" else ()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +124,10 @@ def span(layers: Iterable[int]) -> str:
     return f"layer {text}" if len(runs) == 1 and runs[0][0] == runs[0][1] else f"layers {text}"
 
 
-def first_tensor(output: object) -> Tensor:
+def first_tensor(output: Any) -> Tensor:
     """The hidden states of a module's output: itself, or the first element of a tuple."""
-    return output[0] if isinstance(output, (tuple, list)) else output  # type: ignore[return-value]
+    hidden: Tensor = output[0] if isinstance(output, (tuple, list)) else output
+    return hidden
 
 
 def is_projection(module: nn.Module) -> bool:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from rhat.model.decoder import Decoder, slow
+from rhat.model.fast_path import prompt_and_next
 from rhat.model.finite import distance
 from rhat.model.logits import last_logits
 from rhat.model.plain import plain_forward
 from rhat.model.plans import TokenIds
-from rhat.model.trial import prompt_and_next
 
 SECONDS = 15.0  # that switches beyond ORDINARY may take
 ORDINARY = (5, 12, 29)  # tokens of the sequences that are tried on any model
@@ -127,7 +127,7 @@ def _errors(
     truth = torch.cat([logits for logits, _ in both])
     if fast:
         got, step = prompt_and_next(model, sequences, token).chunk(2)
-        # what runs a row anew when it outgrows its rotation is part of decoding, not of one step of it
+        # recomputing a row that outgrows its rotation is part of decoding, not of one step of it
         going_on = [i for i, s in enumerate(sequences) if len(s) not in model.rotation.renewed]
         yield "in one batch", distance(got, truth)
         yield "one token on", distance(step[going_on], torch.cat([both[i][1] for i in going_on]))

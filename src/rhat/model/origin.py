@@ -15,7 +15,7 @@ from torch import Tensor
 from rhat.errors import NonFiniteError
 from rhat.model.decoder import Decoder
 from rhat.model.edits import Edits, Read, merge
-from rhat.model.finite import REMEDIES, faulty, said, sentence
+from rhat.model.finite import REMEDIES, faulty, sentence, with_range
 from rhat.model.passes import lm_head, run_model
 from rhat.model.plain import left_padded
 from rhat.model.tap import declared, has, tap
@@ -78,12 +78,12 @@ def not_finite(
     where = _begins(model, tokens, edits or {}, *shape)
     if where is None:
         return NonFiniteError(
-            f"{model.name}: logits that are not finite in {said(model.dtype)}, but not where the same prompt is run alone "
+            f"{model.name}: logits that are not finite in {with_range(model.dtype)}, but not where the same prompt is run alone "
             f"and plainly; set RHAT_SLOW=1, or {REMEDIES.get(model.dtype, 'take another model')}"
         )
     if edits and _begins(model, tokens, {}, *shape) is None:
         return NonFiniteError(
-            f"{model.name}: under this intervention, and only then, values are not finite in {said(model.dtype)} from "
+            f"{model.name}: under this intervention, and only then, values are not finite in {with_range(model.dtype)} from "
             f"{where} on; take a smaller value or another layer, or load the model with a wider --dtype"
         )
     return NonFiniteError(sentence(model.name, model.hf, model.dtype, where))

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -26,9 +27,8 @@ MIXERS = (  # what blocks call the module that mixes tokens: the end of its name
     "linear_attn|mixer|mamba|conv|temporal_block",  # hybrids: blocks without softmax attention, and so without heads
 )
 MIXER = re.compile("|".join(MIXERS))
-NO_MIXER = re.compile(
-    r"mlp|moe|feedforward|ffn", re.IGNORECASE
-)  # classes of a "mixer" that mixes no tokens (Nemotron-H)
+# Classes of a "mixer" that mixes no tokens (Nemotron-H).
+NO_MIXER = re.compile(r"mlp|moe|feedforward|ffn", re.IGNORECASE)
 
 TOLERANCE = 0.03  # the largest relative error with which parts still count as adding up (half precision rounds)
 SNAP = (
@@ -142,7 +142,7 @@ def prove_block(
         ModelError: if the block was not called once with hidden states.
     """
     record = _Record(block, calls, d_model, where)
-    tries = (lambda: _pair(record, scale), lambda: _post_norm(record), lambda: _fitted(record, numbers))
+    tries = partial(_pair, record, scale), partial(_post_norm, record), partial(_fitted, record, numbers)
     found, least = NOTHING, float("inf")
     for attempt in tries:
         found = attempt()

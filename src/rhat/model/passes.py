@@ -23,7 +23,11 @@ from rhat.model.tap import declared, declared_context, tap
 
 
 class _Headless(BaseModelOutputWithPast):
-    """A decoder's output of which only the last hidden state is known."""
+    """A decoder's output of which only the last hidden state is known.
+
+    Anything else that a family's head looks for (router logits, all hidden states) is None, as in transformers where it was not
+    asked for.
+    """
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
@@ -42,6 +46,8 @@ def lm_head(model: Decoder, hidden: Float[Tensor, "rows d_model"]) -> Float[Tens
     def stub(*_args: Any, **_kwargs: Any) -> _Headless:
         return _Headless(last_hidden_state=row)
 
+    # The whole model is called, with the decoder replaced, and not its lm_head module: some families scale or cap logits in code
+    # around that module. The ids are never looked up; they give the call its shape.
     with replaced(model.layout.base, stub):
         ids = torch.zeros(1, len(hidden), dtype=torch.long, device=model.device)
         logits: Tensor = model.hf(input_ids=ids, use_cache=False).logits[0]
@@ -51,6 +57,8 @@ def lm_head(model: Decoder, hidden: Float[Tensor, "rows d_model"]) -> Float[Tens
 @contextmanager
 def blocks_between(model: Decoder, start: int, residual: Tensor | None, stop: int) -> Iterator[None]:
     """Run only the blocks from `start` to before `stop`: the one below hands `residual` on, those above what they are given."""
+    # The decoder's own loop still goes over every block: it also makes masks and rotations and ends with the norm, which differ
+    # by family. A block that must not run is given a forward that costs nothing.
     layout = model.layout
     wrap = (lambda x: (x,)) if layout.tuple_output else (lambda x: x)
 
@@ -95,8 +103,9 @@ def run_decoder(
     """
     # one row of positions where all rows have the same: models that take masks of pairs then make one mask for all
     same = positions[:1] if bool((positions == positions[:1]).all()) else positions
+    # (a mask of keys has a row for each batch row, whatever the positions)
     form = model.mask_form
-    query = same if form == "pairs" else positions.expand(ids.shape)
+    query = same if form == "4d" else positions.expand(ids.shape)
     context = declared_context()
     with (
         model.running(context),
@@ -149,6 +158,7 @@ def run_tokens(
     with torch.no_grad(), declared(context), blocks_between(model, start, residual, stop), tap(model, edits):
         hidden = run_decoder(model, ids, context.positions, prefix_length + ids.shape[1], cache)
     new = new_keys_values(cache)
+    # Blocks that did not run have added nothing to the cache. A decoder that goes on from here needs their keys all the same.
     if below is not None:
         new = [under if kv is None else kv for kv, under in zip(new, below, strict=True)]
     return Pass(hidden, new)
@@ -165,6 +175,7 @@ def run_step(
     residual: Float[Tensor, "rows 1 d_model"] | None = None,
 ) -> Float[Tensor, "rows d_model"]:
     """Run one token of each row at its own position, row i in slot i; the normalised hidden states after it."""
+    # Every row attends to as many keys as the longest needs; the mask hides what lies beyond a row's own.
     positions = context.positions
     slots.at(positions[:, 0], int(positions.max()) + 1)
     with torch.no_grad(), declared(context), blocks_between(model, start, residual, NEVER), tap(model, edits):

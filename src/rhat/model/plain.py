@@ -51,7 +51,7 @@ def plain_forward(
     prompt_lengths: Tensor | None = None,
 ) -> Float[Tensor, "rows vocab"]:
     """One plain forward pass of whole sequences; the logits after each one's last token."""
-    if len({len(p) for p in prompts}) > 1 and not model.pads:
+    if len({len(p) for p in prompts}) > 1 and not model.supports_padding:
         lengths = torch.tensor([len(p) for p in prompts]) if prompt_lengths is None else prompt_lengths
         return torch.cat(
             [plain_forward(model, [p], rows[i : i + 1], edits, lengths[i : i + 1]) for i, p in enumerate(prompts)]
@@ -76,5 +76,5 @@ def plain_last_logits(
     One prompt at a time where the model does not take padding.
     """
     for batch in the_plan.batches:
-        for rows in batch.rows.split(1) if batch.context.padded and not model.pads else (batch.rows,):
+        for rows in batch.rows.split(1) if batch.context.padded and not model.supports_padding else (batch.rows,):
             yield rows, plain_forward(model, [the_plan.prompts[i] for i in rows.tolist()], rows, edits)

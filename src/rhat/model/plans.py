@@ -55,7 +55,7 @@ class Plan:
 
 
 def common_prefix(prompts: Sequence[TokenIds]) -> int:
-    """How many tokens all prompts start with alike."""
+    """How many first tokens all prompts have in common."""
     first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
     return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 

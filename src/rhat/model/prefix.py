@@ -21,6 +21,8 @@ KEPT = 16  # prefixes of one cache
 
 def touches_prefix(edits: Edits, the_plan: Plan) -> bool:
     """Whether these edits can change a token of the shared prefix in any row."""
+    # Scopes such as the template count from a prompt's end, so where an edit begins depends on the prompt's length. It depends on
+    # nothing else: each length is asked once.
     shared = the_plan.prefix_length
     return any(
         edit.first_position(length, length - the_plan.template_length) < shared
@@ -77,7 +79,10 @@ class PrefixCache:
     def get(self, prompt: tuple[int, ...], shared: int, template_length: int, own: Edits | None) -> KeyValues:
         """Those of a prompt's first `shared` tokens under `edits` and its own, each [1, kv_heads, shared, head_dim]."""
         model, length = self.model, len(prompt)
+        # Edits that begin after the prefix leave it as the engine's own edits make it: all such prompts share one entry (0), so
+        # that a request with edits of its own finds what another one has run.
         touching = any(e.first_position(length, length - template_length) < shared for e in (own or {}).values())
+        # The same tokens have other keys in a longer prompt, where the model's rotation depends on the length.
         regime = int(model.rotation.regime(torch.tensor(length)))
         key = (id(own) if touching else 0, regime, prompt[:shared])
         known = self._kept.get(key)

@@ -1,27 +1,13 @@
-"""AnyIntervention: what every kind of intervention is to the code that applies it."""
+"""What every kind of intervention is to the code that applies it: edits, which may differ from prompt to prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
-from rhat.model.chat import ChatModel
+from rhat.model.chat import AnyIntervention, ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds
-
-
-@runtime_checkable
-class AnyIntervention(Protocol):
-    """Every intervention: on a direction, several combined, patched heads, or one that depends on the prompt."""
-
-    def edits(self, model: ChatModel) -> Edits:
-        """What `tap` applies to a forward pass of `model`."""
-        ...
-
-    def on(self, model: ChatModel) -> AbstractContextManager[ChatModel]:
-        """Apply it to every forward pass of `model`, and of `model.hf`, inside the `with`."""
-        ...
 
 
 @runtime_checkable
@@ -50,3 +36,6 @@ def edited_alike(
     for index, edits in enumerate(edits_per_prompt(intervention, model, prompts)):
         groups.setdefault(id(edits), ([], edits))[0].append(index)
     return list(groups.values())
+
+
+__all__ = ["AnyIntervention", "PerPrompt", "edited_alike", "edits_per_prompt"]

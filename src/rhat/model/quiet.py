@@ -42,8 +42,8 @@ def quiet() -> Iterator[None]:
     dispatch = logging.getLogger("accelerate.big_modeling")  # says so whenever a weight stays on disk
     dispatch_level = dispatch.level
     dispatch.setLevel(logging.ERROR)
-    hf_logging.set_verbosity_error()
-    hub_logging.set_verbosity_error()
+    hf_logging.set_verbosity(logging.ERROR)
+    hub_logging.set_verbosity(logging.ERROR)
     hf_logging.disable_progress_bar()
     try:
         yield

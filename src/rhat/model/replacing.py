@@ -13,11 +13,11 @@ import torch
 def replaced(module: torch.nn.Module, forward: Any) -> Iterator[None]:
     """Let `module` run `forward` instead of its own, hooks included, inside the `with`."""
     had, own = "forward" in module.__dict__, module.__dict__.get("forward")
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
     try:
         yield
     finally:
         if had:
-            module.forward = own  # type: ignore[method-assign,assignment]
+            module.forward = own  # type: ignore[assignment]
         else:
             del module.__dict__["forward"]

@@ -61,6 +61,7 @@ def _rope(given: Mapping[str, Any], config: Any) -> Rope:
     if kind in SWITCHING:
         name = "original_max_position_embeddings"
         return Rope(kind, given.get(name) or getattr(config, name, None) or longest or 0)
+    # A type that is not known is taken to turn every length in its own way, from the first token on: slow, and never wrong.
     return Rope(kind, (longest or 0) if "dynamic" in kind else 0, exact=True)
 
 
@@ -70,7 +71,7 @@ class Rotation:
 
     ropes    what its configuration names
     modules  those that compute rotations which may change; none where none does
-    renewed  lengths beyond which `hf.generate` runs everything anew instead of going on with its cache
+    renewed  lengths beyond which `hf.generate` drops its cache and recomputes everything
     fault    why rotations that may change cannot be set token by token; empty where they can, or never change
     """
 
@@ -147,7 +148,7 @@ class _Held(DynamicLayer):
     """A cache's layer that says that it holds so many tokens."""
 
     def __init__(self, length: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.length = length
 
     def get_seq_length(self) -> int:
@@ -229,12 +230,16 @@ def _around(forward: Any, rotation: Rotation, lengths: Int[Tensor, "rows seq"]) 
         positions = torch.minimum(positions, here - 1)  # padding has any position
         done: tuple[Tensor, ...] | None = None
         for regime in regimes.unique().tolist():
+            # One pass over the module for each regime that occurs. Tokens of other regimes stand at position 0 meanwhile, so
+            # that the position added at the end, the last of a sequence of this regime, is the largest: from that one the
+            # module takes the length.
             at(first)  # a module that keeps the frequencies of the longest sequence forgets them
             ours = regimes == regime
             last = torch.full_like(positions[..., :1], regime - 1)
             new = tuple(x[..., :-1, :] for x in _parts(at(torch.cat([positions.where(ours, 0), last], -1))))
             done = new if done is None else tuple(x.where(ours[..., None], y) for x, y in zip(new, done, strict=True))
         assert done is not None
+        # called once more, so that the module is left as a short sequence leaves it, and to see in what form it gives its result
         return done if isinstance(at(first), tuple) else done[0]
 
     return run
@@ -242,6 +247,7 @@ def _around(forward: Any, rotation: Rotation, lengths: Int[Tensor, "rows seq"]) 
 
 def _settable(rotation: Rotation, x: Float[Tensor, "1 1 d_model"]) -> bool:
     """Whether tokens of all regimes side by side are turned as each module turns a sequence of one of them."""
+    # The lengths on both sides of each change, and one more beyond it: there "exact" rotations differ from one length to the next.
     probes = sorted({max(n, 1) for length in rotation.lengths for n in (length, length + 1, length + 3)})
     columns = torch.tensor([[0, 1, length - 1] for length in probes], device=x.device).clamp_min(0)
     lengths = torch.tensor(probes, device=x.device)[:, None].expand(columns.shape)

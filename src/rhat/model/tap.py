@@ -11,10 +11,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from rhat.errors import SiteError
 from rhat.model.edits import Edit, Edits
 from rhat.model.layout import Layout, first_tensor
+from rhat.model.observer import Observer
 from rhat.model.positions import TokenContext
 from rhat.sites import Site
 
@@ -36,79 +38,30 @@ def declared_context() -> TokenContext | None:
     return _DECLARED.get()
 
 
-class _Observer:
-    """Works out the token context of a forward pass that somebody else makes (hf.generate, a pipeline, a harness)."""
-
-    def __init__(self, template_length: int) -> None:
-        self.template_length = template_length
-        self.context: TokenContext | None = None
-        self.prompt_length: Tensor | None = None  # of the running generation
-        self.fixed = False  # set by hf.generate's wrapper: prompt lengths known, whatever the cache does
-        self.mask: Tensor | None = (
-            None  # what the whole model was called with, where the decoder sees less (multimodal)
-        )
-
-    def see(self, args: tuple, kwargs: dict[str, Any]) -> None:
-        ids = kwargs.get("input_ids", args[0] if args else None)
-        if ids is None:
-            ids = kwargs.get("inputs_embeds")
-        if ids is None:
-            return
-        batch, seq = ids.shape[:2]
-        cache = kwargs.get("past_key_values")
-        past = int(cache.get_seq_length()) if cache is not None else 0
-        masks = (kwargs.get("attention_mask"), self.mask)
-        mask = next((m for m in masks if isinstance(m, Tensor) and m.ndim == 2 and m.shape[1] >= past + seq), None)
-        if mask is not None and cache is None:  # a model that keeps its state to itself: the mask tells how far it is
-            past = mask.shape[1] - seq
-        device = ids.device
-        if mask is not None and len(mask) == batch:
-            seen = mask[:, : past + seq].bool()
-            positions = (seen.long().cumsum(-1) - 1)[:, past:]
-            real = seen[:, past:]
-        else:
-            given = kwargs.get("position_ids")
-            if isinstance(given, Tensor) and given.ndim == 2:
-                positions = given.long().expand(batch, seq)
-            else:
-                positions = torch.arange(past, past + seq, device=device).expand(batch, seq)
-            real = torch.ones(batch, seq, dtype=torch.bool, device=device)
-        if not self.fixed and (past == 0 or self.prompt_length is None):
-            self.prompt_length = real.sum(-1) if past == 0 else positions[:, 0].clone()
-        length = self.prompt_length
-        assert length is not None
-        if len(length) != batch:  # beams: each prompt's row repeated
-            length = length.repeat_interleave(batch // len(length)) if batch % len(length) == 0 else real.sum(-1)
-        length = length.to(device)
-        self.context = TokenContext(
-            positions=positions.clamp_min(0),
-            real=real,
-            prompt_length=length,
-            template_start=(length - self.template_length).clamp_min(0),
-            rows=torch.arange(batch, device=device),
-            padded=not bool(real.all()),
-        )
-
-
 @contextmanager
-def _watching(hf: nn.Module, base: nn.Module, observer: _Observer) -> Iterator[None]:
+def _watching(hf: nn.Module, base: nn.Module, observer: Observer) -> Iterator[None]:
     """Let `observer` see every call of the decoder, and know the prompt's length while hf.generate runs."""
 
-    def before(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if _DECLARED.get() is None:
             observer.see(args, kwargs)
 
-    def remember(_module: nn.Module, _args: tuple, kwargs: dict[str, Any]) -> None:
+    def remember(_module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         observer.mask = kwargs.get("attention_mask")
 
     def forget(*_: Any) -> None:
         observer.mask = None
 
+    # The decoder is watched, not the whole model: harnesses call either, and the whole one calls the decoder. What only the
+    # whole model is given (a multimodal model's mask) is held for as long as its call lasts.
     handles = [
         base.register_forward_pre_hook(before, with_kwargs=True),
         hf.register_forward_pre_hook(remember, with_kwargs=True),
         hf.register_forward_hook(forget, always_call=True),
     ]
+    # hf.generate is given the prompts whole; a single pass that it makes may hold a part of them only (a cache that was filled
+    # before, prompts prefilled in pieces), so their lengths are noted there. The wrapper is an attribute of the instance:
+    # leaving uncovers the class's method again, or puts back the wrapper of an earlier tap.
     had_own = "generate" in hf.__dict__
     plain = hf.generate if hasattr(hf, "generate") else None
     if plain is not None:
@@ -138,7 +91,7 @@ def _watching(hf: nn.Module, base: nn.Module, observer: _Observer) -> Iterator[N
             handle.remove()
         if plain is not None:
             if had_own:
-                hf.generate = plain  # type: ignore[assignment]
+                hf.generate = plain
             else:
                 del hf.__dict__["generate"]
 
@@ -167,7 +120,7 @@ def hooked(root: nn.Module, functions: Mapping[str, Callable[[Tensor], Tensor]])
         raise SiteError(f"{missing[0]}: {type(root).__name__} has no module of that name")
 
     def replacing(function: Callable[[Tensor], Tensor]) -> Callable[..., object]:
-        def after(_module: nn.Module, _args: tuple, output: object) -> object:
+        def after(_module: nn.Module, _args: tuple[Any, ...], output: object) -> object:
             result = function(first_tensor(output))
             return (result, *output[1:]) if isinstance(output, tuple) else result
 
@@ -190,7 +143,8 @@ def _module_of(layout: Layout, site: Site) -> nn.Module:
     return module
 
 
-def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> Any:
+def _register(layout: Layout, site: Site, edit: Edit, observer: Observer) -> RemovableHandle:
+    """Hang an edit on its module: on the input for sites before it, else on the output, of whatever shape it is."""
     module = _module_of(layout, site)
     scale = layout.parts[site.layer].scale(site.kind)
 
@@ -201,8 +155,10 @@ def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> An
                 f"{site}: the model was called without input_ids or inputs_embeds, so tokens have no positions"
             )
         context = context.to(activation.device)
+        # Some families (OPT) run a part on the tokens of all rows in one list: [batch · seq, d].
         shape = activation.shape
         value = activation.reshape(*context.positions.shape, shape[-1]) if activation.ndim == 2 else activation
+        # Edits see what reaches the residual stream: some families multiply a part on its way there.
         result = edit(value * scale if scale != 1.0 else value, context)
         if result is None:
             return None
@@ -211,7 +167,9 @@ def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> An
 
     if site.kind in ("resid_pre", "head_out"):
 
-        def before(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+        def before(
+            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
             if args:
                 result = apply(args[0])
                 return None if result is None else ((result, *args[1:]), kwargs)
@@ -220,7 +178,7 @@ def _register(layout: Layout, site: Site, edit: Edit, observer: _Observer) -> An
 
         return module.register_forward_pre_hook(before, with_kwargs=True)
 
-    def after(_module: nn.Module, _args: tuple, output: Any) -> Any:
+    def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         result = apply(first_tensor(output))
         if result is None:
             return None
@@ -287,7 +245,7 @@ def tap(model: Tappable, edits: Edits) -> Iterator[None]:
         SiteError: if a site is not in this model; nothing is registered then.
     """
     hf, layout = model.hf, model.layout
-    observer = _Observer(model.template_length)
+    observer = Observer(model.template_length)
     for site in edits:
         _module_of(layout, site)
     with ExitStack() as stack:

@@ -9,9 +9,8 @@ from typing import Any
 
 from rhat.errors import TemplateError
 
-ChatPrompt = (
-    str | Sequence[Mapping[str, str]]
-)  # an instruction, or the messages of a conversation: {"role": …, "content": …}
+ChatPrompt = str | Sequence[Mapping[str, str]]
+"""An instruction, or the messages of a conversation: {"role": …, "content": …}."""
 
 # Instructions that share neither their first nor their last token under any usual tokeniser.
 _PROBES = ("Name a river in Peru", "why is 7 odd?", "(Sing, please.)", "X")
@@ -54,7 +53,7 @@ def render(
     Template and prefix are tokenised as one text, so that a line break of each may become one token, as in training.
 
     Raises:
-        TemplateError: if the template refuses these messages.
+        TemplateError: if the template rejects these messages.
     """
     if system is not None:
         messages = [{"role": "system", "content": system}, *messages]

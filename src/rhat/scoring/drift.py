@@ -65,7 +65,7 @@ def cross_entropy(
         for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(completions[i]))
         if len(completions[i])
     ]
-    at_once = 32 if model.pads else 1
+    at_once = 32 if model.supports_padding else 1
     for begin in range(0, len(order), at_once):
         group = order[begin : begin + at_once]
         sequences = [(*prompts[i], *completions[i]) for i in group]

@@ -13,17 +13,19 @@ from contextlib import suppress
 from enum import Enum
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from rhat.artifacts.files import write_whole
+from rhat.capture import Moments
 from rhat.errors import ArtifactError
+from rhat.generation import Completion
+from rhat.model.chat import ChatModel
 from rhat.model.decoder import slow
-
-if TYPE_CHECKING:
-    from rhat.model.chat import ChatModel
+from rhat.scoring import tasks
+from rhat.scoring.tokens import RefusalToken
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
@@ -40,7 +42,7 @@ class Pieces:
     """A folder of finished pieces of work, each under a key that says all that decides it.
 
     Pieces of another model, or that other versions of the code made, are thrown away when the folder is opened; damaged ones
-    are made anew. Both are logged. Where the folder cannot be written that is logged once, and nothing more is kept.
+    are recomputed. Both are logged. Where the folder cannot be written that is logged once, and nothing more is kept.
 
     held  how many pieces of an earlier run there were
     used  how many of them were used; `made`: how many this run has added
@@ -107,7 +109,7 @@ class Pieces:
     def piece(self, name: str, decided_by: Any, make: Callable[[], Made]) -> Made:
         """What `make()` gives, kept under a name and all that decides it."""
         key = key_of(name, decided_by)
-        found = self.load(key)
+        found: Made | None = self.load(key)
         if found is None:
             found = make()
             self.save(key, found)
@@ -136,11 +138,6 @@ def key_of(name: str, *decided_by: Any) -> str:
 @cache
 def _classes() -> list[Any]:
     """What a piece may hold besides tensors, numbers and texts; nothing else is opened."""
-    from rhat.capture import Moments
-    from rhat.generation import Completion
-    from rhat.scoring import tasks
-    from rhat.scoring.tokens import RefusalToken
-
     return [Moments, Completion, tasks.Scores, tasks.Answers, tasks.Averaged, RefusalToken]
 
 
@@ -185,7 +182,7 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
 
 def fingerprint(model: ChatModel) -> str:
     """All that decides a model's numbers besides its input: weights, precision, layout of batches, and the code that runs it."""
-    said = (
+    decided_by = (
         model.identity if model.identity != "in memory" else _sampled(model),
         str(model.dtype),
         model.device.type,
@@ -195,7 +192,7 @@ def fingerprint(model: ChatModel) -> str:
         slow(),
         versions(),
     )
-    return key_of("pieces", said)
+    return key_of("pieces", decided_by)
 
 
 @cache

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from rhat.generation import Completion, Row
 from rhat.generation.choosing import greedy
 from rhat.generation.completions import SLOTS, generate_tokens
-from rhat.generation.rows import Completion, Row
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds
@@ -59,7 +59,7 @@ def refusals(
     """
 
     def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
-        fresh = [i for i, row in enumerate(rows) if not row.said]
+        fresh = [i for i, row in enumerate(rows) if not row.generated]
         if first_logits is not None and fresh:
             first_logits([rows[i].request.row for i in fresh], logits[fresh])
         return greedy(logits, rows)

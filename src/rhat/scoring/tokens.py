@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rhat.errors import StudyError
-from rhat.generation.rows import Completion
+from rhat.generation import Completion
 from rhat.reprs import one_line
 from rhat.scoring.phrases import BUILT_IN, Phrases
 
@@ -28,7 +28,7 @@ class RefusalToken:
 def find_refusal_tokens(
     harmful: Sequence[Completion],
     harmless: Sequence[Completion],
-    decode,
+    decode: Callable[[Sequence[int]], str],
     *,
     coverage: float = 0.98,
     most: int = 8,

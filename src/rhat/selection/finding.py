@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ class Finding:
         Raises:
             ArtifactError: if it cannot be written.
         """
-        return save_finding(self, path)
+        return save_finding({f.name: getattr(self, f.name) for f in fields(self)}, path)
 
     @classmethod
     def load(cls, path: str | Path, prompts: ContrastSet) -> Finding:
@@ -79,7 +79,7 @@ class Finding:
         Raises:
             ArtifactError: if the file is missing, is no finding, or was made from other prompts.
         """
-        return load_finding(path, prompts)
+        return cls(**load_finding(path, prompts))
 
     @classmethod
     def unrefused(cls, survey: Survey) -> Finding:

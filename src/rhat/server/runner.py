@@ -253,7 +253,7 @@ class Runner:
             prompt = None
             if row.request.probe is not None:
                 at = len(row.request.tokens) + ask.position
-                prompt = (row.arriving[at], row.leaving[at])
+                prompt = (row.projection_before[at], row.projection_after[at])
             self._outbox.append((ticket, Started(index, ons, prompt)))
             self._live[row] = _Live(ticket, index, ask.position)
             self._pass_on(row)
@@ -280,7 +280,7 @@ class Runner:
         known = len(row.text.pieces) if row.text is not None else 0
         if row.request.probe is not None:
             first = len(row.request.tokens)
-            while known > live.sent and first + known - 1 not in row.arriving:
+            while known > live.sent and first + known - 1 not in row.projection_before:
                 known -= 1
         if known > live.sent:
             tokens = tuple(self._said(row, i) for i in range(live.sent, known))
@@ -289,8 +289,8 @@ class Runner:
             self._outbox.append((live.ticket, TokensEvent(live.index, tokens)))
         if row.finish_reason is not None:
             rest = str(row.text)[live.characters :]
-            self._outbox.append((live.ticket, Done(live.index, row.finish_reason, len(row.said), rest)))
-            self.metrics.tokens.labels("generated").inc(len(row.said))
+            self._outbox.append((live.ticket, Done(live.index, row.finish_reason, len(row.generated), rest)))
+            self.metrics.tokens.labels("generated").inc(len(row.generated))
             self.metrics.finished.labels(row.finish_reason).inc()
             self._seconds += 0.2 * (time.monotonic() - live.ticket.arrived - self._seconds)
             del self._live[row]
@@ -300,12 +300,12 @@ class Runner:
         noted = row.logprobs[index] if row.logprobs else None
         position = len(row.request.tokens) + index
         return AnswerToken(
-            row.said[index],
+            row.generated[index],
             row.text.pieces[index],
             None if noted is None else noted.logprob,
             () if noted is None else noted.top,
-            row.arriving.get(position),
-            row.leaving.get(position),
+            row.projection_before.get(position),
+            row.projection_after.get(position),
         )
 
     def _fail_all(self, error: Exception) -> None:

@@ -6,17 +6,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rhat.errors import StudyError
 from rhat.lab.preset import PRESETS, Preset
 from rhat.questions import QUESTIONS
 from rhat.reprs import one_line
-from rhat.scoring.phrases import JUDGED_TOKENS
-
-if TYPE_CHECKING:
-    from rhat.scoring.phrases import Phrases
-
+from rhat.scoring.phrases import JUDGED_TOKENS, Phrases
 
 # Which presets run an experiment, in the order in which experiments run; the audit belongs to no question.
 PRESETS_OF: dict[str, tuple[str, ...]] = {
@@ -93,8 +89,6 @@ class StudyConfig:
         Raises:
             PromptError: if the file of refusal phrases cannot be used.
         """
-        from rhat.scoring.phrases import Phrases
-
         return Phrases.read(self.refusal_phrases) if self.refusal_phrases else Phrases()
 
     @property

@@ -16,7 +16,7 @@ from rhat.directions import Direction
 from rhat.lab import Measurement
 from rhat.prompts import ContrastSet
 from rhat.scoring import Phrases, RefusalToken
-from rhat.selection.finding import Finding
+from rhat.selection.finding import Finding, direction_at
 from rhat.selection.means import Means
 from rhat.selection.survey import Survey
 
@@ -91,6 +91,7 @@ class Stages:
                 "baseline_induce": finding.baseline_induce,
                 "timings": list(finding.timings),
                 "positions": None if finding.means is None else list(finding.means.positions),
+                "threshold": None if finding.means is None else finding.means.threshold,
                 "kept": {
                     s: {la: [p.id for p in some] for la, some in sides.items()} for s, sides in finding.kept.items()
                 },
@@ -106,8 +107,6 @@ class Stages:
     def load_finding(self, model: Any, prompts: ContrastSet) -> Finding | None:
         """What `save_finding` kept, or None."""
         from safetensors.torch import load
-
-        from rhat.selection.finding import direction_at
 
         held = self.load("find")
         if held is None:
@@ -125,6 +124,7 @@ class Stages:
                 tensors["harmless"],
                 (tensors["half0"], tensors["half1"]),
                 tensors.get("found"),
+                held.get("threshold", 0.0),
             )
         by_id = {p.id: p for p in prompts.prompts}
         kept = {s: {la: tuple(by_id[i] for i in ids) for la, ids in sides.items()} for s, sides in held["kept"].items()}

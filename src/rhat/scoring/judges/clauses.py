@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
 Act = Literal["refuse", "condemn", "lecture", "offer", "self", "help", "polite", "other"]
 ACTS: tuple[Act, ...] = ("refuse", "condemn", "lecture", "offer", "self", "polite", "help")
@@ -135,7 +135,7 @@ def fold(text: str, language: str = "en") -> str:
 
 
 @cache
-def phrases() -> dict:
+def phrases() -> dict[str, Any]:
     """The phrases of every language, from the data file."""
     source = resources.files("rhat.scoring") / "data" / "phrases.toml"
     return tomllib.loads(source.read_text(encoding="utf-8"))

@@ -16,6 +16,7 @@ from functools import cache
 from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
@@ -228,7 +229,7 @@ def find_template(name: str) -> Template:
 
 
 @cache
-def _templates() -> dict:
+def _templates() -> dict[str, Any]:
     source = resources.files("rhat.scoring") / "data" / "templates.toml"
     return tomllib.loads(source.read_text(encoding="utf-8"))
 

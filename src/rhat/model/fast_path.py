@@ -19,7 +19,7 @@ from rhat.model.plans import TokenIds
 from rhat.model.positions import TokenContext
 from rhat.model.prefill import prefill
 
-FORMS: tuple[MaskForm, ...] = ("pairs", "keys")
+FORMS: tuple[MaskForm, ...] = ("4d", "2d")
 
 
 def try_fast_path(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Execution:
@@ -31,9 +31,10 @@ def try_fast_path(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Ex
         NonFiniteError: if the plain logits are no distribution.
     """
     if model.rotation.fault:
-        return Execution(None, model.rotation.fault, pads=False)
+        return Execution(None, model.rotation.fault, supports_padding=False)
     limit = {torch.float64: 1e-6, torch.float32: 1e-3}.get(model.dtype, 0.05)  # a wrong mask or position is far beyond
     lengths = torch.tensor([len(p) for p in prompts])
+    # The truth is each prompt by itself, without padding, cache or mask of ours: nothing that the fast path could get wrong.
     both = [  # after the prompt, and after the token that follows it: the last two positions of one pass
         plain_last_positions(
             model, *left_padded(model, [(*p, token)], torch.tensor([i]), lengths[i : i + 1]), None, last=2
@@ -46,6 +47,7 @@ def try_fast_path(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Ex
         raise not_finite(model, (*prompts[i], token), row=i, prompt_length=len(prompts[i]))
     reasons = []
     for form in FORMS:
+        # A copy that is told its way: asking this model for its own would start this trial again.
         try:
             quick = prompt_and_next(replace(model, way=Execution(form)), prompts, token)
         except Exception as error:  # whatever a model does with masks and caches that it does not know
@@ -65,6 +67,8 @@ def try_fast_path(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Ex
 
 def prompt_and_next(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Float[Tensor, "two_rows vocab"]:
     """Logits after each prompt, then after each prompt and `token`, by prefill and one step of decoding; float64."""
+    # Prompts of unequal length in one batch show a wrong mask or position at once. The step after them shows what prefill cannot:
+    # keys written to the wrong slot, windows that slide, positions that a family counts from the cache.
     the_plan = model.lay_out(prompts)
     slots = SlotCache(model.layout.n_layers, len(prompts), max(len(p) for p in prompts) + 1)
     first: dict[int, Tensor] = {}

@@ -31,6 +31,8 @@ def chunks(model: Decoder, the_plan: Plan, conditions: Sequence[Edits]) -> list[
     rows = max(len(batch.ids) for batch in the_plan.batches)
     by_rows = max(1, 2 * model.room["max_rows"] // rows)
     most = max(1, min(by_rows, model.room["max_tokens"] // tokens))
+    # A pass starts at the lowest layer that any of its conditions touches, so those that start higher would run blocks for
+    # nothing. Conditions on last tokens (−1) run one token a row: rows alone bound how many go together.
     kinds = [-1 if last_token_only(edits, the_plan) else first_layer(edits) for edits in conditions]
     found: list[range] = []
     for index, kind in enumerate(kinds):
@@ -52,8 +54,10 @@ def last_logits_under(
     where an edit reads. The passes are as large as all conditions together: take `chunks`.
     """
     whole = clean is not None and bool(clean.suffix_kv)  # so that last prompt tokens can be run alone
+    # All or none: a pass runs either whole prompts or last tokens, and a mixture would run whole prompts for all.
     at_ends = [whole and last_token_only(edits, the_plan) for edits in conditions]
     together = len(conditions) > 1 and all(at_ends) == any(at_ends) and not any(map(_alone, conditions))
+    # Interventions that are on from outside see the plan's own batches, not each prompt once for every condition.
     if slow() or not model.fast or tapped(model.hf) or not together:
         for index, edits in enumerate(conditions):
             for rows, logits in last_logits(model, the_plan, edits, clean):
@@ -70,6 +74,7 @@ def last_logits_under(
     begin = min(min(map(first_layer, conditions)), model.layout.n_layers - 1)
     start = clean.start(begin) if clean is not None else 0
     prefix_kv = _prefixes(model, the_plan, conditions, start, clean) if the_plan.prefix_length else None
+    # One copy of the batch for each condition, side by side; `in_shares` lets each copy see its own condition's edits alone.
     for index, batch in enumerate(the_plan.batches):
         each = len(batch.ids)
         done = run_tokens(
@@ -82,6 +87,7 @@ def last_logits_under(
             start=start,
             residual=clean.residuals[index][start].repeat(n, 1, 1) if clean is not None and start else None,
         )
+        # The head is run for one condition at a time: logits of all at once would be the largest tensor of the pass.
         for which, states in enumerate(done.last(batch.lengths.repeat(n)).split(each)):
             with torch.no_grad():
                 logits = lm_head(model, states)
@@ -90,6 +96,7 @@ def last_logits_under(
 
 
 def _alone(edits: Edits) -> bool:
+    """Whether a condition takes no part in a common pass: it edits nothing, or it reads, and must see each prompt once."""
     return not edits or any(map(reads, edits.values()))
 
 

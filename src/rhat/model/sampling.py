@@ -55,9 +55,9 @@ class Sampling:
         """A generator that starts at this seed."""
         return torch.Generator().manual_seed(self.seed)
 
-    def pick(self, logits: Float[Tensor, " vocab"], said: Sequence[int], generator: torch.Generator) -> int:
+    def pick(self, logits: Float[Tensor, " vocab"], generated: Sequence[int], generator: torch.Generator) -> int:
         """The next token, drawn in float64 by the inverse of the cumulative distribution."""
-        adjusted = self._adjusted(logits.detach().double().cpu(), said)
+        adjusted = self._adjusted(logits.detach().double().cpu(), generated)
         if self.temperature == 0:
             return int(adjusted.argmax())
         scaled = adjusted / self.temperature
@@ -68,14 +68,14 @@ class Sampling:
         drawn = torch.rand((), dtype=torch.float64, generator=generator) * mass[-1]
         return int(tokens[min(int(torch.searchsorted(mass, drawn, right=True)), len(tokens) - 1)])
 
-    def _adjusted(self, logits: Tensor, said: Sequence[int]) -> Tensor:
-        if not (self.logit_bias or ((self.presence_penalty or self.frequency_penalty) and said)):
+    def _adjusted(self, logits: Tensor, generated: Sequence[int]) -> Tensor:
+        if not (self.logit_bias or ((self.presence_penalty or self.frequency_penalty) and generated)):
             return logits
         logits = logits.clone()
         for token, bias in self.logit_bias.items():
             logits[token] += bias
-        if said:
-            tokens, counts = torch.tensor(list(said)).unique(return_counts=True)
+        if generated:
+            tokens, counts = torch.tensor(list(generated)).unique(return_counts=True)
             logits[tokens] -= self.presence_penalty + self.frequency_penalty * counts
         return logits
 

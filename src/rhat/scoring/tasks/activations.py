@@ -1,0 +1,111 @@
+"""Activations: read at one position, or averaged over the prompts on which the model behaves as labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rhat.capture import Moments, capture, captured
+from rhat.executor import Worker
+from rhat.model.chat import ChatModel
+from rhat.model.edits import Edits
+from rhat.model.logits import last_logits
+from rhat.scoring.logodds import refusal_score
+from rhat.scoring.tasks.prompts import Prompts, planned
+from rhat.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Prompts whose resid_pre is read at one position and some layers, under edits."""
+
+    prompts: Prompts
+    layers: tuple[int, ...]
+    position: int
+    edits: Edits
+
+
+def read(worker: Worker, asked: Reading, batches: range) -> tuple[Int[Tensor, " n"], Float[Tensor, "n layer d_model"]]:
+    """(which prompts, their activations), float32, on the CPU."""
+    sites = [Site("resid_pre", layer) for layer in asked.layers]
+    rows: list[Tensor] = []
+    found: list[Tensor] = []
+
+    some = planned(worker, asked.prompts, batches)
+    for which, at in captured(worker.model, some, sites, [asked.position], asked.edits):
+        rows.append(which.cpu())
+        found.append(torch.stack([at[site][:, 0].float().cpu() for site in sites], 1))
+    return torch.cat(rows), torch.cat(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Averaging:
+    """Prompts whose resid_pre is averaged at every layer and template position, if they behave as labelled.
+
+    tokens    refusal tokens
+    refusing   True: those with a score above the threshold are kept; False: those with one below
+    moments    False: scores only
+    threshold  the score (nats) from which on a prompt counts as refused
+    """
+
+    prompts: Prompts
+    tokens: tuple[int, ...]
+    refusing: bool
+    moments: bool
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """Scores of the prompts `rows`, and the moments [layer, position, d_model] of the kept ones of even and of odd number."""
+
+    rows: Int[Tensor, " n"]
+    scores: Float[Tensor, " n"]
+    halves: tuple[Moments, Moments] | None
+
+
+def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
+    """Scores and moments of some batches, added up in order; nothing of single prompts but their scores is kept."""
+    model: ChatModel = worker.model
+    positions = tuple(range(-model.template_length, 0))
+    sites = [Site("resid_pre", layer) for layer in range(model.n_layers)]
+    some = planned(worker, asked.prompts, batches)
+    rows: list[Tensor] = []
+    scores: list[Tensor] = []
+    halves = [zero(model) for _ in range(2)]
+    done = 0
+
+    def visit(which: Tensor, logits: Tensor, activations: Mapping[Site, Tensor]) -> None:
+        nonlocal done
+        value = refusal_score(logits, asked.tokens)
+        rows.append(which.cpu())
+        scores.append(value.cpu())
+        if activations:
+            right = (value > asked.threshold) if asked.refusing else (value < asked.threshold)
+            # [rows, layer, k, d]
+            stacked = torch.stack([activations[site].to(model.device).double() for site in sites], 1)
+            for half in (0, 1):
+                inside = (right & (which.to(right.device) % 2 == half)).to(model.device)
+                if bool(inside.any()):
+                    halves[half] = halves[half] + Moments.of(stacked[inside])
+        done += len(which)
+        worker.tell(done)
+
+    if asked.moments:
+        capture(model, some, sites, positions, visit)
+        here = [Moments(half.count, half.total.cpu(), half.squares.cpu()) for half in halves]
+        return Averaged(torch.cat(rows), torch.cat(scores), (here[0], here[1]))
+    for which, logits in last_logits(model, some):
+        visit(which, logits, {})
+    return Averaged(torch.cat(rows), torch.cat(scores), None)
+
+
+def zero(model: ChatModel) -> Moments:
+    """Moments of nothing, [layer, template position, d_model]."""
+    shape = (model.n_layers, model.template_length, model.d_model)
+    nothing = torch.zeros(shape, dtype=torch.float64, device=model.device)
+    return Moments(0, nothing, nothing)
