@@ -17,6 +17,7 @@ from rhat.directions import CCS, fit_ccs_each, reduced_width
 from rhat.lab.chance import against_chance
 from rhat.questions.finders.pairs import Pairs
 from rhat.statistics import wilson
+from rhat.statistics.logistic import ridge_logistic
 
 FOLDS = 4
 UNSUPERVISED = ("ccs", "pca", "ccs_on_noise")
@@ -33,33 +34,10 @@ def mean_line(differences: Float[Tensor, "n d"], truth: Bool[Tensor, " n"]) -> L
 
 
 def logistic_line(differences: Float[Tensor, "n d"], truth: Bool[Tensor, " n"], penalty: float = PENALTY) -> Line:
-    """Logistic regression with intercept: sum of log-losses + penalty/2 · |w|², on differences scaled to root mean square 1.
-
-    Solved by Newton's method in the span of the rows, which holds the solution.
-    """
+    """Logistic regression with intercept: sum of log-losses + penalty/2 · |w|², on differences scaled to root mean square 1."""
     scale = differences.square().mean().sqrt().clamp_min(1e-12)
-    u, s, v = torch.linalg.svd(differences / scale, full_matrices=False)
-    x = torch.cat([u * s, torch.ones(len(u), 1, dtype=u.dtype)], 1)
-    y = truth.to(x)
-    ridge = torch.full((x.shape[1],), penalty, dtype=x.dtype)
-    ridge[-1] = 1e-9  # the intercept is free
-    w = torch.zeros_like(ridge)
-
-    def loss(at: Tensor) -> Tensor:
-        wrong = torch.nn.functional.binary_cross_entropy_with_logits(x @ at, y, reduction="sum")
-        return wrong + (ridge * at.square()).sum() / 2
-
-    for _ in range(50):
-        p = torch.sigmoid(x @ w)
-        slope = x.T @ (p - y) + ridge * w
-        if float(slope.norm()) < 1e-9:
-            break
-        step = torch.linalg.solve((x.T * (p * (1 - p))) @ x + ridge.diag(), slope)
-        length = 1.0
-        while length > 1e-6 and float(loss(w - length * step)) > float(loss(w)):
-            length /= 2
-        w = w - length * step
-    return v.T @ w[:-1] / scale, -float(w[-1])
+    weights, intercept = ridge_logistic((differences / scale).numpy(), truth.numpy(), penalty)
+    return torch.from_numpy(weights) / scale, -intercept
 
 
 CEILING: dict[str, Fit] = {"mean_difference": mean_line, "logistic": logistic_line}

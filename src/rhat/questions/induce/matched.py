@@ -21,7 +21,9 @@ from rhat.statistics.judgement import ALPHA
 from rhat.statistics.permutation import among
 
 Row = dict[str, Any]
-OPERATORS = {"standard": ("set_projection", "add")}  # every other preset: all three; ablating runs every layer, and costs most
+OPERATORS = {
+    "standard": ("set_projection", "add")
+}  # every other preset: all three; ablating runs every layer, and costs most
 PROMPTS = 16  # test prompts on which effects are measured
 SEARCHED = 8  # validation prompts on which doses are searched
 ROUNDS = 3
