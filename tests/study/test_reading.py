@@ -132,7 +132,7 @@ def test_prompts_without_categories_have_no_transfer():
     assert transfer(lab) == []
 
 
-def result(inner=0.97, words=0.79):
+def result():
     some = planted_lab()
     refused = np.arange(36) % 3 > 0
     projected = np.where(refused, 2.0, 0.0) + np.random.default_rng(2).normal(size=36)
@@ -149,7 +149,16 @@ def result(inner=0.97, words=0.79):
     layer = {"layer": 1, "auroc": 0.9, "ci_low": 0.8, "ci_high": 0.95, "n": 90, "verdict": "better"}
     more = {"auroc": [layer], "auroc_within": [within], "transfer": transfer(some)}
     more["words"] = beside_words(some, projected, some.test("harmful", 36), refused)
-    return contract.records(head | {"model": model, **more})
+    direction = {
+        "site": "resid_pre.1",
+        "layer": 1,
+        "position": -1,
+        "norm": 1.0,
+        "method": "mean_difference",
+        "harmful_mean": 1.0,
+        "harmless_mean": 0.0,
+    }
+    return contract.records(head | {"model": model, "direction": direction, **more})
 
 
 def test_the_headline_is_refused_against_complied_within_harmful_prompts():
