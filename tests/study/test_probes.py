@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from rhat import results as contract
 from rhat.directions import fit_ccs, reduced_width
 from rhat.errors import ContrastError
-from rhat.questions.finders.pairs import Pairs
-from rhat.questions.finders.probes import cross_validated, logistic_line, mean_line, probe_rows
+from rhat.lab.pairs import Pairs
+from rhat.lab.probes import cross_validated, logistic_line, mean_line, probe_rows
 from rhat.questions.finders.rows import Probe, Rows
 from rhat.questions.finders.tables import tables
 from rhat.questions.finders.verdict import verdict

@@ -11,9 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from labs import contrast_set
 from rhat import results as contract
+from rhat.lab.reading import Words, beside_words, transfer
 from rhat.prompts import Prompt
 from rhat.questions.projections.figures import transfer as transfer_figure
-from rhat.questions.projections.reading import Words, beside_words, transfer
 from rhat.questions.projections.verdict import verdict
 from rhat.statistics import auroc
 from rhat.statistics.logistic import ridge_logistic

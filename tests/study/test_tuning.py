@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from rhat.lab import tuning
 from rhat.lab.matching import matched_doses
-from rhat.questions.repe import tuning
-from rhat.questions.repe.tuning import DOSES, WIDER, best_of, tuned
+from rhat.lab.tuning import DOSES, WIDER, best_of, tuned
 from rhat.questions.repe.verdict import verdict
 
 

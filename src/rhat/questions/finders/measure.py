@@ -9,9 +9,9 @@ import torch
 from rhat.directions import FINDERS, random_direction
 from rhat.interventions import Intervention
 from rhat.lab import Lab
+from rhat.lab.pairs import request_pairs, statement_pairs
+from rhat.lab.probes import probe_rows
 from rhat.lab.rows import rate_part, score_part
-from rhat.questions.finders.pairs import request_pairs, statement_pairs
-from rhat.questions.finders.probes import probe_rows
 from rhat.questions.finders.rows import Rows
 from rhat.statistics import wilson
 

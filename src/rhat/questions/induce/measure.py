@@ -10,9 +10,9 @@ import torch
 from rhat.capture import capture_all_tokens
 from rhat.interventions import Intervention, add, set_projection
 from rhat.lab import Dealt, Lab, Measurement
+from rhat.lab.ranked import matched_controls
 from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
 from rhat.model import keep_base
-from rhat.questions.induce.matched import matched_controls
 from rhat.questions.induce.rows import NearZero, Prediction, Rows
 from rhat.scoring import last_token_scores
 from rhat.statistics import judge, mean_interval

@@ -9,7 +9,7 @@ import numpy as np
 from rhat.capture import capture_all_tokens
 from rhat.lab import Lab
 from rhat.lab.chance import against_chance
-from rhat.questions.projections.reading import beside_words, transfer
+from rhat.lab.reading import beside_words, transfer
 from rhat.questions.projections.rows import Rows
 from rhat.statistics import auroc
 

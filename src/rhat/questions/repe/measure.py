@@ -14,10 +14,10 @@ from rhat.interventions.intervention import DirectionEdit
 from rhat.lab import Lab, Measurement
 from rhat.lab.matching import Maker, matched_doses
 from rhat.lab.rows import compared, drift_row, kl_part, rate_row, score_part, score_row
+from rhat.lab.tuning import tuned
 from rhat.model.edits import Edit, first_layer
 from rhat.model.positions import Scope
 from rhat.questions.repe.rows import Boost, Rows
-from rhat.questions.repe.tuning import tuned
 from rhat.sites import Site
 from rhat.statistics import paired_comparison
 from rhat.vocabulary import OPERATORS

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rhat.directions import CCS, fit_ccs_each, reduced_width
 from rhat.lab.chance import against_chance
-from rhat.questions.finders.pairs import Pairs
+from rhat.lab.pairs import Pairs
 from rhat.statistics import wilson
 from rhat.statistics.logistic import ridge_logistic
 
