@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from labs import contrast_set
 from rhat import results as contract
+from rhat.lab import Lab
 from rhat.lab.reading import Words, beside_words, transfer
 from rhat.prompts import Prompt
 from rhat.questions.projections.figures import transfer as transfer_figure
@@ -96,13 +97,14 @@ def planted_lab(d=12, per_category=12):
             for i, p in enumerate(some):
                 x[i, 0, {"a": 0, "b": 0, "c": 1}.get(p.category, 2)] += 5.0 * (label == "harmful")
             prompts[split][label], rows[split][label] = tuple(some), x
-    return SimpleNamespace(
-        finding=SimpleNamespace(kept={"train": prompts["train"]}),
-        direction=SimpleNamespace(layer=0),
-        training=rows["train"],
-        testing=rows["test"],
-        test=lambda label, n: prompts["test"][label][:n],
-    )
+    known = {
+        "finding": SimpleNamespace(kept={"train": prompts["train"]}),
+        "direction": SimpleNamespace(layer=0),
+        "training": rows["train"],
+        "testing": rows["test"],
+        "test": lambda _self, label, n: prompts["test"][label][:n],
+    }
+    return object.__new__(type("Planted", (Lab,), known))
 
 
 def test_transfer_finds_the_category_that_is_another_direction():

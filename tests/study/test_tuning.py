@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from rhat.lab import tuning
+from rhat.lab import Lab, tuning
 from rhat.lab.matching import matched_doses
 from rhat.lab.tuning import DOSES, WIDER, best_of, tuned
 from rhat.questions.repe.verdict import verdict
 
 
-class Curves:
+class Curves(Lab):
     """Scores and KL by (place, dose), as a lab gives them; every score that is asked for is counted."""
 
     def __init__(self, score, kl):
