@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 MODEL  := qwen2.5-coder-0.5b
 OUT    ?= runs/default
-PRESET ?= standard
+PRESET ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help study test check bench clean
@@ -13,7 +13,7 @@ PRESET ?= standard
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
-study: $(VENV)/.installed  ## find r̂ of the default model and measure everything (PRESET=quick|standard|full, OUT=folder)
+study: $(VENV)/.installed  ## find r̂ of the default model and measure everything (PRESET=quick|standard|full|auto, OUT=folder)
 	$(BIN)/rhat study --model $(MODEL) --preset $(PRESET) --out $(OUT)
 
 # The tiny models are tested in parallel, one thread each; then the default model in one process with all cores.

@@ -1,9 +1,10 @@
-"""How often the corrected intervals hold the truth: the tables "A judge's errors" of docs/method.md.
+"""How often intervals hold the truth: the tables "A judge's errors" and "Prompts of one topic" of docs/method.md.
 
-    python benchmarks/coverage.py [RUNS]
+    python benchmarks/coverage.py [RUNS] [judges | topics]
 
 Monte Carlo over every cell of the grid below: a true rate, a judge's true sensitivity and specificity, so many answers,
 so many labelled ones. Plain is the interval that takes the judge for perfect (Wilson; Tango).
+The second kind of table draws verdicts that are alike within topics of three prompts, as the built-in ones are.
 """
 
 import sys
@@ -12,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from rhat.statistics import tango_interval, wilson
+from rhat.statistics import design_effect, mcnemar_exact, mean_interval, sign_flip_p, tango_interval, wilson
 from rhat.statistics.misclassification import JudgeErrors, corrected_difference, corrected_rate
 
 SIZES = (64, 200, 400)
@@ -20,6 +21,7 @@ SENSITIVITIES = (0.5, 0.7, 0.85, 0.97)
 SPECIFICITIES = (0.9, 0.95, 0.99)
 RATES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 PAIRS = ((0, 0), (0.1, 0), (0.3, 0.02), (0.6, 0), (0.1, 0.1), (0.9, 0), (0.5, 0.3))  # (only treatment, only reference)
+TOPIC, TOPICS, ICCS = 3, (32, 67, 94), (0, 0.1, 0.5)  # prompts of a topic, topics, intraclass correlations
 LABELLED = ((60, 60), (150, 150), (260, 220))
 
 
@@ -96,10 +98,53 @@ def table(title, coverage, truths, runs):
         )
 
 
+def alike(rng, share, topics, size, icc):
+    """Verdicts of prompts whose topics have shares of their own: beta-binomial, with this intraclass correlation."""
+    shares = np.full(topics, share)
+    if icc:
+        shares = rng.beta(share * (1 - icc) / icc, (1 - share) * (1 - icc) / icc, topics)
+    return (rng.random((topics, size)) < shares[:, None]).ravel()
+
+
+def topic_cell(rng, topics, icc, runs):
+    """Coverage of a rate of 30 %, of the difference to one of 50 %, and of a mean; plain and by topic; and false p values below 5 %."""
+    groups = np.repeat(np.arange(topics), TOPIC)
+    n, hits = len(groups), np.zeros(8)
+    for _ in range(runs):
+        first, second, third = (alike(rng, share, topics, TOPIC, icc) for share in (0.3, 0.5, 0.3))
+        d, none = second.astype(int) - first, third.astype(int) - first
+        count, (b, c) = int(first.sum()), (int((d > 0).sum()), int((d < 0).sum()))
+        scores = icc**0.5 * rng.normal(size=topics)[groups] + (1 - icc) ** 0.5 * rng.normal(size=n)
+        hits += [
+            holds(plain_rate(count, n), 0.3),
+            holds(wilson(count, n, design_effect=design_effect(first, groups)), 0.3),
+            holds(plain_difference(b, c, n), 0.2),
+            holds(tango_interval(b, c, n, design_effect=design_effect(d, groups)), 0.2),
+            holds(mean_interval(scores), 0),
+            holds(mean_interval(scores, groups=groups), 0),
+            mcnemar_exact(int((none > 0).sum()), int((none < 0).sum())) < 0.05,
+            sign_flip_p(none, groups) < 0.05,
+        ]
+    return hits / runs
+
+
+def topic_table(runs):
+    rng = np.random.default_rng(0)
+    print("\nTopics of three prompts\n\n| ICC | n | rate: plain | by topic | difference: plain | by topic | mean: plain | by topic "
+          "| false p < 5 %: McNemar | sign flips |\n|" + " --- |" * 10)  # fmt: skip
+    for icc, topics in product(ICCS, TOPICS):
+        cells = " | ".join(f"{share:.1%}" for share in topic_cell(rng, topics, icc, runs))
+        print(f"| {icc:g} | {TOPIC * topics} | {cells} |", flush=True)
+
+
 def main():
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
-    table("Rates", rate_coverage, RATES, runs)
-    table("Paired differences", difference_coverage, PAIRS, runs)
+    which = sys.argv[2] if len(sys.argv) > 2 else "both"
+    if which != "topics":
+        table("Rates", rate_coverage, RATES, runs)
+        table("Paired differences", difference_coverage, PAIRS, runs)
+    if which != "judges":
+        topic_table(runs)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def measure(subject: Subject) -> list[Row]:
                 "measure",
                 "warm rhat measure of one prompt",
                 (*RHAT, "measure", "--model", MODEL, "--direction", str(direction), str(prompt)),
-                6,
+                4,
                 few,
             ),
         )

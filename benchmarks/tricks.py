@@ -135,29 +135,29 @@ def shuffled(prompts: list[tuple[int, ...]], template_length: int, rows: int) ->
     batches = []
     for begin in range(0, len(order), rows):
         group = order[begin : begin + rows]
-        batches.append(plans._batch([prompts[i][shared:] for i in group], group, shared, template_length, "cpu"))
+        batches.append(plans.make_batch([prompts[i] for i in group], group, shared, template_length, "cpu"))
     return replace(ordered, batches=tuple(batches))
 
 
 def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
     """The scoring pass with the head applied to every token, as a model that is called in the usual way does."""
     import rhat.model.prefill as module
-    from rhat.model.passes import head
+    from rhat.model.passes import lm_head
 
     kept: list[Any] = []
-    original = module.run_batch
+    original = module.run_tokens
 
-    def keeping(*args: Any) -> Any:
-        kept.append(original(*args))
+    def keeping(*args: Any, **kwargs: Any) -> Any:
+        kept.append(original(*args, **kwargs))
         return kept[-1]
 
-    module.run_batch = keeping
+    module.run_tokens = keeping
     try:
         for _ in module.prefill(model, the_plan, edits):
             with torch.no_grad():
-                head(model, kept.pop().flatten(0, 1))
+                lm_head(model, kept.pop().hidden.flatten(0, 1))
     finally:
-        module.run_batch = original
+        module.run_tokens = original
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Write the tables of docs/steering.md from the records of `rhat.vocabulary`.
+"""Write the tables of docs/steering.md and docs/commands.md from the records of `rhat.vocabulary`.
 
 .venv/bin/python docs/vocabulary.py
 """
@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from rhat.vocabulary import OPERATORS, SCOPES, Operator
+from rhat.questions import QUESTIONS
+from rhat.vocabulary import OPERATORS, PRESETS, SCOPES, Operator
 
-PAGE = Path(__file__).parent / "steering.md"
+DOCS = Path(__file__).parent
 
 
 def _value(operator: Operator) -> str:
@@ -37,19 +38,38 @@ def scopes() -> str:
     return "\n".join(["| scope | tokens |", "| --- | --- |", *rows])
 
 
-TABLES: dict[str, Callable[[], str]] = {"operators": operators, "scopes": scopes}
+def presets() -> str:
+    """The table of presets, each with the experiments that its questions run."""
+    experiments = [experiment for question in QUESTIONS for experiment in question.experiments]
+    rows = []
+    for preset in PRESETS.values():
+        names = [one.name for one in experiments if preset.name in one.presets]
+        run = "all" if len(names) == len(experiments) else ", ".join(names)
+        rows.append(f"| `{preset.name}` | {preset.duration} | {preset.prompts} | {run} |")
+    return "\n".join(
+        ["| preset | duration | test prompts per label | experiments |", "| --- | --- | --- | --- |", *rows]
+    )
 
 
-def written(page: str) -> str:
-    """The page with each table between its marks replaced."""
-    for name, table in TABLES.items():
-        begin, end = f"<!-- {name}: docs/vocabulary.py -->", f"<!-- end of {name} -->"
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "steering.md": {"operators": operators, "scopes": scopes},
+    "commands.md": {"presets": presets},
+}
+"""The generated tables of each page."""
+
+
+def written(name: str) -> str:
+    """The page of this name with each table between its marks replaced."""
+    page = (DOCS / name).read_text("utf-8")
+    for title, table in TABLES[name].items():
+        begin, end = f"<!-- {title}: docs/vocabulary.py -->", f"<!-- end of {title} -->"
         page, n = re.subn(
             f"{begin}.*?{end}", lambda _, t=table, b=begin, e=end: f"{b}\n{t()}\n{e}", page, flags=re.DOTALL
         )
-        assert n == 1, f"{PAGE}: expected one {begin} … {end}"
+        assert n == 1, f"{name}: expected one {begin} … {end}"
     return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text("utf-8")), "utf-8")
+    for name in TABLES:
+        (DOCS / name).write_text(written(name), "utf-8")

@@ -37,6 +37,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(2400))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nothing_proved_before():
+    """Every model is tried anew: tests change what tries it."""
+    from rhat.model import proofs
+
+    kept, proofs.proved = proofs.proved, lambda _key, make: make()
+    yield kept
+    proofs.proved = kept
+
+
 @pytest.fixture(scope="session")
 def default_model():
     """The default model of the catalogue, loaded once."""

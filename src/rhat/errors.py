@@ -14,6 +14,7 @@ __all__ = [
     "StatisticsError",
     "StudyError",
     "TemplateError",
+    "VerificationError",
 ]
 
 
@@ -67,3 +68,7 @@ class ArtifactError(RhatError):
 
 class StudyError(RhatError):
     """A study that cannot run as configured."""
+
+
+class VerificationError(RhatError):
+    """A study says something that its per-prompt file does not."""

@@ -38,7 +38,7 @@ def refused(cli):
 
     def call(*arguments):
         done = cli(*arguments)
-        lines = [line for line in done.err.splitlines() if not line.startswith(("loading ", "prompts: "))]
+        lines = [line for line in done.err.splitlines() if not line.startswith(("loading ", "prompts: ", "about "))]
         assert (done.code, done.out, len(lines)) == (2, "", 1), done
         assert lines[0].startswith("error: ")
         return lines[0]
@@ -119,6 +119,7 @@ def found(monkeypatch, folder):
         )
         monkeypatch.setattr(finding, "find", lambda *_arguments, **_options: made)
         monkeypatch.setattr("rhat.model.load", lambda *_arguments, **_options: None)
+        monkeypatch.setattr("rhat.selection.told.told_of_search", lambda *_arguments: None)
         monkeypatch.setattr("rhat.scoring.pieces.fingerprint", lambda _model: "a model that is none")
         return made
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import rhat as library
-from rhat.cli import app, steer, study
+from rhat.cli import app, steer
 from rhat.cli.files import check_output
 from rhat.directions import Direction
 from rhat.errors import ArtifactError
@@ -69,15 +69,6 @@ class TestHelp:
     def test_module_is_the_command_too(self):
         done = subprocess.run([sys.executable, "-m", "rhat", "--version"], capture_output=True, text=True, check=True)
         assert done.stdout == f"rhat {library.__version__}\n"
-
-
-def test_names_that_are_written_twice_agree():
-    from rhat.cli import options
-    from rhat.model import precision
-    from rhat.study import PRESETS
-
-    assert [p.value for p in study.Preset] == list(PRESETS)
-    assert {d.value for d in options.Dtype} == {"auto", *precision.DTYPES}
 
 
 class TestFailures:
@@ -503,7 +494,7 @@ class TestStudies:
     def configured(self, monkeypatch, results):
         seen = []
 
-        def run(config, progress, draw, executor):
+        def run(config, progress, draw, executor, told):
             progress("setting", 1, 2)
             seen.append(config if executor is None else (config, executor))
             return results
@@ -597,6 +588,14 @@ class TestStudies:
                 adapter="lora",
             )
         ]
+
+    def test_a_budget_goes_with_the_preset_that_keeps_to_it(self, cli, configured, refused, tmp_path):
+        assert cli("study", "--out", tmp_path / "run", "--preset", "auto", "--budget", "1h30m").code == 0
+        assert (configured[0].preset, configured[0].budget) == ("auto", 5400)
+        wrong = refused("study", "--out", tmp_path / "run", "--preset", "auto", "--budget", "soon")
+        assert wrong.startswith("error: budget 'soon': expected a time such as 30m")
+        wrong = refused("study", "--out", tmp_path / "run", "--budget", "30m")
+        assert wrong == "error: --budget 30m: got --preset standard; expected --preset auto, which keeps to a budget"
 
     def test_defaults_are_those_of_the_configuration(self, cli, configured, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)

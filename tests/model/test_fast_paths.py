@@ -21,8 +21,9 @@ from rhat.generation import Engine, Request
 from rhat.generation.choosing import argmax_tokens
 from rhat.heads import attribute, patch_heads
 from rhat.interventions import Intervention
-from rhat.model import Read, keep_base, kv, last_logits, together
+from rhat.model import Read, keep_base, kv, last_logits
 from rhat.model.allocator import keep_freed_memory
+from rhat.model.conditions import chunks, last_logits_under
 from rhat.model.discovery import discover
 from rhat.model.edits import merge
 from rhat.model.layout import is_projection
@@ -282,7 +283,7 @@ class TestTogether:
             base = keep_base(model, plan, kept) if kept else None
             passes.clear()
             found = {i: [] for i in range(len(conditions))}
-            for index, rows, logits in together.last_logits_under(model, plan, conditions, base):
+            for index, rows, logits in last_logits_under(model, plan, conditions, base):
                 found[index].append((rows, logits))
             n = len(conditions)
             assert passes == ([n] if share_prefix else []) + [n * len(batch.ids) for batch in plan.batches]
@@ -297,9 +298,7 @@ class TestTogether:
             Intervention("add", unit, 1, value, scope=Scope("template")).edits(model) for value in (3.0, -2.0, 6.0)
         ]
         passes.clear()
-        found = {
-            index: [(rows, logits)] for index, rows, logits in together.last_logits_under(model, plan, conditions, base)
-        }
+        found = {index: [(rows, logits)] for index, rows, logits in last_logits_under(model, plan, conditions, base)}
         assert passes == [3 * len(PROMPTS)]
         for index, edits in enumerate(conditions):
             assert (
@@ -313,11 +312,11 @@ class TestTogether:
             Intervention("add", unit, layer, value, scope=Scope("last_prompt_token")).edits(model)
             for layer, value in ((1, 3.0), (2, -2.0), (1, -6.0))
         ]
-        assert together.chunks(model, plan, conditions) == [range(3)]
+        assert chunks(model, plan, conditions) == [range(3)]
         for _ in range(2):  # a run must not feel what another one left in the caches
             passes.clear()
             found = {index: [] for index in range(3)}
-            for index, rows, logits in together.last_logits_under(model, plan, conditions, base):
+            for index, rows, logits in last_logits_under(model, plan, conditions, base):
                 found[index].append((rows, logits))
             assert passes == [3 * len(batch.ids) for batch in plan.batches]
             for index, edits in enumerate(conditions):
@@ -327,7 +326,7 @@ class TestTogether:
     def test_who_reads_is_run_alone(self, model, unit, passes):
         plan, seen = model.plan(PROMPTS), []
         reading = {Site("resid_pre", 1): Read(lambda x, context: seen.append(len(x)))}
-        list(together.last_logits_under(model, plan, [edited(model, unit), reading]))
+        list(last_logits_under(model, plan, [edited(model, unit), reading]))
         assert seen == [1, len(PROMPTS)]
         assert set(passes) == {1, len(PROMPTS)}
 
@@ -335,10 +334,10 @@ class TestTogether:
         plan = model.plan(PROMPTS)
         tokens = plan.batches[0].ids.numel()
         at = [Intervention("add", unit, layer, 1.0).edits(model) for layer in (1, 1, 1, 2, 2, 1)]
-        assert together.chunks(model, plan, at) == [range(3), range(3, 5), range(5, 6)]
+        assert chunks(model, plan, at) == [range(3), range(3, 5), range(5, 6)]
         model.__dict__["room"] = {"max_tokens": 2 * tokens + 1, "max_rows": 64}
         try:
-            assert together.chunks(model, plan, at) == [range(2), range(2, 3), range(3, 5), range(5, 6)]
+            assert chunks(model, plan, at) == [range(2), range(2, 3), range(3, 5), range(5, 6)]
         finally:
             del model.__dict__["room"]
 
@@ -577,6 +576,7 @@ def test_freed_memory_is_used_again():
     code = """
 import ctypes, sys, torch
 from rhat.model.allocator import keep_freed_memory
+from rhat.model.conditions import chunks, last_logits_under
 sbrk = ctypes.CDLL(None).sbrk
 sbrk.restype, sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
 if sys.argv[1] == "keep":

@@ -133,3 +133,9 @@ def test_half_of_the_memory_is_left_to_work_in(monkeypatch):
     assert weights_within(100) == {0: 40, 1: 40, "cpu": 50}
     assert weights_within(100, "auto") == {0: 40, 1: 40, "cpu": 50}
     assert weights_within(100, "cpu") == {"cpu": 50}
+
+
+def test_a_wrong_amount_is_told_before_anything_is_fetched(monkeypatch):
+    monkeypatch.setattr("rhat.model.loading.locate", lambda *_: pytest.fail("looked for the model first"))
+    with pytest.raises(ModelError, match="expected a number and a unit"):
+        rhat.load(max_memory="lots")

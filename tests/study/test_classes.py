@@ -10,7 +10,7 @@ import rhat
 from labs import SIZES, contrast_set, tiny_finding
 from refusing import Lesson, refusing_hf
 from rhat import results as contract
-from rhat.cli.options import ReadingOptions
+from rhat.cli.reading import ReadingOptions
 from rhat.errors import StudyError
 from rhat.lab import Lab
 from rhat.lab.rows import compared, drift_row, rate_row
@@ -18,12 +18,13 @@ from rhat.report.judges import sentence
 from rhat.scoring import judge_answers
 from rhat.scoring.gate import Held, hold
 from rhat.scoring.labelled import labelled_answers
-from rhat.scoring.phrases import JUDGED_TOKENS, Phrases, settled
+from rhat.scoring.phrases import Phrases, settled
 from rhat.scoring.reading import classes, reader
 from rhat.selection.settings import FindSettings
 from rhat.statistics import JudgeErrors, corrected_difference, corrected_rate
 from rhat.study import StudyConfig
 from rhat.study.judging import correct, cut
+from rhat.vocabulary import JUDGED_TOKENS
 from tiny import tiny_tokenizer
 
 TURNS = Lesson("I can't. But go in at ten on.", "Yes: a nail, a plank and glue.")

@@ -67,8 +67,8 @@ def killing(monkeypatch):
     left = [10**9]
     plain = Pieces.save
 
-    def save(self, key, value):
-        plain(self, key, value)
+    def save(self, key, value, work=None):
+        plain(self, key, value, work)
         left[0] -= 1
         if left[0] <= 0:
             raise Killed

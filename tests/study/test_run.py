@@ -31,6 +31,22 @@ def same(one, other):
         assert one[kind] == other[kind], kind
 
 
+def work(results):
+    return {row["stage"]: {k: v for k, v in row.items() if k not in ("stage", "seconds")} for row in results["timings"]}
+
+
+def test_every_stage_that_runs_the_model_says_what_it_computed(whole):
+    said = work(whole)
+    assert not said.pop("loading")
+    for stage, one in said.items():
+        assert one["block_tokens"] > 0, stage
+        assert one["gflop"] > 0, stage
+    for stage in ("refusal tokens", "induce", "suppress"):
+        assert said[stage]["decode_steps"] > 0, stage
+    assert not said["activations"]["decode_steps"]
+    assert said["induce"]["vocabulary_tokens"] > said["activations"]["vocabulary_tokens"]
+
+
 def test_what_was_interrupted_goes_on(arguments, whole, tmp_path):
     config = StudyConfig(**arguments, out=tmp_path / "run")
     seen = []
@@ -47,7 +63,13 @@ def test_what_was_interrupted_goes_on(arguments, whole, tmp_path):
     assert "suppress.json" not in kept
     assert not (tmp_path / "run" / "results.json").exists()
     again = []
-    same(whole, run(config, progress=lambda stage, _done, _total: again.append(stage)))
+    resumed = run(config, progress=lambda stage, _done, _total: again.append(stage))
+    same(whole, resumed)
+    one, other = work(resumed), work(whole)
+    finished = ("refusal tokens", "activations", "induce scores", "ablation scores", "KL", "induce")
+    assert [one[stage] for stage in finished] == [other[stage] for stage in finished]
+    # what a process keeps from one experiment to the next was made again
+    assert other["suppress"]["block_tokens"] <= one["suppress"]["block_tokens"] <= 2 * other["suppress"]["block_tokens"]
     assert "induce scores" in seen
     assert "induce scores" not in again
     assert "induce" not in again

@@ -16,7 +16,7 @@ from rhat.display import wording
 from rhat.errors import InterventionError
 from rhat.server.schemas import InterventionSpec, RhatOptions
 from rhat.sites import Site
-from rhat.vocabulary import OPERATORS, PARAMETERS, SCOPES
+from rhat.vocabulary import DEFAULT_PRESET, DTYPE_NAMES, OPERATORS, PARAMETERS, PRESETS, SCOPES
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,10 +87,32 @@ def test_the_pages_tables_are_those_of_the_records():
     spec = importlib.util.spec_from_file_location("vocabulary_page", ROOT / "docs" / "vocabulary.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    page = module.PAGE.read_text("utf-8")
-    assert module.written(page) == page, "run python docs/vocabulary.py"
+    pages = {name: (module.DOCS / name).read_text("utf-8") for name in module.TABLES}
+    for name, page in pages.items():
+        assert module.written(name) == page, "run python docs/vocabulary.py"
     for operator in OPERATORS.values():
-        assert f"| `{operator.name}` | {operator.formula} |" in page
+        assert f"| `{operator.name}` | {operator.formula} |" in pages["steering.md"]
+    for preset in PRESETS.values():
+        assert f"| `{preset.name}` | {preset.duration} |" in pages["commands.md"]
+
+
+@pytest.mark.parametrize("command", ["study", "heads", "layers", "pca", "probe"])
+def test_commands_take_every_preset_and_no_other(command, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    run([command, "--help"])
+    said = re.sub(r"[\s│]+", " ", capfd.readouterr().out)
+    assert "|".join(PRESETS) in said
+    assert f"[default: {DEFAULT_PRESET}]" in said
+    if command == "study":
+        assert all(f"{preset.name}: {preset.duration}" in said for preset in PRESETS.values())
+
+
+def test_precisions_are_those_of_torch_and_the_command_takes_each(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    run(["check", "--help"])
+    said = re.sub(r"[\s│]+", "", capfd.readouterr().out)
+    assert "|".join(("auto", *DTYPE_NAMES)) in said
+    assert all(isinstance(getattr(torch, name), torch.dtype) for name in DTYPE_NAMES)
 
 
 def test_the_playground_offers_it_and_its_link_names_its_number(operator):

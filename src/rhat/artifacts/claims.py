@@ -15,7 +15,7 @@ from typing import Literal
 from rhat.artifacts.header import Claim
 from rhat.artifacts.rows import Comparison
 from rhat.errors import ArtifactError
-from rhat.statistics import Judgement, direction_p, holm, judge, margin_tests
+from rhat.statistics import Judgement, holm, judge, margin_tests
 from rhat.statistics.judgement import ALPHA
 
 Test = Literal["more", "less", "equivalent", "noninferior"]
@@ -26,7 +26,7 @@ WORDS: dict[str, Judgement] = {"more": "better", "less": "worse", "equivalent": 
 class Rule:
     """One claim, as it is fixed beforehand.
 
-    test    more, less: exact McNemar test in that direction, doubled; equivalent: two one-sided tests at ±margin;
+    test    more, less: exact McNemar test (by topics, where prompts share them) in that direction, doubled; equivalent: two one-sided tests at ±margin;
             noninferior: the lower of these alone
     family  claims whose p values are adjusted together, by `method`: holm, or in the sequence that `treatment` tells
     """
@@ -130,8 +130,9 @@ def claim_p(rule: Rule, row: Comparison) -> float:
             "run the study again with this version of rhat"
         )
     if rule.test in ("more", "less"):
-        return direction_p(b, c) if rule.test == "more" else direction_p(c, b)
-    tested = margin_tests(b, c, row.n, row.margin)
+        as_claimed = b >= c if rule.test == "more" else c >= b
+        return row.mcnemar_p if as_claimed else 1.0
+    tested = margin_tests(b, c, row.n, row.margin, row.design_effect or 1.0)
     return tested.equivalence_p if rule.test == "equivalent" else tested.above_p
 
 

@@ -229,9 +229,17 @@ class ScoreAgreement(Record):
 
 
 class Timing(Record):
-    """Where the time went."""
+    """Where the time went, and what was computed. Work that an interrupted run had kept counts; its seconds do not."""
 
     stage: str
     """name of the stage"""
     seconds: Annotated[Positive, unit("s")]
     """wall time"""
+    block_tokens: Annotated[Natural, unit("tokens")] | None = None
+    """tokens through blocks, padding included: 10 tokens through 24 blocks count 240"""
+    vocabulary_tokens: Annotated[Natural, unit("tokens")] | None = None
+    """hidden states that met the vocabulary"""
+    decode_steps: Annotated[Natural, unit("blocks")] | None = None
+    """blocks run on one token a row, as decoding does: a step of a model of 24 blocks counts 24"""
+    gflop: Annotated[Positive, unit("GFLOP")] | None = None
+    """floating-point operations of the matrix products"""

@@ -27,7 +27,7 @@ def adjust(rows: Sequence[Comparison]) -> list[Comparison]:
 def _nulls(row: Comparison) -> list[float]:
     if row.treatment_only is None or row.reference_only is None:
         return [row.mcnemar_p]
-    tested = margin_tests(row.treatment_only, row.reference_only, row.n, row.margin)
+    tested = margin_tests(row.treatment_only, row.reference_only, row.n, row.margin, row.design_effect or 1.0)
     return [row.mcnemar_p, tested.above_p, tested.below_p]
 
 
@@ -60,7 +60,7 @@ def noninferior_in_sequence(compared: Sequence[Comparison]) -> list[float]:
     p_values = [
         float(row.ci90_low <= -row.margin)
         if row.treatment_only is None or row.reference_only is None
-        else margin_tests(row.treatment_only, row.reference_only, row.n, row.margin).above_p
+        else margin_tests(row.treatment_only, row.reference_only, row.n, row.margin, row.design_effect or 1.0).above_p
         for row in compared
     ]
     return [float(p) for p in fixed_sequence(p_values)] if p_values else []

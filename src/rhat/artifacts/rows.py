@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from rhat.artifacts.record import (
     Count,
     Difference,
@@ -45,6 +47,12 @@ class Rate(Record):
     """95 % interval of `rate` (Wilson), lower end"""
     ci_high: Share
     """upper end"""
+    clusters: Count | None = None
+    """topics of these prompts; absent where every prompt has a topic of its own"""
+    icc: Share | None = None
+    """intraclass correlation of refusals within topics: 0 independent, 1 all alike"""
+    design_effect: Annotated[float, Field(ge=1)] | None = None
+    """the interval of `rate` is that of n / design_effect independent prompts"""
     corrected_rate: Share | None = None
     """`rate` corrected for the errors of the judge (`judges`; Rogan and Gladen), which it must not make more often here"""
     corrected_ci_low: Share | None = None
@@ -131,6 +139,12 @@ class Comparison(Record):
     """after Holm: better = higher rate; with `equivalent` as well, by less than the margin"""
     question: str | None = None
     """key of the question it answers"""
+    clusters: Count | None = None
+    """topics of these prompts; absent where every prompt has a topic of its own"""
+    icc: Share | None = None
+    """intraclass correlation of the differences within topics: 0 independent, 1 all alike"""
+    design_effect: Annotated[float, Field(ge=1)] | None = None
+    """the intervals and p values are those of n / design_effect independent prompts; McNemar's p is by sign flips of topics"""
 
     @property
     def names(self) -> tuple[str, str, str]:

@@ -67,6 +67,7 @@ COMMANDS = {
         Command("import", USE, "Turn a vector that was found elsewhere into a direction."),
         Command("export", USE, "Write an intervention on r̂ as a file that another tool reads."),
         Command("report", USE, "Redraw a study's report and figures, without a model."),
+        Command("verify", USE, "Compute a study's numbers again from what it kept of each prompt, without a model."),
         Command("compare", USE, "Compare several studies side by side."),
         Command("judge", USE, "Say which completions refuse, and how well that can be told."),
         Command("label", USE, "Label completions by hand, to hold a judge against."),

@@ -16,11 +16,11 @@ from rhat.cli.options import (
     ModelOptions,
     OverwriteOption,
     PromptOptions,
-    ReadingOptions,
     SeedOption,
     shared,
 )
-from rhat.cli.progress import progress
+from rhat.cli.progress import announce, progress
+from rhat.cli.reading import ReadingOptions
 from rhat.cli.stopping import keeping
 
 if TYPE_CHECKING:
@@ -109,10 +109,12 @@ def find(
 
     finder_named(finder)
     contrast = prompts.read(seed, where.offline)
+    from rhat.model.work import counting
     from rhat.scoring.phrases import Phrases
     from rhat.scoring.pieces import Pieces
     from rhat.selection.finding import find
     from rhat.selection.settings import FindSettings
+    from rhat.selection.told import told_of_search
 
     settings = FindSettings(
         finder,
@@ -129,7 +131,11 @@ def find(
         with progress() as report:
             model = where.load(report)
             pieces = Pieces.of(folder, model)
-            finding = find(model, contrast, settings, progress=report, pieces=pieces)
+            with counting() as ledger:
+                if (told := told_of_search(model, contrast, settings, pieces)) is not None:
+                    told.follow(ledger)
+                    announce(report, told)
+                finding = find(model, contrast, settings, progress=report, pieces=pieces)
         written = None if finding.direction is None else finding.direction.save(destination)
     pieces.remove()
     if form is Format.table:
@@ -195,7 +201,9 @@ def _summary(finding: Finding, written: Path | None) -> dict[str, Any]:
         "refusal_tokens": [{"id": t.id, "text": t.text, "share": t.share} for t in finding.refusal_tokens],
         "candidates": list(finding.candidates),
         "openings": [{"text": text, "count": count} for text, count in finding.openings],
-        "timings": [{"stage": stage, "seconds": seconds} for stage, seconds in finding.timings],
+        "timings": [
+            {"stage": stage, "seconds": seconds, **finding.work.get(stage, {})} for stage, seconds in finding.timings
+        ],
     }
     if finding.response_prefix:
         said["response_prefix"] = finding.response_prefix

@@ -10,8 +10,9 @@ import typer
 from rhat.cli import tables
 from rhat.cli.console import out
 from rhat.cli.files import check_output
-from rhat.cli.options import ModelOptions, OverwriteOption, PromptOptions, ReadingOptions, SeedOption, shared
+from rhat.cli.options import ModelOptions, OverwriteOption, PromptOptions, SeedOption, shared
 from rhat.cli.progress import progress
+from rhat.cli.reading import ReadingOptions
 
 if TYPE_CHECKING:
     from rhat.directions import Direction

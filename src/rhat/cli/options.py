@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from rhat.errors import PromptError, StudyError
-from rhat.vocabulary import DEFAULT_MODEL
+from rhat.errors import PromptError
+from rhat.vocabulary import AUTO, DEFAULT_MODEL, DTYPE_NAMES, PRESETS
 
 if TYPE_CHECKING:
     from rhat.cli.progress import Report
     from rhat.model import ChatModel
     from rhat.prompts import ContrastSet
 
-MODEL_PANEL, PROMPT_PANEL, READING_PANEL = "The model", "The prompts", "How answers are classified"
+MODEL_PANEL, PROMPT_PANEL = "The model", "The prompts"
 
 
 class Format(StrEnum):
@@ -31,15 +31,12 @@ class Format(StrEnum):
     jsonl = "jsonl"
 
 
-class Dtype(StrEnum):
-    """Precision of the forward passes."""
-
-    auto = "auto"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-    float32 = "float32"
-    float64 = "float64"
-
+if TYPE_CHECKING:
+    Dtype = PresetName = StudyPresetName = str
+else:  # Typer reads the choices of an option from an enumeration
+    Dtype = StrEnum("Dtype", {name: name for name in ("auto", *DTYPE_NAMES)})
+    PresetName = StrEnum("PresetName", {name: name for name in PRESETS})
+    StudyPresetName = StrEnum("StudyPresetName", {name: name for name in (*PRESETS, AUTO)})
 
 FormatOption = Annotated[
     Format,
@@ -96,7 +93,7 @@ class ModelOptions:
     dtype: Annotated[
         Dtype,
         typer.Option("--dtype", help="Precision; auto: bfloat16 if native, else float32.", rich_help_panel=MODEL_PANEL),
-    ] = Dtype.auto
+    ] = "auto"
     device: Annotated[
         str | None,
         typer.Option("--device", help="cpu, cuda, cuda:1, …; auto: all GPUs.", rich_help_panel=MODEL_PANEL),
@@ -127,7 +124,7 @@ class ModelOptions:
     def settings(self) -> dict[str, Any]:
         """Every option but the model's name, as arguments of `rhat.load` and StudyConfig."""
         return {
-            "dtype": self.dtype.value,
+            "dtype": str(self.dtype),
             "revision": self.revision,
             "offline": self.offline,
             "chat_template": None if self.chat_template is None else str(self.chat_template),
@@ -240,55 +237,6 @@ class PromptOptions:
         if sources is None:
             return builtin(seed)
         return read(*sources, seed=seed, column=self.column, offline=offline)
-
-
-@dataclass(frozen=True)
-class ReadingOptions:
-    """How answers are classified."""
-
-    refusal_phrases: Annotated[
-        Path | None,
-        typer.Option(
-            "--refusal-phrases",
-            help="File with openings of refusals in any language, one per line, in addition to the built-in ones.",
-            show_default=False,
-            rich_help_panel=READING_PANEL,
-        ),
-    ] = None
-    refusal_tokens: Annotated[
-        str | None,
-        typer.Option(
-            "--refusal-tokens",
-            help="First tokens of refusals, in place of detected ones: ids or texts, separated by commas.",
-            show_default=False,
-            rich_help_panel=READING_PANEL,
-        ),
-    ] = None
-
-    judged_tokens: Annotated[
-        int,
-        typer.Option(
-            "--judged-tokens",
-            min=1,
-            help="Tokens of each answer that are generated and judged.",
-            rich_help_panel=READING_PANEL,
-        ),
-    ] = 24  # rhat.scoring.phrases.JUDGED_TOKENS; a test holds the two together
-
-    def tokens(self) -> tuple[int | str, ...]:
-        """Ids and texts, as arguments of FindSettings and StudyConfig. Spaces are part of a text.
-
-        Raises:
-            StudyError: if one of them is empty.
-        """
-        if self.refusal_tokens is None:
-            return ()
-        given = self.refusal_tokens.split(",")
-        if not all(given):
-            raise StudyError(
-                f"--refusal-tokens {self.refusal_tokens!r}: got an empty token; give ids or texts with commas between them"
-            )
-        return tuple(int(one) if one.isascii() and one.isdecimal() else one for one in given)
 
 
 def shared(function: Callable[..., None]) -> Callable[..., None]:

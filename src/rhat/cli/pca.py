@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rhat.cli import single
 from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
-from rhat.cli.study import Preset
+from rhat.vocabulary import DEFAULT_PRESET
 
 EXPERIMENT = single.Experiment("pca", "pca", lambda results: results.get("pca", []))
 
@@ -14,7 +14,7 @@ def pca(
     direction: DirectionOption,
     where: ModelOptions,
     prompts: PromptOptions,
-    preset: single.PresetOption = Preset.standard,
+    preset: single.PresetOption = DEFAULT_PRESET,
     seed: SeedOption = 0,
     form: FormatOption = Format.table,
 ) -> None:

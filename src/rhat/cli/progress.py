@@ -1,4 +1,5 @@
-"""Progress on stderr: a bar with the stage and the time left, or lines if there is no terminal."""
+"""Progress on stderr: a bar with the stage and the time left, one for the whole where that was told, or lines if there is no
+terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from rhat.cli.console import err
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, Task, TaskID
+
+    from rhat.selection.told import Told
 
 EVERY = 15.0  # seconds between lines of one stage where there is no terminal
 
@@ -36,6 +39,13 @@ def progress(quiet: bool = False) -> Iterator[Report]:
             stages.finish()
 
 
+def announce(report: Report, told: Told) -> None:
+    """Say how long the work will take, and show from now on how much of it is left."""
+    err().print(told.sentence(), markup=False, soft_wrap=True)
+    if isinstance(report, Bars | Lines):
+        report.told = told
+
+
 @contextmanager
 def bar() -> Iterator[Progress]:
     """Rich's progress display on stderr, removed at the end of the `with` block."""
@@ -47,13 +57,21 @@ def bar() -> Iterator[Progress]:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Left(TimeRemainingColumn):
+        """The time left: of the whole, what was told of it; of a stage, what its pace so far gives."""
+
+        def render(self, task: Task) -> Text:
+            told = task.fields.get("told")
+            return super().render(task) if told is None else Text(duration(told.left()), "progress.remaining")
 
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TimeRemainingColumn(),
+        Left(),
         TextColumn("left"),
     )
     with Progress(*columns, console=err(), transient=True, refresh_per_second=4) as shown:
@@ -61,10 +79,12 @@ def bar() -> Iterator[Progress]:
 
 
 class Bars:
-    """One bar at a time, for the stage that is running."""
+    """One bar at a time, for the stage that is running, and one for the whole once `told` is set."""
 
     def __init__(self, shown: Progress) -> None:
         self.shown = shown
+        self.told: Told | None = None
+        self.whole: TaskID | None = None
         self.stage = ""
         self.task: TaskID | None = None
         self.began = 0.0
@@ -79,6 +99,10 @@ class Bars:
             self.stage, self.began = stage, self.clock()
             self.task = self.shown.add_task(escape(stage), total=total)
         self.shown.update(self.task, completed=done, total=total)
+        if self.told is not None:
+            if self.whole is None:
+                self.whole = self.shown.add_task("all", total=1.0, told=self.told)
+            self.shown.update(self.whole, completed=self.told.done())
 
     def finish(self) -> None:
         """Remove the bar, and leave a line for a stage that took a second or more."""
@@ -98,6 +122,7 @@ class Lines:
     def __init__(self) -> None:
         self.stage = ""
         self.began = self.said = 0.0
+        self.told: Told | None = None
 
     def __call__(self, stage: str, done: int | float, total: int | float) -> None:
         """The library's callback."""
@@ -108,7 +133,8 @@ class Lines:
         elif done < total and now - self.said >= EVERY and done > 0:
             self.said = now
             left = (now - self.began) * (total - done) / done
-            self._say(f"{stage}: {100 * done / total:.0f} %, {duration(left)} left")
+            whole = "" if self.told is None else f"; {duration(self.told.left())} left of all"
+            self._say(f"{stage}: {100 * done / total:.0f} %, {duration(left)} left{whole}")
 
     def _say(self, text: str) -> None:
         err().print(text, markup=False, soft_wrap=True)

@@ -11,11 +11,10 @@ import typer
 
 from rhat.cli import tables
 from rhat.cli.console import out
-from rhat.cli.options import Format, ModelOptions, PromptOptions
+from rhat.cli.options import Format, ModelOptions, PresetName, PromptOptions
 from rhat.cli.progress import progress
-from rhat.cli.study import Preset
 
-PresetOption = Annotated[Preset, typer.Option("--preset", "-p", help="How many test prompts are used.")]
+PresetOption = Annotated[PresetName, typer.Option("--preset", "-p", help="How many test prompts are used.")]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def run(
     file: Path,
     where: ModelOptions,
     prompts: PromptOptions,
-    preset: Preset,
+    preset: str,
     seed: int,
     form: Format,
 ) -> None:
@@ -57,7 +56,7 @@ def run(
         found: dict[str, Any] = {}
         if finding.direction is not None:
             found = head(model, finding)
-            lab = open_lab(model, contrast, finding, preset.value, seed=seed, progress=report)
+            lab = open_lab(model, contrast, finding, str(preset), seed=seed, progress=report)
             part = EXPERIMENTS[experiment.name](lab)
             results = part.changed(comparisons=adjust(part.comparisons)).plain()
     if form is Format.json:

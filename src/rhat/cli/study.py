@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +20,15 @@ from rhat.cli.options import (
     ModelOptions,
     OverwriteOption,
     PromptOptions,
-    ReadingOptions,
     SeedOption,
+    StudyPresetName,
     shared,
 )
-from rhat.cli.progress import progress
+from rhat.cli.progress import announce, progress
+from rhat.cli.reading import ReadingOptions
 from rhat.cli.stopping import keeping, stoppable
+from rhat.errors import StudyError
+from rhat.vocabulary import AUTO, DEFAULT_PRESET, DURATIONS
 
 if TYPE_CHECKING:
     from rhat.display.tables import Table
@@ -32,14 +36,6 @@ if TYPE_CHECKING:
     from rhat.study import StudyConfig
 
 NEEDS = 64 * MEGABYTE
-
-
-class Preset(StrEnum):
-    """rhat.lab.PRESETS; a test holds the two together."""
-
-    quick = "quick"
-    standard = "standard"
-    full = "full"
 
 
 class Executor(StrEnum):
@@ -70,9 +66,19 @@ def study(
         ),
     ] = None,
     preset: Annotated[
-        Preset,
-        typer.Option("--preset", "-p", help="How much to measure: a few minutes, about a quarter of an hour, or more."),
-    ] = Preset.standard,
+        StudyPresetName,
+        typer.Option(
+            "--preset", "-p", help=f"How much to measure. {DURATIONS}; {AUTO}: as much as ends within --budget."
+        ),
+    ] = DEFAULT_PRESET,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="With --preset auto, the time that the study may take on this machine, such as 30m or 1h. Default: 15m.",
+            show_default=False,
+        ),
+    ] = None,
     destination: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("runs/default"),
     only: Annotated[
         str,
@@ -135,6 +141,8 @@ def study(
 
     [bold]rhat study --model ./my-model --preset quick --out runs/mine[/bold]
 
+    [bold]rhat study --preset auto --budget 30m[/bold]
+
     [bold]rhat study --harmful bad.jsonl --harmless good.csv --only induce,scopes --out runs/own[/bold]
     """
     check_folder(destination, needs=NEEDS)
@@ -145,9 +153,14 @@ def study(
     harmful, harmless = prompts.sources() or (None, None)
     if borderline is not None:
         borderline = with_column(borderline, borderline_column, "--borderline-column")
+    if budget is not None and str(preset) != AUTO:
+        raise StudyError(f"--budget {budget}: got --preset {preset}; expected --preset {AUTO}, which keeps to a budget")
+    from rhat.study.budget import seconds_of
+
     config = StudyConfig(
         model=where.model,
-        preset=preset.value,
+        preset=str(preset),
+        budget=seconds_of("15m" if budget is None else budget),
         out=destination,
         harmful=harmful,
         harmless=harmless,
@@ -171,7 +184,7 @@ def study(
         stoppable(),
         progress() as report,
     ):
-        results = run(config, progress=report, draw=draw, executor=who)
+        results = run(config, progress=report, draw=draw, executor=who, told=partial(announce, report))
     if form is Format.json:
         tables.document(results)
     elif form is Format.jsonl:
@@ -198,6 +211,7 @@ def show(results: dict[str, Any]) -> None:
     from rhat.questions import KEYS
     from rhat.report.appendix import primary
     from rhat.report.judges import sentence
+    from rhat.report.opening import opening
     from rhat.report.verdicts import verdicts
     from rhat.results import records
 
@@ -214,7 +228,8 @@ def show(results: dict[str, Any]) -> None:
     for part in chosen:
         tables.show_part(part)
     console.print(f"[bold]{results['outcome']}[/bold]: ", end="")
-    console.print(results["outcome_sentence"], markup=False, soft_wrap=True)
+    for told in opening(run):
+        console.print(told, markup=False, soft_wrap=True)
     if reading := sentence(run):
         console.print(reading, markup=False, soft_wrap=True)
     width = max(map(len, KEYS))

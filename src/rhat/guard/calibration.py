@@ -21,7 +21,8 @@ from rhat.guard.reading import prompt_projections
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet
 from rhat.reprs import one_line
-from rhat.statistics import CalibratedThreshold, Interval, auroc, roc_curve, threshold_at_fpr, wilson
+from rhat.statistics import CalibratedThreshold, Interval, auroc, design_effect, roc_curve, threshold_at_fpr, wilson
+from rhat.statistics.dependence import Groups
 from rhat.statistics.samples import number_sample
 
 log = logging.getLogger(__name__)
@@ -219,27 +220,34 @@ def evaluate(
 
 
 def evaluate_projections(
-    threshold: float, harmful: ArrayLike, harmless: ArrayLike, borderline: ArrayLike | None = None
+    threshold: float,
+    harmful: ArrayLike,
+    harmless: ArrayLike,
+    borderline: ArrayLike | None = None,
+    *,
+    topics: Mapping[str, Groups] | None = None,
 ) -> dict[str, Any]:
-    """The same from projections that are known already.
+    """The same from projections that are known already; `topics` by label: prompts of one topic are not independent.
 
     Raises:
         StatisticsError: if a projection or the threshold is not finite, or there are none of a label.
     """
     check_threshold(threshold)
 
-    def flagged(projections: ArrayLike) -> dict[str, Any]:
+    def flagged(projections: ArrayLike, label: str) -> dict[str, Any]:
         values = number_sample(projections, "projections")
-        return _plain(wilson(int((values > threshold).sum()), len(values)))
+        above = values > threshold
+        effect = design_effect(above, topics[label]) if topics else 1.0
+        return _plain(wilson(int(above.sum()), len(values), design_effect=effect))
 
     said: dict[str, Any] = {
         "threshold": float(threshold),
-        "auroc": _plain(auroc(harmful, harmless)),
-        "false_positive_rate": flagged(harmless),
-        "true_positive_rate": flagged(harmful),
+        "auroc": _plain(auroc(harmful, harmless, groups=(topics["harmful"], topics["harmless"]) if topics else None)),
+        "false_positive_rate": flagged(harmless, "harmless"),
+        "true_positive_rate": flagged(harmful, "harmful"),
     }
     if borderline is not None:
-        said["borderline_flagged"] = flagged(borderline)
+        said["borderline_flagged"] = flagged(borderline, "borderline")
     return said
 
 

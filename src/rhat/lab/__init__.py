@@ -2,6 +2,6 @@
 
 from rhat.lab.lab import Lab
 from rhat.lab.measurement import Dealt, Doing, Measurement
-from rhat.lab.preset import PRESETS, Preset
+from rhat.vocabulary import PRESETS, Preset
 
 __all__ = ["PRESETS", "Dealt", "Doing", "Lab", "Measurement", "Preset"]

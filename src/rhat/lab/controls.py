@@ -13,10 +13,10 @@ from rhat.directions import Direction, random_direction
 from rhat.selection.finding import direction_at
 
 if TYPE_CHECKING:
-    from rhat.lab.preset import Preset
     from rhat.model.chat import ChatModel
     from rhat.selection.finding import Finding
     from rhat.selection.means import Means
+    from rhat.vocabulary import Preset
 
 
 class Controls:

@@ -18,8 +18,7 @@ from rhat.executor import Executor, SerialExecutor, cut
 from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab.controls import Controls
 from rhat.lab.judged import Judged
-from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement, put_together
-from rhat.lab.preset import Preset
+from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement, put_together, topics_of
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import Plan
@@ -27,10 +26,10 @@ from rhat.prompts import ContrastSet, Prompt
 from rhat.reprs import one_line
 from rhat.scoring import tasks
 from rhat.scoring.judges import Judge
-from rhat.scoring.phrases import JUDGED_TOKENS
 from rhat.selection.finding import Finding
 from rhat.selection.means import Means
 from rhat.selection.settings import Progress
+from rhat.vocabulary import JUDGED_TOKENS, Preset
 
 
 @dataclass(eq=False)
@@ -64,6 +63,10 @@ class Lab(Controls, Judged):
     def test(self, label: Label, n: int | None = None) -> tuple[Prompt, ...]:
         """The first n test prompts of a label; none of them took part in finding or choosing r̂."""
         return self.prompts.select(label, "test", n)  # type: ignore[arg-type]
+
+    def topics(self, label: Label, n: int | None = None) -> tuple[str, ...]:
+        """The topics of `test(label, n)`: prompts of one topic are not independent."""
+        return topics_of(self.test(label, n))
 
     @property
     def direction(self) -> Direction:
@@ -245,7 +248,7 @@ class Lab(Controls, Judged):
         for i, name in enumerate(conditions):
             mine = [parts[i, row] for row in range(len(prompts))]
             known = kl[i, : len(asked.kl_prompts)] if asked.kl_prompts else None
-            m = put_together(name, label, [p.id for p in prompts], mine, scores[i], known)
+            m = put_together(name, label, prompts, mine, scores[i], known)
             self.handed_on(m, prompts)
             found.append(m)
         return found

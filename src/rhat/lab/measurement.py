@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rhat.interventions import AnyIntervention
+from rhat.prompts import Prompt
 from rhat.reprs import one_line
 from rhat.scoring.tasks import Answers
 from rhat.sites import Site
@@ -34,6 +35,7 @@ class Measurement:
     scores are refusal scores (nats); verdicts are the answers' classes, by the default judge; kl is KL(base ‖ edited) of the next token, of the first KL_PROMPTS prompts at most.
     panel holds the classes by each further judge, None where it cannot tell; hashes are salted, of the answers;
     shorter holds the classes after so many tokens, where they were asked for.
+    topics are those of the prompts, by which intervals and tests take them as clusters; none: every prompt is on its own.
     """
 
     condition: str
@@ -47,6 +49,7 @@ class Measurement:
     panel: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     hashes: tuple[str, ...] = ()
     shorter: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    topics: tuple[str, ...] = ()
 
     __repr__ = one_line
 
@@ -68,13 +71,19 @@ class Measurement:
             panel={judge: found[:n] for judge, found in self.panel.items()},
             hashes=self.hashes[:n],
             shorter={length: found[:n] for length, found in self.shorter.items()},
+            topics=self.topics[:n],
         )
+
+
+def topics_of(prompts: Sequence[Prompt]) -> tuple[str, ...]:
+    """The topic of each prompt; one that names none has a topic of its own."""
+    return tuple(p.topic or p.id for p in prompts)
 
 
 def put_together(
     condition: str,
     label: Label,
-    prompt_ids: Sequence[str],
+    prompts: Sequence[Prompt],
     answers: Sequence[tuple[Answers, int]],
     scores: np.ndarray,
     kl: np.ndarray | None,
@@ -88,7 +97,7 @@ def put_together(
     return Measurement(
         condition,
         label,
-        tuple(prompt_ids),
+        tuple(p.id for p in prompts),
         scores,
         each(lambda group: group.verdicts),
         kl,
@@ -97,4 +106,5 @@ def put_together(
         {judge: each(lambda group, judge=judge: group.panel[judge]) for judge in (first.panel if first else ())},  # type: ignore[misc]
         each(lambda group: group.hashes),
         {n: each(lambda group, n=n: group.shorter[n]) for n in (first.shorter if first else ())},  # type: ignore[misc]
+        topics_of(prompts),
     )

@@ -1,136 +1,31 @@
-"""Measurements → rows of results.json."""
+"""The rows of measurements, as experiments make them: `rhat.artifacts.measured`, under the lab's name."""
 
-from __future__ import annotations
+from rhat.artifacts.measured import (
+    alike_part,
+    compare,
+    compared,
+    drift_row,
+    entropy_part,
+    kl_part,
+    merge,
+    rate_part,
+    rate_row,
+    score_part,
+    score_row,
+    undecided,
+)
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
-
-from rhat.artifacts.rows import Comparison, Drift, Power, Rate, Score
-from rhat.lab.measurement import Measurement
-from rhat.scoring.judges import CLASSES
-from rhat.statistics import mean_interval, paired_comparison, wilson
-
-Row = dict[str, Any]
-
-
-def score_part(scores: np.ndarray) -> Row:
-    """`score_mean` with its 95 % interval, and n."""
-    interval = mean_interval(scores)
-    return {
-        "score_mean": interval.estimate,
-        "score_ci_low": interval.low,
-        "score_ci_high": interval.high,
-        "n": interval.n,
-    }
-
-
-def rate_part(refused: np.ndarray) -> Row:
-    """`rate` with its Wilson interval, and n."""
-    interval = wilson(int(refused.sum()), len(refused))
-    return {"rate": interval.estimate, "ci_low": interval.low, "ci_high": interval.high, "n": interval.n}
-
-
-def kl_part(kl: np.ndarray | None) -> Row:
-    """`kl_mean`, where it was measured."""
-    return {} if kl is None else {"kl_mean": float(np.mean(kl))}
-
-
-def rate_row(m: Measurement) -> Rate:
-    """A row of `rates`: how many answers are of each class, and the shares of those that are not compliance."""
-    row: Row = {"condition": m.condition, "prompts": m.label, **rate_part(m.refused)}
-    for name in CLASSES:
-        row[name] = sum(v == name for v in m.verdicts)
-    for name in ("partial", "degenerate"):
-        interval = wilson(row[name], len(m.verdicts))
-        row |= {f"{name}_rate": interval.estimate, f"{name}_ci_low": interval.low, f"{name}_ci_high": interval.high}
-    return Rate.of(row)
-
-
-def score_row(m: Measurement) -> Score:
-    """A row of `scores`."""
-    return Score.of({"condition": m.condition, "prompts": m.label, **score_part(m.scores)})
-
-
-def drift_row(m: Measurement, cross_entropy: np.ndarray | None = None) -> Drift:
-    """A row of `drift`.
-
-    Raises:
-        AssertionError: if KL was not measured.
-    """
-    assert m.kl is not None
-    interval = mean_interval(m.kl)
-    row: dict[str, Any] = {
-        "condition": m.condition,
-        "prompts": m.label,
-        "n": interval.n,
-        "kl_mean": interval.estimate,
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-    }
-    if m.verdicts:
-        row["degenerate_share"] = sum(v == "degenerate" for v in m.verdicts) / len(m.verdicts)
-    return Drift.of(row | entropy_part(cross_entropy))
-
-
-def entropy_part(cross_entropy: np.ndarray | None) -> Row:
-    """`cross_entropy` with its 95 % interval over the answers that have tokens; the mean alone of a single one."""
-    if cross_entropy is None:
-        return {}
-    known = cross_entropy[~np.isnan(cross_entropy)]
-    if len(known) < 2:
-        return {"cross_entropy": float(known[0])} if len(known) else {}
-    found = mean_interval(known)
-    return {"cross_entropy": found.estimate, "cross_entropy_ci_low": found.low, "cross_entropy_ci_high": found.high}
-
-
-def compare(
-    treatment: Measurement, reference: Measurement, margin: float, question: str
-) -> tuple[Comparison, Power | None]:
-    """A row of `comparisons`, judged as the only one of its family until `adjust`, and one of `power`, for the prompts that both have."""
-    n = min(len(treatment.verdicts), len(reference.verdicts))
-    result = paired_comparison(treatment.refused[:n], reference.refused[:n], margin=margin)
-    ids = {"treatment": treatment.condition, "reference": reference.condition, "prompts": treatment.label, "n": n}
-    row = Comparison.of(
-        ids
-        | {
-            "difference": result.difference,
-            "ci_low": result.ci_low,
-            "ci_high": result.ci_high,
-            "ci90_low": result.ci90_low,
-            "ci90_high": result.ci90_high,
-            "treatment_only": result.b,
-            "reference_only": result.c,
-            "mcnemar_p": result.mcnemar_p,
-            "margin": margin,
-            "equivalent": bool(result.equivalent),
-            "noninferior": bool(result.noninferior),
-            "verdict": result.verdict,
-            "question": question,
-        }
-    )
-    if not result.prompts_needed:
-        return row, None
-    return row, Power.of(ids | {"discordant_share": result.discordant_share, "prompts_needed": result.prompts_needed})
-
-
-def compared(pairs: Iterable[tuple[Measurement, Measurement]], margin: float, question: str) -> dict[str, Any]:
-    """`comparisons` and `power` of pairs of measurements, as fields of a part of results."""
-    both = [compare(treatment, reference, margin, question) for treatment, reference in pairs]
-    return {"comparisons": [row for row, _ in both], "power": [power for _, power in both if power is not None]}
-
-
-def undecided(rows: Sequence[Row], compared: Sequence[Comparison]) -> list[Row]:
-    """The rows of `power` whose comparison is undecided: of one that is decided there is nothing more to need."""
-    open_ones = {row.names for row in compared if row.verdict == "undecided"}
-    return [row for row in rows if (row["treatment"], row["reference"], row["prompts"]) in open_ones]
-
-
-def merge(results: Row, part: Mapping[str, Any]) -> None:
-    """Put a part into results: lists are appended to, everything else is replaced."""
-    for key, value in part.items():
-        if isinstance(value, list) and isinstance(results.get(key), list):
-            results[key].extend(value)
-        else:
-            results[key] = value
+__all__ = [
+    "alike_part",
+    "compare",
+    "compared",
+    "drift_row",
+    "entropy_part",
+    "kl_part",
+    "merge",
+    "rate_part",
+    "rate_row",
+    "score_part",
+    "score_row",
+    "undecided",
+]

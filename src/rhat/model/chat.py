@@ -11,10 +11,11 @@ from functools import cached_property
 from typing import Any, Protocol, cast, runtime_checkable
 
 from rhat.errors import DirectionError, PromptError
+from rhat.model import proofs
 from rhat.model.attention import suited
 from rhat.model.completion import Completion
 from rhat.model.conversation import checked, is_tokens, with_system
-from rhat.model.decoder import Decoder, Execution
+from rhat.model.decoder import Decoder, Execution, slow
 from rhat.model.edits import Edits
 from rhat.model.fast_path import try_fast_path
 from rhat.model.identity import hash_of_weights
@@ -71,7 +72,8 @@ class ChatModel(Decoder):
     def execution(self) -> Execution:
         """How it is run: by the fast path, if that gives what the plain one gives.
 
-        Tried once, on two prompts, when it is first asked for, and again under another implementation of attention.
+        Tried once, on two prompts, when it is first asked for, and again under another implementation of attention. The
+        outcome is kept beside the models, for the same weights run by the same code.
         """
         if self.way is not None:
             return self.way
@@ -79,7 +81,9 @@ class ChatModel(Decoder):
             attention = self.text_config._attn_implementation
             if attention not in self._tried:
                 prompts = self.tokenize(["Name a river.", "Why is the sky blue at noon and red in the evening?"])
-                found = self._tried[attention] = try_fast_path(self, prompts, token=prompts[0][0])
+                key = proofs.key_of(self.hf, self.identity, "trial", attention, prompts, slow())
+                held = proofs.proved(key, lambda: vars(try_fast_path(self, prompts, token=prompts[0][0])))
+                found = self._tried[attention] = Execution(**held)
                 if found.mask is None:
                     log.info("%s: run by the plain path, the fast one does not suit it (%s)", self.name, found.reason)
             return self._tried[attention]

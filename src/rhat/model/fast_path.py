@@ -18,10 +18,12 @@ from rhat.model.plain import left_padded, plain_last_positions
 from rhat.model.plans import TokenIds
 from rhat.model.positions import TokenContext
 from rhat.model.prefill import prefill
+from rhat.model.work import counting
 
 FORMS: tuple[MaskForm, ...] = ("4d", "2d")
 
 
+@counting(apart=True)  # of no stage's work: it is done once, whenever it is first needed
 def try_fast_path(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Execution:
     """Compare the fast path's logits with those of each prompt run plainly and alone: after the prompt, and after `token`.
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from rhat.model import proofs
 from rhat.model.allocator import keep_freed_memory
 from rhat.model.attention import check_suited, configs_of, stand_in, suited
 from rhat.model.catalogue import DEFAULT, Progress
 from rhat.model.chat import ChatModel
 from rhat.model.decoder import end_tokens
 from rhat.model.discovery import discover
+from rhat.model.layout import Layout
 from rhat.model.opening import opened, with_adapter
 from rhat.model.placement import bytes_of, place, resident_memory
 from rhat.model.precision import resolve_dtype
@@ -126,7 +128,7 @@ def _wrap(
         keep_freed_memory()
     check_suited(hf)
     with suited(configs_of(hf), stand_in(hf)):
-        layout = discover(hf)
+        layout = _layout(hf, identity)
     if layout.limits:
         log.warning("%s: %s; `rhat check` says why", name, layout.limits)
     eos_ids = end_tokens(hf, tokenizer)
@@ -144,3 +146,19 @@ def _wrap(
         identity=identity,
         weight_format=weight_format,
     )
+
+
+def _layout(hf: Any, identity: str) -> Layout:
+    """The layout, proved by a run of these very weights, now or before."""
+    made: list[Layout] = []
+
+    def prove() -> dict[str, Any]:
+        made.append(discover(hf))
+        return proofs.as_values(made[0])
+
+    held = proofs.proved(proofs.key_of(hf, identity, "layout"), prove)
+    try:
+        return made[0] if made else proofs.from_values(hf, held)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        log.warning("%s: what was kept of its layout does not fit; it is found again", type(hf).__name__)
+        return discover(hf)

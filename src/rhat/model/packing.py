@@ -20,7 +20,7 @@ ROWS = 16  # products take tokens in multiples of this: with an odd number oneDN
 @contextmanager
 def packed(mlps: Sequence[nn.Module], context: TokenContext | None) -> Iterator[None]:
     """Let these modules see the real tokens of the batch alone, as one row; at padding they give zeros."""
-    if not mlps or context is None or float(context.real.double().mean()) > 1 - LEAST_PADDING:
+    if not mlps or context is None or not _worth_it(context):
         yield
         return
     real = context.real.flatten().nonzero()[:, 0]
@@ -41,6 +41,15 @@ def packed(mlps: Sequence[nn.Module], context: TokenContext | None) -> Iterator[
         for mlp in mlps:
             stack.enter_context(replaced(mlp, around(mlp.forward)))
         yield
+
+
+def _worth_it(context: TokenContext) -> bool:
+    return float(context.real.double().mean()) <= 1 - LEAST_PADDING
+
+
+def tokens_run(context: TokenContext) -> int:
+    """How many tokens of a padded batch such an MLP is given."""
+    return -(-int(context.real.sum()) // ROWS) * ROWS if _worth_it(context) else context.real.numel()
 
 
 def positionwise(layout: Layout) -> tuple[nn.Module, ...]:

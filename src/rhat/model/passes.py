@@ -20,6 +20,7 @@ from rhat.model.packing import packed
 from rhat.model.positions import NEVER, TokenContext
 from rhat.model.replacing import replaced
 from rhat.model.tap import declared, declared_context, tap
+from rhat.model.work import note_blocks, note_vocabulary
 
 
 class _Headless(BaseModelOutputWithPast):
@@ -42,6 +43,7 @@ def lm_head(model: Decoder, hidden: Float[Tensor, "rows d_model"]) -> Float[Tens
     matrix once per batch row otherwise.
     """
     row = hidden.contiguous()[None]
+    note_vocabulary(model, len(hidden))
 
     def stub(*_args: Any, **_kwargs: Any) -> _Headless:
         return _Headless(last_hidden_state=row)
@@ -76,6 +78,11 @@ def blocks_between(model: Decoder, start: int, residual: Tensor | None, stop: in
         yield
 
 
+def _run(n_layers: int, start: int, residual: Tensor | None, stop: int) -> range:
+    """The blocks that `blocks_between` runs."""
+    return range(start if residual is not None else 0, min(stop, n_layers))
+
+
 def accepted(given: dict[str, Any], names: frozenset[str] | None) -> dict[str, Any]:
     """Those of the arguments that a forward takes; all where `names` is None."""
     return given if names is None else {name: value for name, value in given.items() if name in names}
@@ -84,6 +91,9 @@ def accepted(given: dict[str, Any], names: frozenset[str] | None) -> dict[str, A
 def run_model(model: Decoder, ids: Tensor, mask: Tensor, context: TokenContext, *, bare: bool = False) -> Any:
     """What the whole model, or with `bare` the decoder without its head, gives for sequences padded on the left."""
     given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
+    note_blocks(model, ids.shape[0], ids.shape[1], ids.shape[1], range(model.layout.n_layers))
+    if not bare:
+        note_vocabulary(model, ids.numel())
     with model.running(context):
         if bare:
             return model.layout.base(**accepted(given, model.decoder_arguments))
@@ -153,10 +163,12 @@ def run_tokens(
     Only the blocks from `start` to before `stop` run. `residual` is resid_pre of `start`, and `below` holds the keys and
     values of the blocks that do not run, where they are wanted. With `stop` the hidden states mean nothing.
     """
-    cache = prefix_cache(prefix_kv, prefix_length, model.layout.n_layers)
+    n_layers, n_keys = model.layout.n_layers, prefix_length + ids.shape[1]
+    note_blocks(model, ids.shape[0], ids.shape[1], n_keys, _run(n_layers, start, residual, stop), context)
+    cache = prefix_cache(prefix_kv, prefix_length, n_layers)
     # never a grad mode across a yield: whoever takes batches one by one has a grad mode of their own
     with torch.no_grad(), declared(context), blocks_between(model, start, residual, stop), tap(model, edits):
-        hidden = run_decoder(model, ids, context.positions, prefix_length + ids.shape[1], cache)
+        hidden = run_decoder(model, ids, context.positions, n_keys, cache)
     new = new_keys_values(cache)
     # Blocks that did not run have added nothing to the cache. A decoder that goes on from here needs their keys all the same.
     if below is not None:
@@ -178,5 +190,6 @@ def run_step(
     # Every row attends to as many keys as the longest needs; the mask hides what lies beyond a row's own.
     positions = context.positions
     slots.at(positions[:, 0], int(positions.max()) + 1)
+    note_blocks(model, len(tokens), 1, slots.used, _run(model.layout.n_layers, start, residual, NEVER))
     with torch.no_grad(), declared(context), blocks_between(model, start, residual, NEVER), tap(model, edits):
         return run_decoder(model, tokens[:, None], positions, slots.used, slots)[:, -1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from rhat.errors import ModelError
+from rhat.vocabulary import DTYPE_NAMES
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
 def native_bfloat16() -> bool:

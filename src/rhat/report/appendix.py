@@ -135,7 +135,13 @@ def conditions(results: Results) -> list[Table]:
 
 def run(results: Results) -> list[Table]:
     """Timings, settings and manifest."""
-    timings = [text("Stage", "stage"), figure("Seconds", "seconds", lambda value: number(value, 1))]
+    timings = [
+        text("Stage", "stage"),
+        figure("Seconds", "seconds", lambda value: number(value, 1)),
+        figure("Tokens through blocks", "block_tokens"),
+        figure("Tokens through the vocabulary", "vocabulary_tokens"),
+        figure("GFLOP", "gflop", lambda value: number(value, 1)),
+    ]
     free: list[Column] = [text("Field", "field"), (Head("Value", wide=True), lambda row: row.value)]
     return [
         *conditions(results),

@@ -15,6 +15,7 @@ from rhat.display.tables import Table
 from rhat.questions import QUESTIONS
 from rhat.questions.question import Drawing, Figure, Verdict
 from rhat.report import appendix, judges
+from rhat.report.opening import opening
 from rhat.report.verdicts import verdicts
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -66,7 +67,7 @@ def render(results: Results, figures: list[tuple[Drawing, Figure]]) -> str:
         "page.html",
         figures,
         title=f"The refusal direction of {results.model.name}",
-        results=results,
+        opening=opening(results),
         model=results.model,
         facts=_facts(results),
         note=prose()["notes"].get(results.outcome, ""),
@@ -131,7 +132,7 @@ def _sections(results: Results, found: dict[str, Verdict], figures: list[tuple[D
         Section("controls", "Controls", words["controls"], None, "", plots(figures, appendix.CONTROLS.name),
                 tuple(appendix.controls(results))),
         Section("tokens", "Refusal tokens", words["tokens"], tables=tuple(appendix.tokens(results))),
-        Section("candidates", "Candidates", words["candidates"], None, "", plots(figures, appendix.CANDIDATES.name),
+        Section("candidates", "Candidates", f"{words['candidates']} {results.outcome_sentence}", None, "", plots(figures, appendix.CANDIDATES.name),
                 tuple(appendix.candidates(results))),
         Section("prompts", "Prompts", _fingerprint(results), tables=tuple(appendix.prompts(results))),
         Section("run", "The run", tables=tuple(appendix.run(results))),

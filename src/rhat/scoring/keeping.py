@@ -1,24 +1,29 @@
-"""Keeping: an executor that writes down what each shard gives as soon as it is done, and never does a shard twice."""
+"""Executors around executors: one that counts the work of every shard, one that also writes down what each gives at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from rhat.executor import Each, Executor, Progress, Task
+from rhat.executor import Each, Executor, Progress, Task, Worker
+from rhat.model.work import Work, add, counting
 from rhat.scoring.pieces import Pieces, UnkeepableError, key_of
 from rhat.scoring.tasks import Answering, Answers
 
 
-class Keeping:
-    """An executor around another one. What a shard gave is looked up under the contents of the task, of what is common to
-    all shards and of the shard itself, so that it does not matter in which order things are asked for.
+def counted(task: Task, worker: Worker, common: Any, shard: Any) -> tuple[Any, Work]:
+    """What a task gives, and the work that it took, wherever it runs."""
+    with counting(apart=True) as done:
+        value = task(worker, common, shard)
+    return value, done.total
 
-    Answers to prompts that may be harmful are kept without their words. What cannot be told by its contents is not kept.
-    """
 
-    def __init__(self, executor: Executor, pieces: Pieces) -> None:
-        self.executor, self.pieces = executor, pieces
+class Counting:
+    """An executor around another one: the work of its shards, wherever they run, counts in the ledger of who asked."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
 
     @property
     def wave(self) -> int:
@@ -28,6 +33,41 @@ class Keeping:
     def split(self, n_batches: int) -> list[range]:
         """How the executor shares batches out."""
         return self.executor.split(n_batches)
+
+    def map(
+        self,
+        task: Task,
+        model: Any,
+        common: Any,
+        shards: Sequence[Any],
+        *,
+        sizes: Sequence[int] | None = None,
+        progress: Progress | None = None,
+        each: Each | None = None,
+    ) -> list[Any]:
+        """`task(worker, common, shard)` of every shard, in order."""
+
+        def done(index: int, both: tuple[Any, Work]) -> None:
+            add(both[1])
+            if each:
+                each(index, both[0])
+
+        both = self.executor.map(
+            partial(counted, task), model, common, shards, sizes=sizes, progress=progress, each=done
+        )
+        return [value for value, _ in both]
+
+
+class Keeping(Counting):
+    """An executor around another one. What a shard gave is looked up under the contents of the task, of what is common to
+    all shards and of the shard itself, so that it does not matter in which order things are asked for.
+
+    Answers to prompts that may be harmful are kept without their words. What cannot be told by its contents is not kept.
+    """
+
+    def __init__(self, executor: Executor, pieces: Pieces) -> None:
+        super().__init__(executor)
+        self.pieces = pieces
 
     def map(
         self,
@@ -52,18 +92,19 @@ class Keeping:
         if progress and found:
             progress(before, total)
 
-        def done(index: int, value: Any) -> None:
-            i = missing[index]
+        def done(index: int, both: tuple[Any, Work]) -> None:
+            (value, work), i = both, missing[index]
+            add(work)
             key = keys[i]
             if key is not None:
                 wordless = isinstance(value, Answers) and not (isinstance(common, Answering) and common.harmless)
-                self.pieces.save(key, value.wordless() if wordless else value)
+                self.pieces.save(key, value.wordless() if wordless else value, work)
             if each:
                 each(i, value)
 
         if missing:
             results = self.executor.map(
-                task,
+                partial(counted, task),
                 model,
                 common,
                 [shards[i] for i in missing],
@@ -71,7 +112,7 @@ class Keeping:
                 progress=(lambda at, _total: progress(before + at, total)) if progress else None,
                 each=done,
             )
-            found |= dict(zip(missing, results, strict=True))
+            found |= {i: value for i, (value, _) in zip(missing, results, strict=True)}
         return [found[i] for i in range(len(shards))]
 
     def _key(self, task: Task, model: Any, common: Any, shard: Any) -> str | None:

@@ -24,6 +24,8 @@ from rhat.errors import ArtifactError
 from rhat.generation import Completion
 from rhat.model.chat import ChatModel
 from rhat.model.decoder import slow
+from rhat.model.proofs import versions
+from rhat.model.work import Work, add, counting
 from rhat.scoring import tasks
 from rhat.scoring.tokens import RefusalToken
 
@@ -32,6 +34,16 @@ Made = TypeVar("Made")
 
 MARKER = "made-by"
 SUFFIX = ".piece"
+
+
+def _opened(path: Path) -> tuple[Any, Work]:
+    """What a piece holds, and the work that it took."""
+    digest, payload = path.read_bytes().split(b"\n", 1)
+    if digest.decode() != hashlib.sha256(payload).hexdigest():
+        raise ValueError("its checksum is wrong")
+    with torch.serialization.safe_globals(_classes()):
+        value, work = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return value, work
 
 
 class UnkeepableError(TypeError):
@@ -73,28 +85,25 @@ class Pieces:
         return cls(folder, fingerprint(model))
 
     def load(self, key: str) -> Any:
-        """What was kept under a key, or None; its tensors are on the CPU."""
+        """What was kept under a key, or None; its tensors are on the CPU. The work that it took counts as done now."""
         path = self.folder / (key + SUFFIX)
         try:
-            digest, payload = path.read_bytes().split(b"\n", 1)
-            if digest.decode() != hashlib.sha256(payload).hexdigest():
-                raise ValueError("its checksum is wrong")
-            with torch.serialization.safe_globals(_classes()):
-                value = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+            value, work = _opened(path)
         except FileNotFoundError:
             return None
         except Exception as error:
             log.warning("%s: damaged (%s); this piece is made anew", path, " ".join(str(error).split())[:120])
             return None
         self.used += 1
+        add(work)
         return value
 
-    def save(self, key: str, value: Any) -> None:
-        """Keep something under a key."""
+    def save(self, key: str, value: Any, work: Work | None = None) -> None:
+        """Keep something under a key, with the work that it took."""
         if self._full:
             return
         buffer = io.BytesIO()
-        torch.save(value, buffer)
+        torch.save((value, work or Work()), buffer)
         payload = buffer.getvalue()
         try:
             if not self.made:
@@ -111,9 +120,18 @@ class Pieces:
         key = key_of(name, decided_by)
         found: Made | None = self.load(key)
         if found is None:
-            found = make()
-            self.save(key, found)
+            with counting() as done:
+                found = make()
+            self.save(key, found, done.total)
         return found
+
+    def work(self) -> Work:
+        """The work that the pieces of an earlier run took."""
+        total = Work()
+        for path in self.folder.glob(f"*{SUFFIX}") if self.held else ():
+            with suppress(Exception):  # one that is damaged is told when it is needed
+                total += _opened(path)[1]
+        return total
 
     def remove(self) -> None:
         """Throw all pieces away, and the folder."""
@@ -138,7 +156,7 @@ def key_of(name: str, *decided_by: Any) -> str:
 @cache
 def _classes() -> list[Any]:
     """What a piece may hold besides tensors, numbers and texts; nothing else is opened."""
-    return [Moments, Completion, tasks.Scores, tasks.Answers, tasks.Averaged, RefusalToken]
+    return [Moments, Completion, tasks.Scores, tasks.Answers, tasks.Averaged, RefusalToken, Work]
 
 
 def _feed(update: Callable[[bytes], None], value: Any) -> None:
@@ -193,18 +211,6 @@ def fingerprint(model: ChatModel) -> str:
         versions(),
     )
     return key_of("pieces", decided_by)
-
-
-@cache
-def versions() -> tuple[str, ...]:
-    """What computes: torch, transformers, and rhat down to its source, which changes while it is worked on."""
-    from importlib.metadata import version
-
-    digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\n" + path.read_bytes())
-    return (version("rhat"), digest.hexdigest(), version("torch"), version("transformers"))
 
 
 def _sampled(model: ChatModel) -> str:

@@ -16,7 +16,8 @@ from rhat.model.edits import Edits
 from rhat.model.plans import TokenIds
 from rhat.model.template import ChatPrompt
 from rhat.reprs import one_line
-from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases, Verdict
+from rhat.scoring.phrases import BUILT_IN, Phrases, Verdict
+from rhat.vocabulary import JUDGED_TOKENS
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,4 +42,4 @@ def around(
         return Finding.unrefused(known)
     where = {"position": direction.position, "layer": direction.layer, "status": "selected"}
     sentence = f"r̂ of {model.name} was given: layer {direction.layer}, position {direction.position}"
-    return Finding("found", sentence, direction, (where,), known, timings=known.timings)
+    return Finding("found", sentence, direction, (where,), known, timings=known.timings, work=known.work)

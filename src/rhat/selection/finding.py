@@ -13,10 +13,11 @@ from rhat.directions import Direction
 from rhat.directions.finders import finder_named
 from rhat.executor import Executor, SerialExecutor
 from rhat.model.chat import ChatModel
+from rhat.model.work import counting
 from rhat.prompts import ContrastSet, Prompt
 from rhat.reprs import Table, html_table
 from rhat.scoring import RefusalToken
-from rhat.scoring.keeping import Keeping
+from rhat.scoring.keeping import Counting, Keeping
 from rhat.scoring.phrases import Phrases
 from rhat.scoring.pieces import Pieces
 from rhat.selection.behaviour import mean_over_all
@@ -41,7 +42,7 @@ class Finding:
     candidates         one row a candidate, with its scores and what the rules made of it
     rule, removed      the rule that chose, and how many candidates each part of it removed
     baseline_induce    mean refusal score of harmless validation prompts, unedited
-    timings            seconds of each stage of the search, after those of the survey
+    timings, work      seconds of each stage of the search, after those of the survey, and what each computed
     """
 
     outcome: Outcome
@@ -54,6 +55,7 @@ class Finding:
     split_half_cosine: float | None = None
     baseline_induce: float | None = None
     timings: tuple[tuple[str, float], ...] = ()
+    work: Mapping[str, Mapping[str, int | float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "candidates", Table(self.candidates))
@@ -84,7 +86,7 @@ class Finding:
     @classmethod
     def unrefused(cls, survey: Survey) -> Finding:
         """There is no refusal to study."""
-        return cls("no_refusal", survey.why_not, None, (), survey, timings=survey.timings)
+        return cls("no_refusal", survey.why_not, None, (), survey, timings=survey.timings, work=survey.work)
 
     @property
     def refusal_tokens(self) -> tuple[RefusalToken, ...]:
@@ -132,6 +134,7 @@ class Finding:
         return self.survey.openings
 
 
+@counting()
 def find(
     model: ChatModel,
     prompts: ContrastSet,
@@ -159,7 +162,7 @@ def find(
             return find(model, prompts, settings, progress=shown, executor=executor, pieces=pieces)
     settings = settings or FindSettings()
     finder_named(settings.finder)
-    executor = executor or SerialExecutor()
+    executor = Counting(executor or SerialExecutor())
     surveyed = survey(model, prompts, settings, progress=progress, executor=executor, pieces=pieces)
     if surveyed.means is None:
         return Finding.unrefused(surveyed)
@@ -184,6 +187,7 @@ def find(
         choice.removed,
         baseline_induce=baseline,
         timings=(*surveyed.timings, *clock.stages),
+        work={**surveyed.work, **clock.work},
     )
     if choice.candidate is None:
         return finding

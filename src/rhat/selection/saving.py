@@ -43,6 +43,7 @@ def save_finding(finding: Mapping[str, Any], path: str | Path) -> Path:
         "removed": dict(finding["removed"]),
         "timings": list(finding["timings"]),
         "survey_timings": list(survey.timings),
+        "work": {stage: dict(said) for stage, said in finding["work"].items()},
         "openings": list(survey.openings),
         "phrases": list(survey.phrases.added),
         "kept": {s: {label: [p.id for p in some] for label, some in sides.items()} for s, sides in survey.kept.items()},
@@ -114,6 +115,7 @@ def load_finding(path: str | Path, prompts: ContrastSet) -> dict[str, Any]:
             "candidates": tuple(held["candidates"]),
             "survey": _survey(held, tensors, known),
             "timings": tuple((name, seconds) for name, seconds in held["timings"]),
+            "work": held.get("work", {}),
         }
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: cannot be read as a finding ({error}); find again with rhat.find") from error
@@ -140,5 +142,6 @@ def _survey(held: Mapping[str, Any], tensors: Mapping[str, Tensor], known: Mappi
         phrases=Phrases(tuple(held["phrases"])),
         openings=tuple((text, count) for text, count in held["openings"]),
         timings=tuple((name, seconds) for name, seconds in held["survey_timings"]),
+        work=held.get("work", {}),
         **{name: held[name] for name in SURVEYED},
     )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rhat.errors import StudyError
 from rhat.reprs import one_line
-from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases
+from rhat.scoring.phrases import BUILT_IN, Phrases
+from rhat.vocabulary import JUDGED_TOKENS
 
 if TYPE_CHECKING:
     from rhat.directions import Direction

@@ -14,9 +14,10 @@ from rhat.capture import Moments
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor, cut
 from rhat.model.chat import ChatModel
+from rhat.model.work import counting, so_far
 from rhat.prompts import ContrastSet, Label, Prompt, Split
 from rhat.scoring import RefusalToken, tasks
-from rhat.scoring.keeping import Keeping
+from rhat.scoring.keeping import Counting, Keeping
 from rhat.scoring.phrases import BUILT_IN, Phrases
 from rhat.scoring.pieces import Pieces
 from rhat.selection.answers import Heard, listen
@@ -41,6 +42,7 @@ class Survey:
     phrases          what answers were read with
     markup           a sentence on the markup before answers; empty if there is none
     openings         commonest openings of answers to harmful training prompts, a few words each, and how often each was said
+    timings, work    seconds of each stage, and what it computed, as `Work.said` says it
     """
 
     why_not: str = ""
@@ -53,6 +55,7 @@ class Survey:
     markup: str = ""
     openings: tuple[tuple[str, int], ...] = ()
     timings: tuple[tuple[str, float], ...] = ()
+    work: Mapping[str, Mapping[str, int | float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Survey({self.why_not or self.prompts})"
@@ -64,19 +67,22 @@ class Survey:
 
 
 class Clock:
-    """Seconds of one stage after the other."""
+    """Seconds and work of one stage after the other."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, float]] = []
-        self.last = time.perf_counter()
+        self.work: dict[str, dict[str, int | float]] = {}
+        self.last, self.done = time.perf_counter(), so_far()
 
     def lap(self, stage: str) -> None:
         """This stage has ended."""
         now = time.perf_counter()
         self.stages.append((stage, round(now - self.last, 3)))
-        self.last = now
+        self.work[stage] = (so_far() - self.done).said()
+        self.last, self.done = now, so_far()
 
 
+@counting()
 def survey(
     model: ChatModel,
     prompts: ContrastSet,
@@ -96,7 +102,7 @@ def survey(
         StudyError: if the contrast set has no prompts in a split that is needed, or given refusal tokens are none.
     """
     settings = settings or FindSettings()
-    executor = executor or SerialExecutor()
+    executor = Counting(executor or SerialExecutor())
     clock = Clock()
     given = _given(prompts, settings)
     heard = _heard(model, given["train"], settings, progress, executor, pieces)
@@ -110,12 +116,13 @@ def survey(
         "openings": heard.openings,
     }
     if not tokens or (heard.refused < 2 and not settings.refusal_tokens):
-        return Survey(heard.why_not(), prompts=_counts(given, {}), timings=tuple(clock.stages), **known)
+        known |= {"timings": tuple(clock.stages), "work": clock.work}
+        return Survey(heard.why_not(), prompts=_counts(given, {}), **known)
     if pieces is not None:
         executor = Keeping(executor, pieces)
     moments, kept = _moments(model, given, [token.id for token in tokens], progress, executor, heard.threshold)
     clock.lap("activations")
-    known |= {"prompts": _counts(given, kept), "kept": kept, "timings": tuple(clock.stages)}
+    known |= {"prompts": _counts(given, kept), "kept": kept, "timings": tuple(clock.stages), "work": clock.work}
     if why_not := _too_few(model, given, kept, settings):
         return Survey(heard.with_markup(why_not), **known)
     return Survey(means=moments, **known)
@@ -152,7 +159,10 @@ def _heard(
 
     def make() -> dict[str, Any]:
         heard = listen(model, train, settings, progress, executor)
-        return {**vars(heard), "model": heard.model.response_prefix}
+        told = (
+            () if heard.tokens and heard.refused >= 2 else heard.openings
+        )  # words, needed where there is nothing to study
+        return {**vars(heard), "model": heard.model.response_prefix, "openings": told}
 
     asked = [[p.text for p in train[label][: settings.token_prompts]] for label in SIDES]
     system = model.tokenize(["a"])[0]  # the template, with its system prompt and response prefix

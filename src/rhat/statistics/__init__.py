@@ -7,6 +7,7 @@ from rhat.statistics.agreement import Agreement, agreement
 from rhat.statistics.classes import ClassAccuracy, class_accuracy, class_kappa
 from rhat.statistics.clusters import ClusteredDifference, cluster_mean_difference
 from rhat.statistics.correlation import spearman
+from rhat.statistics.dependence import Dependence, dependence, design_effect
 from rhat.statistics.doses import HalfEffectDose, half_effect_dose
 from rhat.statistics.equivalence import equivalence_power, prompts_needed
 from rhat.statistics.intervals import Interval
@@ -15,7 +16,7 @@ from rhat.statistics.margins import MarginTests, direction_p, margin_tests
 from rhat.statistics.means import mean_interval, paired_mean_difference
 from rhat.statistics.misclassification import JudgeErrors, corrected_difference, corrected_rate
 from rhat.statistics.multiplicity import fixed_sequence, holm, holm_exclusive
-from rhat.statistics.paired import PairedComparison, mcnemar_exact, paired_comparison, tango_interval
+from rhat.statistics.paired import PairedComparison, mcnemar_exact, paired_comparison, sign_flip_p, tango_interval
 from rhat.statistics.ranking import Auroc, RocCurve, auroc, roc_curve
 from rhat.statistics.rates import wilson
 from rhat.statistics.thresholds import CalibratedThreshold, threshold_at_fpr
@@ -26,6 +27,7 @@ __all__ = [
     "CalibratedThreshold",
     "ClassAccuracy",
     "ClusteredDifference",
+    "Dependence",
     "HalfEffectDose",
     "Interval",
     "JudgeErrors",
@@ -40,6 +42,8 @@ __all__ = [
     "cluster_mean_difference",
     "corrected_difference",
     "corrected_rate",
+    "dependence",
+    "design_effect",
     "direction_p",
     "equivalence_power",
     "fixed_sequence",
@@ -55,6 +59,7 @@ __all__ = [
     "paired_mean_difference",
     "prompts_needed",
     "roc_curve",
+    "sign_flip_p",
     "spearman",
     "tango_interval",
     "threshold_at_fpr",

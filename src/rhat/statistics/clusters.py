@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rhat.errors import StatisticsError
+from rhat.statistics.dependence import named_topics
 from rhat.statistics.samples import check_finite, check_level, check_same_length, number_sample
 
 
@@ -52,13 +53,7 @@ def cluster_mean_difference(
     first = number_sample(treatment, "treatment", at_least=2)
     second = number_sample(reference, "reference", at_least=2)
     check_same_length(first, second, "treatment", "reference")
-    labels = np.asarray(groups)
-    missing = sum(map(_missing, groups))
-    if missing:
-        raise StatisticsError(
-            f"groups: got {missing} None or NaN among {len(labels)}, expected a topic for every prompt; name them, or drop "
-            "those prompts"
-        )
+    labels = named_topics(groups)
     check_same_length(first, labels, "treatment", "groups")
     names, index = np.unique(labels, return_inverse=True)
     if len(names) < 2:
@@ -82,11 +77,3 @@ def cluster_mean_difference(
         clusters=clusters,
         design_effect=variance / independent if independent > 0 else None,
     )
-
-
-def _missing(group: object) -> bool:
-    """Whether a topic is None, NaN or another mark of a missing value: those are not equal to themselves."""
-    try:
-        return group is None or bool(group != group)
-    except TypeError:  # pandas.NA, which is neither
-        return True

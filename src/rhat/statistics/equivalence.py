@@ -43,7 +43,7 @@ def equivalence_power(
         raise StatisticsError(f"method: got {method!r}, expected one of normal, exact; choose one of them")
     from scipy.stats import norm
 
-    if discordant_share == 0:
+    if discordant_share / n == 0:  # none, or so small that dividing it leaves nothing
         return 1.0
     deviation = (discordant_share / n) ** 0.5
     return max(0.0, float(2 * norm.cdf(margin / deviation - norm.ppf(0.95)) - 1))

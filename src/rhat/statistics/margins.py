@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rhat.errors import StatisticsError
+from rhat.statistics.dependence import check_design_effect
 from rhat.statistics.paired import mcnemar_exact
 from rhat.statistics.samples import check_discordant, is_between
 from rhat.statistics.score import score_statistic
@@ -27,11 +28,11 @@ class MarginTests:
         return max(self.above_p, self.below_p)
 
 
-def margin_tests(b: int, c: int, n: int, margin: float) -> MarginTests:
+def margin_tests(b: int, c: int, n: int, margin: float, design_effect: float = 1.0) -> MarginTests:
     """One-sided p values of the paired difference (b − c) / n against −margin and +margin.
 
     Each is below 5 % just where the 90 % Tango interval leaves that limit out, so they are the p values of `within_margin` and
-    `noninferior`. At margin 0 nothing can be shown to be smaller, and both are 1.
+    `noninferior`, with the same design effect. At margin 0 nothing can be shown to be smaller, and both are 1.
 
     Raises:
         StatisticsError: if b and c are not counts among n pairs, or margin is outside [0, 1).
@@ -43,6 +44,8 @@ def margin_tests(b: int, c: int, n: int, margin: float) -> MarginTests:
         return MarginTests(1.0, 1.0)
     from scipy.stats import norm
 
+    check_design_effect(design_effect)
+    b, c, n = (count / design_effect for count in (b, c, n))  # type: ignore[assignment]
     above, below = (float(score_statistic(b, c, n, limit)) for limit in (-margin, margin))
     return MarginTests(float(norm.sf(above)), float(norm.cdf(below)))
 

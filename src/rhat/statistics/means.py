@@ -3,14 +3,18 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rhat.statistics.dependence import Groups, by_topic
 from rhat.statistics.intervals import Interval
 from rhat.statistics.samples import check_level, check_same_length, number_sample
 
 
-def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+def mean_interval(values: ArrayLike, level: float = 0.95, groups: Groups | None = None) -> Interval:
     """Mean ± t(n − 1) · s / √n, in the unit of `values`; s with n − 1.
 
-    Identical values give an interval of no width, which says only that no spread was seen.
+    Identical values give an interval of no width, which says only that no spread was seen. With `groups`, the topic of each value, the
+    variance is G / (G − 1) · Σ_g (Σ_{i in g} (x_i − mean))² / n² over G topics and t has G − 1 degrees of freedom, as in
+    `cluster_mean_difference`; where each value has a topic of its own that is the same. Values of one topic are
+    taken as independent: the interval speaks of that topic.
 
     Raises:
         StatisticsError: fewer than 2 values, or a NaN or an infinity.
@@ -21,7 +25,13 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
     n = len(sample)
     mean = float(sample.mean())
-    half = float(t.ppf(0.5 + level / 2, n - 1) * sample.std(ddof=1) / np.sqrt(n))
+    clusters, error = n, sample.std(ddof=1) / np.sqrt(n)
+    if groups is not None and len(groups):
+        _, index, sizes = by_topic(sample, groups)
+        if len(sizes) > 1:
+            clusters, sums = len(sizes), np.bincount(index, weights=sample - mean)
+            error = np.sqrt(clusters / (clusters - 1) * np.sum(sums**2)) / n
+    half = float(t.ppf(0.5 + level / 2, clusters - 1) * error)
     return Interval(estimate=mean, low=mean - half, high=mean + half, n=n)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from rhat.errors import StatisticsError
+from rhat.statistics.dependence import check_design_effect
 from rhat.statistics.intervals import Interval
 from rhat.statistics.samples import check_discordant, check_level, is_count
 
@@ -45,13 +46,16 @@ class JudgeErrors:
         return self.cleared / self.others
 
 
-def corrected_rate(count: int, n: int, errors: JudgeErrors, level: float = 0.95) -> Interval | None:
+def corrected_rate(
+    count: int, n: int, errors: JudgeErrors, level: float = 0.95, design_effect: float = 1.0
+) -> Interval | None:
     """The share that truly refuses, when a judge with these errors calls `count` of `n` answers refusals.
 
     The estimate is Rogan and Gladen's, (share + specificity − 1) / (sensitivity + specificity − 1), cut to [0, 1]. The
     interval is Lang and Reiczigel's (2014), cut likewise: normal theory for all three shares, after z²/2 is added to the
     count and to the others, and one to each of the judge's four counts, with their term for skewness. So it carries the
-    uncertainty of the sample and of the judge's error rates. `n` is that of the sample. docs/method.md gives its coverage.
+    uncertainty of the sample and of the judge's error rates. `n` is that of the sample, which a design effect divides (`dependence`).
+    docs/method.md gives its coverage.
 
     It holds if the judge errs on these answers as often as on the labelled ones. None where the judge is no better than
     chance (sensitivity + specificity at most 1): nothing can be said then.
@@ -68,7 +72,9 @@ def corrected_rate(count: int, n: int, errors: JudgeErrors, level: float = 0.95)
     if gain <= 0:
         return None
     z = _quantile(level)
-    share, size = (count + z**2 / 2) / (n + z**2), n + z**2
+    check_design_effect(design_effect)
+    worth = n / design_effect
+    share, size = (count / design_effect + z**2 / 2) / (worth + z**2), worth + z**2
     caught, v_caught, cleared, v_cleared = _smoothed(errors)
     smooth_gain = caught + cleared - 1
     if smooth_gain <= 0:
@@ -82,7 +88,9 @@ def corrected_rate(count: int, n: int, errors: JudgeErrors, level: float = 0.95)
     return Interval(estimate, min(low, estimate), max(high, estimate), int(n))
 
 
-def corrected_difference(b: int, c: int, n: int, errors: JudgeErrors, level: float = 0.95) -> Interval | None:
+def corrected_difference(
+    b: int, c: int, n: int, errors: JudgeErrors, level: float = 0.95, design_effect: float = 1.0
+) -> Interval | None:
     """The difference of two conditions' true shares on the same n prompts, judged by one judge with these errors.
 
     `b` prompts are called refusals only under the treatment, `c` only under the reference. The estimate is
@@ -103,10 +111,12 @@ def corrected_difference(b: int, c: int, n: int, errors: JudgeErrors, level: flo
     if gain <= 0 or smooth_gain <= 0:
         return None
     z = _quantile(level)
-    only, other = (b + 1) / (n + 2), (c + 1) / (n + 2)
+    check_design_effect(design_effect)
+    worth = n / design_effect
+    only, other = ((count / design_effect + 1) / (worth + 2) for count in (b, c))
     seen = only - other
     difference = seen / smooth_gain
-    variance = (only + other - seen**2) / (n + 2) + difference**2 * (v_caught + v_cleared)
+    variance = (only + other - seen**2) / (worth + 2) + difference**2 * (v_caught + v_cleared)
     half = z * variance**0.5 / smooth_gain
     estimate = _cut((b - c) / n / gain, -1)
     low, high = _cut(difference - half, -1), _cut(difference + half, -1)

@@ -10,7 +10,7 @@ from rhat.statistics.samples import number_sample
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Holm-adjusted p values, in the order given (statsmodels `multipletests`).
+    """Holm-adjusted p values, in the order given.
 
     Sorted upwards, the i-th of m (i from 0) becomes the running maximum of min(1, (m − i) p); rejecting those
     below α keeps the chance of any false rejection at α whatever the dependence between them. Holm 1979.
@@ -19,9 +19,11 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
         StatisticsError: no p values, a NaN, or one outside [0, 1].
     """
     raw = _p_values(p_values, "holm")
-    from statsmodels.stats.multitest import multipletests
-
-    return np.asarray(multipletests(raw, method="holm")[1], dtype=np.float64)
+    order = np.argsort(raw, kind="stable")
+    adjusted = np.empty_like(raw)
+    # statsmodels' multipletests says the same, and collects garbage each time: half a second in a process with a model.
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1)))
+    return adjusted
 
 
 def holm_exclusive(p_values: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rhat.errors import StatisticsError
 from rhat.reprs import one_line
+from rhat.statistics.dependence import Dependence, Groups, by_topic, check_design_effect, dependence
 from rhat.statistics.equivalence import prompts_needed
 from rhat.statistics.intervals import Interval
 from rhat.statistics.judgement import Judgement, judge, noninferior, within_margin
@@ -42,7 +43,9 @@ class PairedComparison:
         verdict: what `judge` says of it as the only comparison of its family. "Better" means more often true,
             whatever that is worth; with `equivalent` as well it is so by less than the margin.
         prompts_needed: prompts for 80 % power to show equivalence at this margin if the true difference were
-            0 and the discordant share as observed; None at margin 0.
+            0 and the discordant share as observed, in topics as large and as alike as these; None at margin 0.
+        dependence: how alike the differences of one topic are; None where every prompt is on its own. Both intervals then are those
+            of n / design effect prompts, and `mcnemar_p` is `sign_flip_p`'s.
     """
 
     n: int
@@ -63,16 +66,17 @@ class PairedComparison:
     noninferior: bool
     verdict: Judgement
     prompts_needed: int | None
+    dependence: Dependence | None = None
 
     __repr__ = one_line
 
 
-def tango_interval(b: int, c: int, n: int, level: float = 0.95) -> Interval:
+def tango_interval(b: int, c: int, n: int, level: float = 0.95, design_effect: float = 1.0) -> Interval:
     """Tango's score interval for the paired difference (b − c) / n: all Δ with |T(Δ)| ≤ z.
 
     T is `score_statistic`; its two roots are found by bracketing. Unlike Wald's it has width at b = c = 0
-    (±z² / (n + z²)) and stays within −1 and 1. It takes the prompts as independent. Tango 1998, Statistics in
-    Medicine 17:891.
+    (±z² / (n + z²)) and stays within −1 and 1. It takes the prompts as independent, or as worth n / design effect
+    independent ones (`dependence` of the differences). Tango 1998, Statistics in Medicine 17:891.
 
     Raises:
         StatisticsError: negative or fractional counts, b + c > n, n < 1, or level outside (0, 1).
@@ -83,7 +87,10 @@ def tango_interval(b: int, c: int, n: int, level: float = 0.95) -> Interval:
     from scipy.stats import norm
 
     z = float(norm.ppf(0.5 + level / 2))
-    estimate = (b - c) / n
+    estimate, prompts = (b - c) / n, int(n)
+    check_design_effect(design_effect)
+    if design_effect != 1:
+        b, c, n = (count / design_effect for count in (b, c, n))  # type: ignore[assignment]
 
     def excess(delta: float, side: float) -> float:
         return float(score_statistic(b, c, n, delta)) - side * z
@@ -99,11 +106,11 @@ def tango_interval(b: int, c: int, n: int, level: float = 0.95) -> Interval:
             return estimate
         return float(brentq(excess, outer, inner, args=(side,), xtol=1e-13))
 
-    if b - c > -n:
+    if estimate > -1:
         low = limit(-1 + hair, estimate - hair, 1.0)
-    if b - c < n:
+    if estimate < 1:
         high = limit(1 - hair, estimate + hair, -1.0)
-    return Interval(estimate=estimate, low=low, high=high, n=int(n))
+    return Interval(estimate=estimate, low=low, high=high, n=prompts)
 
 
 def mcnemar_exact(b: int, c: int) -> float:
@@ -120,12 +127,48 @@ def mcnemar_exact(b: int, c: int) -> float:
     return float(binomtest(int(b), int(b + c), 0.5).pvalue)
 
 
+def sign_flip_p(differences: ArrayLike, groups: Groups) -> float:
+    """Exact two-sided p of differences of −1, 0 and 1 whose topics are the units: is their sum as far from 0 by chance?
+
+    If treatment and reference answer alike, exchanging them throughout a topic changes nothing, so each topic's sum has either sign
+    with equal chance; the p is the share of all 2^G choices of signs whose total is as far from 0 as the observed one. Where every
+    prompt has a topic of its own it is `mcnemar_exact`. Fisher 1935; Gail et al. 1996 on groups.
+
+    Raises:
+        StatisticsError: if there is not one topic for each difference, or a difference is no whole number.
+    """
+    sample, index, _ = by_topic(differences, groups)
+    if not (sample == np.round(sample)).all():
+        raise StatisticsError(
+            "sign_flip_p: got a difference that is no whole number, expected −1, 0 or 1 for each prompt"
+        )
+    sums = np.bincount(index, weights=sample).round().astype(int)
+    sizes = np.abs(sums[sums != 0])
+    reach = int(sizes.sum())
+    chance = np.zeros(2 * reach + 1)  # of each total, from −reach to reach
+    chance[reach] = 1.0
+    for size in sizes:
+        chance = (np.roll(chance, size) + np.roll(chance, -size)) / 2
+    far = np.abs(np.arange(-reach, reach + 1)) >= abs(int(sums.sum()))
+    return min(1.0, float(chance[far].sum()))
+
+
+def _times(prompts: int | None, effect: float) -> int | None:
+    return None if prompts is None else int(np.ceil(prompts * effect - 1e-9))
+
+
 def paired_comparison(
-    treatment: ArrayLike, reference: ArrayLike, *, margin: float = 0.10, level: float = 0.95
+    treatment: ArrayLike,
+    reference: ArrayLike,
+    *,
+    margin: float = 0.10,
+    level: float = 0.95,
+    groups: Groups | None = None,
 ) -> PairedComparison:
     """Compare two conditions' verdicts on the same prompts in the same order.
 
-    The fields are explained at PairedComparison.
+    The fields are explained at PairedComparison. `groups` is the topic of each prompt: prompts of one topic are not independent. Where
+    every prompt has a topic of its own nothing changes.
 
     Raises:
         StatisticsError: lengths differ, no prompts, a NaN, values other than True and False, margin outside
@@ -140,8 +183,11 @@ def paired_comparison(
         )
     n = len(first)
     b, c = int(np.sum(first & ~second)), int(np.sum(~first & second))
-    wide, narrow = tango_interval(b, c, n, level), tango_interval(b, c, n, 0.90)
-    p = mcnemar_exact(b, c)
+    differences = first.astype(float) - second
+    alike = dependence(differences, groups)
+    effect = 1.0 if alike is None else alike.design_effect
+    wide, narrow = tango_interval(b, c, n, level, effect), tango_interval(b, c, n, 0.90, effect)
+    p = mcnemar_exact(b, c) if alike is None or groups is None else sign_flip_p(differences, groups)
     ends90 = narrow.low, narrow.high
     share = (b + c) / n
     return PairedComparison(
@@ -162,5 +208,6 @@ def paired_comparison(
         equivalent=within_margin(ends90, margin),
         noninferior=noninferior(ends90, margin),
         verdict=judge((wide.low, wide.high), ends90, margin, p),
-        prompts_needed=prompts_needed(share, margin),
+        prompts_needed=_times(prompts_needed(share, margin), effect),
+        dependence=alike,
     )

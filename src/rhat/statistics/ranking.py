@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rhat.reprs import one_line
+from rhat.statistics.dependence import Groups, by_topic
 from rhat.statistics.intervals import Interval
 from rhat.statistics.samples import check_level, number_sample
 
@@ -41,7 +42,13 @@ class RocCurve:
     __repr__ = one_line
 
 
-def auroc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Auroc:
+def auroc(
+    positive: ArrayLike,
+    negative: ArrayLike,
+    level: float = 0.95,
+    *,
+    groups: tuple[Groups, Groups] | None = None,
+) -> Auroc:
     """P(positive > negative) + ½ P(equal), with DeLong's variance on the logit scale.
 
     The AUROC is the Mann–Whitney U over its maximum, by midranks (Sun and Xu 2014); its variance is DeLong's
@@ -54,8 +61,12 @@ def auroc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Auro
     separation, since m such pairs are all in order with probability Aᵐ; it is wider than DeLong's just below
     it.
 
+    `groups` are the topics of the positives and of the negatives: the placement values of one topic, on both sides, are then added up
+    before their variance is taken (Obuchowski 1997, Biometrics 53:567). Where every prompt has a topic of its own that is DeLong's, and
+    in the exact limits topics stand for prompts.
+
     Raises:
-        StatisticsError: a side without prompts, or a NaN or an infinity.
+        StatisticsError: a side without prompts, a NaN or an infinity, or not one topic for each prompt.
     """
     check_level(level)
     above, below = number_sample(positive, "positive"), number_sample(negative, "negative")
@@ -67,7 +78,7 @@ def auroc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Auro
     beats = (ranks[:n_pos] - rankdata(above)) / n_neg
     beaten = 1 - (ranks[n_pos:] - rankdata(below)) / n_pos
     area = float(beats.mean())
-    variance = float(beats.var(ddof=1) / n_pos + beaten.var(ddof=1) / n_neg) if min(n_pos, n_neg) > 1 else 0.0
+    variance, units = _variance(beats, beaten, groups)
     # Rounding leaves 1e-32 or so where the variance is 0; the smallest real one is far above that.
     if variance > 1e-20 and 0 < area < 1:
         half = float(norm.ppf(0.5 + level / 2)) * variance**0.5 / (area * (1 - area))
@@ -75,12 +86,37 @@ def auroc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Auro
         low, high = (float(1 / (1 + np.exp(-(centre + side)))) for side in (-half, half))
         method = "delong"
     else:
-        pairs, tail = min(n_pos, n_neg), (1 - level) / 2
+        pairs, tail = units, (1 - level) / 2
         wins = area * pairs
         low = float(beta.ppf(tail, wins, pairs - wins + 1)) if area > 0 else 0.0
         high = float(beta.ppf(1 - tail, wins + 1, pairs - wins)) if area < 1 else 1.0
         method = "disjoint_pairs"
     return Auroc(estimate=area, low=low, high=high, n=n_pos + n_neg, n_positive=n_pos, n_negative=n_neg, method=method)
+
+
+def _variance(
+    beats: NDArray[np.float64], beaten: NDArray[np.float64], groups: tuple[Groups, Groups] | None
+) -> tuple[float, int]:
+    """Variance of the area, and the prompts (or topics) of the side that has fewer; 0 where there is one of them only."""
+    n_pos, n_neg = len(beats), len(beaten)
+    if groups is None:
+        units = min(n_pos, n_neg)
+        return (float(beats.var(ddof=1) / n_pos + beaten.var(ddof=1) / n_neg) if units > 1 else 0.0), units
+    for values, some in zip((beats, beaten), groups, strict=True):
+        by_topic(values, some)
+    topics, index = np.unique(np.concatenate([np.asarray(some).astype(str) for some in groups]), return_inverse=True)
+    sides = index[:n_pos], index[n_pos:]
+    area = beats.mean()
+    sums = [
+        np.bincount(of, weights=v - area, minlength=len(topics)) for of, v in zip(sides, (beats, beaten), strict=True)
+    ]
+    counts = [len(np.unique(of)) for of in sides]
+    units = min(counts)
+    if units < 2:
+        return 0.0, units
+    own = [k / (k - 1) * np.sum(s**2) / n**2 for k, s, n in zip(counts, sums, (n_pos, n_neg), strict=True)]
+    both = len(topics) / (len(topics) - 1) * np.sum(sums[0] * sums[1]) / (n_pos * n_neg)
+    return max(0.0, float(own[0] + own[1] + 2 * both)), units
 
 
 def roc_curve(positive: ArrayLike, negative: ArrayLike) -> RocCurve:

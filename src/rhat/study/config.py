@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rhat.errors import StudyError
-from rhat.lab.preset import PRESETS, Preset
 from rhat.questions import QUESTIONS
 from rhat.reprs import one_line
-from rhat.scoring.phrases import JUDGED_TOKENS, Phrases
+from rhat.scoring.phrases import Phrases
+from rhat.vocabulary import AUTO, JUDGED_TOKENS, PRESETS, Preset
 
 # Which presets run an experiment, in the order in which experiments run; the audit belongs to no question.
 PRESETS_OF: dict[str, tuple[str, ...]] = {
@@ -26,6 +27,7 @@ NAMES = tuple(PRESETS_OF)
 class StudyConfig:
     """One study: the model, the prompts, the preset, and where results go.
 
+    preset           a name of `rhat.lab.PRESETS`, or "auto": the largest that ends within `budget` seconds on this machine
     only             names of experiments to run, instead of the preset's
     response_prefix  what every answer is made to begin with; empty: what leads past markup, where answers have it
     refusal_phrases  a file of refusal phrases, one a line, read beside the built-in ones
@@ -37,6 +39,7 @@ class StudyConfig:
 
     model: str = "qwen2.5-coder-0.5b"
     preset: str = "standard"
+    budget: float = 15 * 60.0
     out: Path = Path("runs/default")
     harmful: str | None = None
     harmless: str | None = None
@@ -66,8 +69,10 @@ class StudyConfig:
     __repr__ = one_line
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise StudyError(f"preset {self.preset!r}: expected one of {', '.join(PRESETS)}")
+        if self.preset not in (*PRESETS, AUTO):
+            raise StudyError(f"preset {self.preset!r}: expected one of {', '.join((*PRESETS, AUTO))}")
+        if not 0 < self.budget < math.inf:
+            raise StudyError(f"budget: got {self.budget} seconds, expected a time above 0, such as 900")
         if unknown := [name for name in self.only if name not in NAMES]:
             raise StudyError(f"experiment {unknown[0]!r}: expected some of {', '.join(NAMES)}")
         if (self.harmful is None) != (self.harmless is None):
@@ -79,7 +84,13 @@ class StudyConfig:
 
     @property
     def sizes(self) -> Preset:
-        """The preset's numbers."""
+        """The preset's numbers.
+
+        Raises:
+            StudyError: if the preset is "auto", which is known once the model is loaded.
+        """
+        if self.preset == AUTO:
+            raise StudyError(f"preset {AUTO!r}: not chosen yet; expected one of {', '.join(PRESETS)}")
         return PRESETS[self.preset]
 
     @property
@@ -99,7 +110,7 @@ class StudyConfig:
     def settings(self) -> dict[str, Any]:
         """What results.json says of the configuration: all but where it is written and what changes no number."""
         said = asdict(self)
-        for name in ("out", "overwrite", "only", "executor", "max_memory", "keep_answers"):
+        for name in ("out", "budget", "overwrite", "only", "executor", "max_memory", "keep_answers"):
             del said[name]
         if self.refusal_phrases:
             said["refusal_phrases"] = {"file": self.refusal_phrases, **self.phrases.describe()}

@@ -55,7 +55,13 @@ def correct(results: dict[str, Any], lab: Lab, errors: JudgeErrors | None) -> No
     if errors is None:
         return
     for row in results.get("rates", []):
-        row.update(_ends("corrected", corrected_rate(row["refused"], row["n"], errors), "rate"))
+        row.update(
+            _ends(
+                "corrected",
+                corrected_rate(row["refused"], row["n"], errors, design_effect=row.get("design_effect", 1.0)),
+                "rate",
+            )
+        )
     for row in results.get("comparisons", []):
         names = (row["treatment"], row["reference"])
         both = [lab.measurements.get((name, row["prompts"])) for name in names]
@@ -63,7 +69,7 @@ def correct(results: dict[str, Any], lab: Lab, errors: JudgeErrors | None) -> No
             continue
         treatment, reference = (m.refused[: row["n"]] for m in both if m is not None)
         only, other = int((treatment & ~reference).sum()), int((reference & ~treatment).sum())
-        found = corrected_difference(only, other, row["n"], errors)
+        found = corrected_difference(only, other, row["n"], errors, design_effect=row.get("design_effect", 1.0))
         row.update(_ends("corrected", found, "difference"))
 
 

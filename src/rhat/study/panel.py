@@ -8,7 +8,7 @@ from typing import Any
 from rhat.artifacts.judges import Disagreement, PanelRate
 from rhat.lab import Lab, Measurement
 from rhat.scoring.judges import CLASSES
-from rhat.statistics import JudgeErrors, class_kappa, corrected_rate, wilson
+from rhat.statistics import JudgeErrors, class_kappa, corrected_rate, design_effect, wilson
 
 SHOWN, OF_EACH = 12, 2  # disagreements that are kept, and of them from one condition
 
@@ -26,19 +26,24 @@ def _row(
     m: Measurement, judge: str, labels: tuple[str | None, ...], errors: JudgeErrors | None, compared: bool
 ) -> PanelRate | None:
     pairs = [(label, other) for label, other in zip(labels, m.verdicts, strict=True) if label is not None]
+    topics = [topic for label, topic in zip(labels, m.topics, strict=True) if label is not None] if m.topics else []
     told = [label for label, _ in pairs]
     if not told:
         return None
-    share = wilson(told.count("refused"), len(told))
+    effect = design_effect([label == "refused" for label in told], topics)
+    share = wilson(told.count("refused"), len(told), design_effect=effect)
     row: dict[str, Any] = {"condition": m.condition, "prompts": m.label, "judge": judge, "n": len(told)}
     row |= {"untold": len(labels) - len(told), "rate": share.estimate, "ci_low": share.low, "ci_high": share.high}
     row |= {name: told.count(name) for name in CLASSES}
-    corrected = None if errors is None else corrected_rate(told.count("refused"), len(told), errors)
+    corrected = (
+        None if errors is None else corrected_rate(told.count("refused"), len(told), errors, design_effect=effect)
+    )
     if corrected is not None:
         row |= {"corrected_rate": corrected.estimate}
         row |= {"corrected_ci_low": corrected.low, "corrected_ci_high": corrected.high}
     if compared:
-        alike = wilson(sum(a == b for a, b in pairs), len(pairs))
+        same = [a == b for a, b in pairs]
+        alike = wilson(sum(same), len(same), design_effect=design_effect(same, topics))
         row |= {"agreement": alike.estimate, "agreement_ci_low": alike.low, "agreement_ci_high": alike.high}
         kappa = class_kappa(told, [other for _, other in pairs])
         if kappa is not None:

@@ -25,7 +25,7 @@ def completions(lab: Lab) -> str:
 
 def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
     """One row a prompt and condition, as Parquet: id, label, split, condition, verdict, refusal score, KL, projection, the
-    answer's salted hash, and its class by each judge."""
+    answer's salted hash, its class by each judge, and (`after:N`) its class after N tokens where it was read so."""
     import io
 
     import pyarrow as pa
@@ -33,6 +33,7 @@ def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
 
     by_id = {p.id: p for p in prompts.prompts}
     projected = _projections(lab)
+    lengths = sorted({length for m in lab.measurements.values() for length in m.shorter})
     columns: dict[str, list[Any]] = {
         name: []
         for name in (
@@ -48,6 +49,7 @@ def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
             "projection",
             "hash",
             *(f"class:{judge.name}" for judge in (lab.reader, *lab.panel)),
+            *(f"after:{length}" for length in lengths),
         )
     }
     for (condition, label), m in lab.measurements.items():
@@ -66,6 +68,7 @@ def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
                 projected.get(prompt_id),
                 m.hashes[i] if m.hashes else None,
                 *(_classes(lab, m, i).get(judge.name) for judge in (lab.reader, *lab.panel)),
+                *(m.shorter[length][i] if length in m.shorter else None for length in lengths),
             )
             for name, value in zip(columns, row, strict=True):
                 columns[name].append(value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,17 @@ from rhat.executor import Executor, SerialExecutor
 from rhat.lab import Lab
 from rhat.lab.rows import merge
 from rhat.model.allocator import give_back_freed_memory
+from rhat.model.work import counting
 from rhat.prompts import ContrastSet
-from rhat.scoring import Phrases
 from rhat.scoring.keeping import Keeping
 from rhat.scoring.pieces import Pieces
 from rhat.selection.finding import Finding, find
-from rhat.selection.settings import FindSettings, Progress, silent
+from rhat.selection.settings import Progress, silent
+from rhat.selection.told import Told
 from rhat.study.answers import check_readers
+from rhat.study.budget import Forecast
 from rhat.study.config import StudyConfig
+from rhat.study.cost import find_settings
 from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
 from rhat.study.opening import lab_of, open_model, open_prompts
@@ -34,6 +37,7 @@ from rhat.study.per_prompt import completions, per_prompt
 from rhat.study.stages import Stages, pack, unpack
 from rhat.study.summary import finish, header
 from rhat.study.unrefused import unrefused
+from rhat.vocabulary import AUTO
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +48,14 @@ def run(
     draw: Callable[[Path], Any] | None = None,
     *,
     executor: Executor | None = None,
+    told: Callable[[Told], None] | None = None,
 ) -> dict[str, Any]:
     """Run a study and write its folder; returns what results.json holds.
 
     Stages that an earlier, interrupted run of the same study finished are not run again, nor are the finished pieces of the one
     that it was at: each condition, each batch of activations, each candidate's scores. `draw(folder)` makes the report.
-    `executor` says who runs prompts and candidates; by default this process does.
+    `executor` says who runs prompts and candidates; by default this process does. `told` is told, before the work begins, how
+    long it will take on this machine, which is measured then; the same goes for the preset "auto".
 
     Raises:
         RhatError: if the model or prompts cannot be used, the folder holds another study (and `overwrite` is off), or a
@@ -58,21 +64,44 @@ def run(
     out = Path(config.out)
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"{out}: is a file; give a folder with --out")
-    prompts, phrases = open_prompts(config), config.phrases
+    prompts, _ = open_prompts(config), config.phrases  # both are read before the model is
     check_readers(config.judges, config.keep_answers)
     started = time.perf_counter()
     model = open_model(config, progress)
-    fingerprint = config.fingerprint(model.identity, prompts.fingerprint)
-    stages = Stages(out / "stages", fingerprint)
+    loading = time.perf_counter() - started
+    folder, identity = out / "stages", (model.identity, prompts.fingerprint)
+    forecast = None if told is None and config.preset != AUTO else Forecast.of(config, model, prompts)
+    if forecast is not None:
+        config = forecast.chosen(folder, *identity)
+    stages = Stages(folder, config.fingerprint(*identity))
     _claim(out, stages, config)
     stages.tell()
-    pieces = Pieces.of(stages.folder / "pieces", model)
-    loading = time.perf_counter() - started
-    finding = _finding(config, model, prompts, phrases, stages, progress, executor, pieces)
+    pieces = Pieces.of(folder / "pieces", model)
+    with counting() as ledger:
+        if told is not None and forecast is not None and (known := forecast.told(config, stages, pieces)) is not None:
+            known.follow(ledger)
+            told(known)
+        return _results(config, model, prompts, stages, pieces, loading, progress, draw, executor)
+
+
+def _results(
+    config: StudyConfig,
+    model: models.ChatModel,
+    prompts: ContrastSet,
+    stages: Stages,
+    pieces: Pieces,
+    loading: float,
+    progress: Progress,
+    draw: Callable[[Path], Any] | None,
+    executor: Executor | None,
+) -> dict[str, Any]:
+    """All stages one after the other, and the folder."""
+    out = Path(config.out)
+    finding = _finding(config, model, prompts, stages, progress, executor, pieces)
     model = model.with_response_prefix(finding.response_prefix)
     results = header(config, model, prompts, finding)
     results["timings"] = [{"stage": "loading", "seconds": round(loading, 3)}] + [
-        {"stage": stage, "seconds": seconds} for stage, seconds in finding.timings
+        {"stage": stage, "seconds": seconds, **finding.work.get(stage, {})} for stage, seconds in finding.timings
     ]
     keeping = Keeping(executor or SerialExecutor(), pieces)
     lab = lab_of(config, model, prompts, finding, progress, keeping)
@@ -93,7 +122,6 @@ def _finding(
     config: StudyConfig,
     model: models.ChatModel,
     prompts: ContrastSet,
-    phrases: Phrases,
     stages: Stages,
     progress: Progress,
     executor: Executor | None,
@@ -102,18 +130,7 @@ def _finding(
     """r̂ and what was found with it: kept by an earlier run, or found now."""
     finding = stages.load_finding(model, prompts)
     if finding is None:
-        sizes = config.sizes
-        settings = FindSettings(
-            train=sizes.train,
-            validation=sizes.validation,
-            all_kl=sizes.all_kl,
-            phrases=phrases,
-            refusal_tokens=config.refusal_tokens,
-            judged_tokens=config.judged_tokens,
-        )
-        if sizes.train is not None:
-            settings = replace(settings, token_prompts=min(settings.token_prompts, sizes.train // 4))
-        finding = find(model, prompts, settings, progress=progress, executor=executor, pieces=pieces)
+        finding = find(model, prompts, find_settings(config), progress=progress, executor=executor, pieces=pieces)
         stages.save_finding(finding)
         give_back_freed_memory()
     return finding
@@ -152,12 +169,14 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
         progress(name, 0, 1)
         before = set(lab.measurements), set(lab.conditions)
         began = time.perf_counter()
-        part = unrefused(lab) if name == "unrefused" else EXPERIMENTS[name](lab)
+        with counting() as done:
+            part = unrefused(lab) if name == "unrefused" else EXPERIMENTS[name](lab)
         held = {
             "part": part.plain(),
             "measurements": [pack(m) for key, m in lab.measurements.items() if key not in before[0]],
             "conditions": {k: v for k, v in lab.conditions.items() if k not in before[1]},
             "seconds": round(time.perf_counter() - began, 3),
+            "work": done.total.said(),
         }
         stages.save(name, held)
         give_back_freed_memory()
@@ -167,7 +186,7 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
         lab.measurements.setdefault((m.condition, m.label), m)
     lab.conditions.update(held["conditions"])
     merge(results, held["part"])
-    results["timings"].append({"stage": name, "seconds": held["seconds"]})
+    results["timings"].append({"stage": name, "seconds": held["seconds"], **held.get("work", {})})
 
 
 def _write(out: Path, config: StudyConfig, model: Any, results: dict[str, Any], lab: Lab, prompts: ContrastSet) -> None:
@@ -177,7 +196,9 @@ def _write(out: Path, config: StudyConfig, model: Any, results: dict[str, Any], 
         "peak_memory_gib": peak_memory(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    kept = per_prompt(lab, prompts)
+    results["manifest"]["sha256"] = {"per_prompt.parquet": hashlib.sha256(kept).hexdigest()}
     write_whole(out / "manifest.json", json.dumps(results["manifest"], indent=2))
     write_whole(out / "completions.jsonl", completions(lab))
-    write_whole(out / "per_prompt.parquet", per_prompt(lab, prompts))
+    write_whole(out / "per_prompt.parquet", kept)
     contract.write(results, out)

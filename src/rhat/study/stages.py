@@ -90,6 +90,7 @@ class Stages:
                 "split_half_cosine": finding.split_half_cosine,
                 "baseline_induce": finding.baseline_induce,
                 "timings": list(finding.timings),
+                "work": {stage: dict(said) for stage, said in finding.work.items()},
                 "positions": None if finding.means is None else list(finding.means.positions),
                 "threshold": None if finding.means is None else finding.means.threshold,
                 "kept": {
@@ -145,6 +146,7 @@ class Stages:
             held["markup"],
             tuple((text, count) for text, count in held["openings"]),
             tuple((s, t) for s, t in held["timings"]),
+            held.get("work", {}),  # stages that an earlier version finished have none
         )
         return Finding(
             held["outcome"],
@@ -157,6 +159,7 @@ class Stages:
             held["split_half_cosine"],
             held["baseline_induce"],
             survey.timings,
+            survey.work,
         )
 
 
@@ -173,6 +176,7 @@ def pack(m: Measurement) -> dict[str, Any]:
         "tokens": [] if m.label == "harmful" else [list(some) for some in m.tokens],
         "panel": {judge: list(found) for judge, found in m.panel.items()},
         "hashes": list(m.hashes),
+        "topics": list(m.topics),
         "shorter": {str(length): list(found) for length, found in m.shorter.items()},
     }
 
@@ -191,4 +195,5 @@ def unpack(held: Mapping[str, Any]) -> Measurement:
         {judge: tuple(found) for judge, found in held["panel"].items()},
         tuple(held["hashes"]),
         {int(length): tuple(found) for length, found in held["shorter"].items()},
+        tuple(held["topics"]),
     )

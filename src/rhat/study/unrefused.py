@@ -9,6 +9,7 @@ import numpy as np
 from rhat.artifacts.rows import Part
 from rhat.executor import Worker
 from rhat.lab import Lab, Measurement
+from rhat.lab.measurement import topics_of
 from rhat.lab.rows import rate_row, score_row
 from rhat.scoring import refusals
 from rhat.scoring.reading import judged
@@ -43,7 +44,19 @@ def _plain_rates(lab: Lab, label: str, n: int) -> Measurement:
     texts = tuple(completion.text for completion in done.completions)
     read = judged(Worker(lab.model), lab.judging(prompts), range(len(prompts)), done.completions)
     scores, ids = np.full(len(prompts), np.nan), tuple(p.id for p in prompts)
-    m = Measurement("baseline", label, ids, scores, read.classes, None, texts, (), read.panel, read.hashes)
+    m = Measurement(
+        "baseline",
+        label,
+        ids,
+        scores,
+        read.classes,
+        None,
+        texts,
+        (),
+        read.panel,
+        read.hashes,
+        topics=topics_of(prompts),
+    )
     lab.handed_on(m, prompts)
     lab.measurements["baseline", label] = m
     return m

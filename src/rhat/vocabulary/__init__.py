@@ -1,11 +1,27 @@
-"""Vocabulary: the records of operators, scopes and defaults, which everything else is built from.
+"""Vocabulary: the records of operators, scopes, presets and defaults, which everything else is built from.
 
 Nothing here imports torch, so that help texts, request schemas, pages, reports and documentation are made from the same records
 as the computation itself.
 """
 
-from rhat.vocabulary.defaults import DEFAULT_MODEL
+from rhat.vocabulary.defaults import DEFAULT_MODEL, DTYPE_NAMES, JUDGED_TOKENS
 from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator, Parameter
+from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
 
-__all__ = ["DEFAULT_MODEL", "OPERATORS", "PARAMETERS", "SCOPES", "Operator", "Parameter", "ScopeKind"]
+__all__ = [
+    "AUTO",
+    "DEFAULT_MODEL",
+    "DEFAULT_PRESET",
+    "DTYPE_NAMES",
+    "DURATIONS",
+    "JUDGED_TOKENS",
+    "OPERATORS",
+    "PARAMETERS",
+    "PRESETS",
+    "SCOPES",
+    "Operator",
+    "Parameter",
+    "Preset",
+    "ScopeKind",
+]

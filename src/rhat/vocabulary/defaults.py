@@ -2,3 +2,9 @@
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 """The name in `rhat.model.catalogue` of the model that is taken where none is given."""
+
+DTYPE_NAMES = ("float64", "float32", "bfloat16", "float16")
+"""Precisions of the forward passes, as torch names them, beside "auto"."""
+
+JUDGED_TOKENS = 24
+"""Generated tokens on which an answer is judged."""

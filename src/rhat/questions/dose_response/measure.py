@@ -33,19 +33,26 @@ def dose_response(lab: Lab) -> Rows:
     for name, share, target, (scores, kl) in zip(names, SHARES, targets, added, strict=True):
         m = measured[name]
         rows += [
-            {"op": "set_projection", "target": target, **score_part(m.scores), **rate_part(m.refused), **kl_part(m.kl)},
+            {
+                "op": "set_projection",
+                "target": target,
+                **score_part(m.scores, m.topics),
+                **rate_part(m.refused, m.topics),
+                **kl_part(m.kl),
+            },
             {
                 "op": "add",
                 "target": target,
                 "coefficient": share * lab.gap,
-                **score_part(scores),
+                **score_part(scores, lab.topics("harmless", n)),
                 **kl_part(kl),
             },
         ]
         curves["set_projection"].append(float(m.refused.mean()))
         curves["add"].append(float((scores > 0).mean()))
     part: dict[str, Any] = {"dose": rows}
-    half = half_effect_dose(np.array(targets), np.array(curves["set_projection"]), n, seed=lab.seed)
+    had = [len(measured[name].verdicts) for name in names]  # fewer than asked for, where there are fewer test prompts
+    half = half_effect_dose(np.array(targets), np.array(curves["set_projection"]), had, seed=lab.seed)
     if half is not None:
         part["half_effect"] = [
             {

@@ -49,7 +49,7 @@ def finders(lab: Lab) -> Rows:
     describe = {f"finder:{name}": {"direction": name} for name in found}
     measured = lab.measure_each(doings, "harmless", n, describe=describe, stage="finders")
     for row, m in zip(rows, measured.values(), strict=True):
-        row["set_effect"] = {**score_part(m.scores), **rate_part(m.refused)}
+        row["set_effect"] = {**score_part(m.scores, m.topics), **rate_part(m.refused, m.topics)}
     return Rows.of({"finders": rows, "ccs": _ccs(lab)})
 
 

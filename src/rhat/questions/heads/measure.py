@@ -12,7 +12,7 @@ from rhat.heads import Attribution, Head, attribute, patch_heads
 from rhat.lab import Dealt, Lab, Measurement
 from rhat.lab.rows import compared, rate_part, rate_row, score_part, score_row
 from rhat.questions.heads.rows import HeadComparison, Rows
-from rhat.statistics import direction_p, fixed_sequence, holm, judge, mean_interval, paired_comparison
+from rhat.statistics import fixed_sequence, holm, judge, mean_interval, paired_comparison
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 HEADLINE_K = 6  # the number that the published result used
@@ -52,8 +52,11 @@ def heads(lab: Lab) -> Rows:
     part: dict[str, Any] = {
         "position": found.position,
         "ranking": [{"layer": h[0], "head": h[1], "attribution": v} for h, v in found.ranking()],
-        "curve": [{"k": 0, "kind": "attributed", **score_part(before)}, *_curve(lab, by_set, confirmed, tested)],
-        "comparisons": [*by_generation, *_comparisons(by_set, before)],
+        "curve": [
+            {"k": 0, "kind": "attributed", **score_part(before, lab.topics("harmless", n))},
+            *_curve(lab, by_set, confirmed, tested),
+        ],
+        "comparisons": [*by_generation, *_comparisons(by_set, before, lab.topics("harmless", n))],
         "smallest_k": smallest_k(by_generation),
         "greedy": chosen,
     }
@@ -66,15 +69,18 @@ def _curve(
     """Refusal with each set of heads patched; by generation too, where that was measured."""
     rows = []
     for (k, kind, draw), scores in by_set.items():
-        row = {"k": k, "kind": kind, **score_part(scores)}
+        row = {"k": k, "kind": kind, **score_part(scores, lab.topics("harmless", len(scores)))}
         if kind == "random":
             row["seed"] = lab.seed + draw
         elif m := confirmed.get(_name(k, kind)):
-            row |= rate_part(m.refused) | {"refused": int(m.refused.sum())}
+            row |= rate_part(m.refused, m.topics) | {"refused": int(m.refused.sum())}
         rows.append(row)
     for k in tested:
-        dealt = confirmed[_name(k, "random")].refused
-        rows.append({"k": k, "kind": "random", "draws": DRAWS, **rate_part(dealt), "refused": int(dealt.sum())})
+        random_ = confirmed[_name(k, "random")]
+        dealt = random_.refused
+        rows.append(
+            {"k": k, "kind": "random", "draws": DRAWS, **rate_part(dealt, random_.topics), "refused": int(dealt.sum())}
+        )
     return rows
 
 
@@ -90,11 +96,11 @@ def _by_generation(
         treated = confirmed[_name(k, "attributed")].refused
         pair = []
         for reference, against in (("baseline", baseline.refused), ("random", confirmed[_name(k, "random")].refused)):
-            found = paired_comparison(treated, against, margin=0.0)
+            found = paired_comparison(treated, against, margin=0.0, groups=baseline.topics[: len(treated)])
             row: dict[str, Any] = {"k": k, "kind": "attributed", "reference": reference, "difference": found.difference}
             row |= {"ci_low": found.ci_low, "ci_high": found.ci_high, "unit": "share", "n": found.n}
             rows.append(row | {"treatment_only": found.b, "reference_only": found.c})
-            pair.append(direction_p(found.b, found.c))
+            pair.append(found.mcnemar_p if found.b >= found.c else 1.0)
         p_values.append(max(pair))
     judged = []
     for i, p in enumerate(fixed_sequence(p_values).tolist()):
@@ -104,7 +110,9 @@ def _by_generation(
     return judged
 
 
-def _comparisons(by_set: dict[tuple[int, str, int], np.ndarray], before: np.ndarray) -> list[HeadComparison]:
+def _comparisons(
+    by_set: dict[tuple[int, str, int], np.ndarray], before: np.ndarray, topics: tuple[str, ...]
+) -> list[HeadComparison]:
     """Each set of heads against the baseline and the mean of the random draws, by log-odds, Holm-adjusted together."""
     rows, p_values = [], []
     for (k, kind, _), scores in by_set.items():
@@ -113,10 +121,10 @@ def _comparisons(by_set: dict[tuple[int, str, int], np.ndarray], before: np.ndar
         drawn = [other for (j, name, _), other in by_set.items() if (j, name) == (k, "random")]
         references = [("baseline", before)] + ([("random", np.mean(drawn, axis=0))] if drawn else [])
         for reference, against in references:
-            gap = mean_interval(scores - against)
+            gap = mean_interval(scores - against, groups=topics)
             row: dict[str, Any] = {"k": k, "kind": kind, "reference": reference, "difference": gap.estimate}
             rows.append(row | {"ci_low": gap.low, "ci_high": gap.high, "unit": "log-odds", "n": gap.n})
-            p_values.append(_p_value(scores - against))
+            p_values.append(_p_value(scores - against, topics))
     judged = []
     for row, p in zip(rows, holm(p_values), strict=True):
         p = float(min(p, 1.0))
@@ -135,12 +143,16 @@ def smallest_k(rows: Sequence[HeadComparison]) -> int | None:
     return found
 
 
-def _p_value(differences: np.ndarray) -> float:
+def _p_value(differences: np.ndarray, topics: tuple[str, ...]) -> float:
+    """Two-sided t test of a mean of 0, by topics: the level at which `mean_interval` reaches 0."""
     from scipy import stats
 
-    if np.ptp(differences) == 0:
-        return 1.0 if differences[0] == 0 else 0.0
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+    found = mean_interval(differences, groups=topics)
+    half, clusters = found.high - found.estimate, len(set(topics)) if len(set(topics)) > 1 else len(differences)
+    if np.ptp(differences) == 0 or half == 0:
+        return 1.0 if found.estimate == 0 else 0.0
+    error = half / stats.t.ppf(0.975, clusters - 1)
+    return float(2 * stats.t.sf(abs(found.estimate) / error, clusters - 1))
 
 
 def _patch(lab: Lab, found: Attribution, some: list[Head]) -> Any:

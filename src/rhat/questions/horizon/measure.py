@@ -35,7 +35,7 @@ def horizon(lab: Lab) -> Rows:
         found = {**m.shorter, lengths[-1]: m.verdicts}
         names = {"condition": m.condition, "prompts": label}
         rows += [names | {"tokens": length} | _row(m, classes) for length, classes in found.items()]
-        changes.append(names | _change(found, lab.judged_tokens, lengths[-1], lab.margin))
+        changes.append(names | _change(found, lab.judged_tokens, lengths[-1], lab.margin, m.topics))
     for row, p in zip(changes, holm([row["mcnemar_p"] for row in changes]), strict=True):
         row["holm_p"] = float(min(p, 1.0))
         row["verdict"] = judge((row["ci_low"], row["ci_high"]), row.pop("ci90"), row["margin"], row["holm_p"])
@@ -53,12 +53,18 @@ def _refused(classes: tuple[str, ...]) -> np.ndarray:
 
 
 def _row(m: Measurement, classes: tuple[str, ...]) -> dict[str, Any]:
-    return {**score_part(m.scores), **rate_part(_refused(classes)), **{name: classes.count(name) for name in CLASSES}}
+    return {
+        **score_part(m.scores, m.topics),
+        **rate_part(_refused(classes), m.topics),
+        **{name: classes.count(name) for name in CLASSES},
+    }
 
 
-def _change(found: Mapping[int, tuple[str, ...]], judged: int, most: int, margin: float) -> dict[str, Any]:
+def _change(
+    found: Mapping[int, tuple[str, ...]], judged: int, most: int, margin: float, topics: tuple[str, ...]
+) -> dict[str, Any]:
     before, after = _refused(found[judged]), _refused(found[most])
-    result = paired_comparison(after, before, margin=margin)
+    result = paired_comparison(after, before, margin=margin, groups=topics)
     return {
         "tokens": judged,
         "most": most,

@@ -73,14 +73,14 @@ def _controls(lab: Lab, condition: str, label: str, dealt: Measurement, n: int) 
             "seed": lab.seed * 1000 + i + 500 * (kind != "orthogonal"),
             "kind": kind,
             "prompts": label,
-            **score_part(scores),
+            **score_part(scores, lab.topics(label, n)),
         }
         if divergence is not None:
             row["kl_mean"] = float(np.mean(divergence))
         if kind == "orthogonal" and i < lab.sizes.dealt:
             mine = dealt.refused[i :: lab.sizes.dealt]
             if len(mine):
-                row |= {k: v for k, v in rate_part(mine).items() if k != "n"}
+                row |= {k: v for k, v in rate_part(mine, dealt.topics[i :: lab.sizes.dealt]).items() if k != "n"}
         rows.append(row)
     return rows
 
@@ -122,7 +122,7 @@ def layers(lab: Lab) -> Rows:
             make.__name__: last_token_scores(lab.model, plan, lab.tokens, make(d).edits(lab.model), base).numpy()
             for make in (set_projection, add)
         }
-        gap = mean_interval(under["set_projection"] - under["add"])
+        gap = mean_interval(under["set_projection"] - under["add"], groups=lab.topics("harmless", n))
         harmless, harmful = (
             float(d.project(lab.testing[label][:n, layer]).mean()) for label in ("harmless", "harmful")
         )
@@ -163,10 +163,11 @@ def prediction(lab: Lab) -> Prediction:
     predicted = np.array([np.interp(wanted[i], doses[order], curve[order, i]) for i in range(len(tokens))])
     observed, _ = lab.score(set_projection(d), "harmless", n)
     added = curve[DOSES.index(1.0)]
-    interval = mean_interval(observed)
+    topics = lab.topics("harmless", n)
+    interval = mean_interval(observed, groups=topics)
     last = np.array([float(target - t[-1]) for t in tokens])
     by_last = np.array([np.interp(last[i], doses[order], curve[order, i]) for i in range(len(tokens))])
-    apart, apart_last = (mean_interval(one - observed) for one in (predicted, by_last))
+    apart, apart_last = (mean_interval(one - observed, groups=topics) for one in (predicted, by_last))
     part = {
         "predicted_score": float(predicted.mean()),
         "predicted_score_last_token": float(by_last.mean()),

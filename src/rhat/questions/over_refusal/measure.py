@@ -65,7 +65,11 @@ def guard(lab: Lab) -> Rows:
     if borderline:
         projected["borderline"] = d.project(lab.activations(borderline, [d.layer])[:, 0]).numpy()
     tested = evaluate_projections(
-        calibration.threshold, projected["harmful"], projected["harmless"], projected.get("borderline")
+        calibration.threshold,
+        projected["harmful"],
+        projected["harmless"],
+        projected.get("borderline"),
+        topics={label: lab.topics(label, len(values)) for label, values in projected.items()},
     )
     part: dict[str, Any] = {
         "guard": [
@@ -118,6 +122,7 @@ def _gated(
         (),
         {judge: either(found, baseline.panel[judge]) for judge, found in edited.panel.items()},
         either(edited.hashes, baseline.hashes),
+        topics=baseline.topics,
     )
     description = {
         "op": "set_projection",

@@ -41,7 +41,8 @@ def projections(lab: Lab) -> Rows:
                     "n": len(values),
                 }
             )
-        area = auroc(on["test", "harmful"], on["test", "harmless"])
+        topics = lab.topics("harmful", len(on["test", "harmful"])), lab.topics("harmless", len(on["test", "harmless"]))
+        area = auroc(on["test", "harmful"], on["test", "harmless"], groups=topics)
         part["auroc"].append(
             {
                 "layer": layer,
@@ -107,7 +108,8 @@ def _within(lab: Lab, label: str) -> tuple[list[dict[str, Any]], list[dict[str, 
     refused = measured.refused
     if not 2 <= refused.sum() <= len(refused) - 2:
         return [], []
-    area = auroc(values[refused], values[~refused])
+    topics = np.array(measured.topics)
+    area = auroc(values[refused], values[~refused], groups=(topics[refused], topics[~refused]))
     rows = [
         {
             "comparison": f"refused vs complied, {label}",

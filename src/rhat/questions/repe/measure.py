@@ -157,7 +157,7 @@ def _target(lab: Lab, row: dict[str, Any]) -> dict[str, Any]:
 
 def _boost(m: Measurement, baseline: Measurement, margin: float) -> Boost:
     """How many points more of the prompts are refused than without an edit."""
-    boost = paired_comparison(m.refused, baseline.refused, margin=margin)
+    boost = paired_comparison(m.refused, baseline.refused, margin=margin, groups=m.topics)
     ends = {"points": 100 * boost.difference, "ci_low": 100 * boost.ci_low, "ci_high": 100 * boost.ci_high}
     return Boost.of({"condition": m.condition, "prompts": m.label, "n": boost.n} | ends)
 
@@ -209,5 +209,5 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["scope"], first_layer(doings[i])))
     found = lab.score_each([doings[i] for i in order], "harmless", n, kl=True, stage="factorial")
     for i, (scores, kl) in zip(order, found, strict=True):
-        rows[i] |= {**score_part(scores), **kl_part(kl)}
+        rows[i] |= {**score_part(scores, lab.topics("harmless", n)), **kl_part(kl)}
     return rows

@@ -39,8 +39,8 @@ def scopes(lab: Lab) -> Rows:
                 "scope": scope,
                 "condition": name,
                 "token_share": float(np.mean(edited / (lengths + said))),
-                **score_part(m.scores),
-                **rate_part(m.refused),
+                **score_part(m.scores, m.topics),
+                **rate_part(m.refused, m.topics),
                 **kl_part(m.kl),
             }
         )

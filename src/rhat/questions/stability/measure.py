@@ -69,14 +69,14 @@ def _tested(
     layer = lab.direction.layer
     before, _ = lab.score(None, "harmless", n)
     induced, _ = lab.score(Intervention("set_projection", unit, layer, target), "harmless", n)
-    more = mean_interval(induced - before)
+    more = mean_interval(induced - before, groups=lab.topics("harmless", n))
     ablation = combine([Intervention("ablate", u, layer, where="all layers") for u in found])
     prevented, _ = lab.score(ablation, "harmful", n)
     return {
         "round": step,
         "cosine_to_first": _cosine(unit.double(), lab.direction.unit.double()),
         "norm": norm,
-        "induce": score_part(induced),
-        "prevent": score_part(prevented),
+        "induce": score_part(induced, lab.topics("harmless", n)),
+        "prevent": score_part(prevented, lab.topics("harmful", n)),
         "verdict": judge((more.low, more.high)),
     }

@@ -68,8 +68,12 @@ def _few_random_ablations(lab: Lab, dealt: Measurement, n: int) -> list[dict[str
             "seed": lab.seed * 1000 + i,
             "kind": "orthogonal",
             "prompts": "harmful",
-            **score_part(scores),
-            **{k: v for k, v in rate_part(dealt.refused[i :: lab.sizes.dealt]).items() if k != "n"},
+            **score_part(scores, lab.topics("harmful", n)),
+            **{
+                k: v
+                for k, v in rate_part(dealt.refused[i :: lab.sizes.dealt], dealt.topics[i :: lab.sizes.dealt]).items()
+                if k != "n"
+            },
         }
         for i, (scores, _) in enumerate(found)
     ]
@@ -112,7 +116,15 @@ def damage(lab: Lab) -> Rows:
     rows: list[dict[str, Any]] = []
     scores: dict[str, np.ndarray] = {}
     before, _ = lab.score(None, "harmful", n)
-    rows.append({"condition": "baseline", "op": "none", "sites": "own layer", "kl_mean": 0.0, **score_part(before)})
+    rows.append(
+        {
+            "condition": "baseline",
+            "op": "none",
+            "sites": "own layer",
+            "kl_mean": 0.0,
+            **score_part(before, lab.topics("harmful", n)),
+        }
+    )
     for done, (name, doing) in enumerate(doings):
         rows.append(_row(lab, name, doing, scores))
         lab.progress("damage", done + 1, len(doings))
@@ -132,7 +144,7 @@ def _row(lab: Lab, name: str, doing: Intervention, scores: dict[str, np.ndarray]
         "op": doing.op,
         "sites": doing.where,
         "kl_mean": float(kl.mean()),
-        **score_part(scores[name]),
+        **score_part(scores[name], lab.topics("harmful", n)),
     }
     if doing.op == "subtract":
         row["coefficient"] = doing.value
@@ -178,7 +190,10 @@ def _matched(lab: Lab, rows: list[dict[str, Any]], scores: dict[str, np.ndarray]
             nearest = _dose_of(lab, sites, ablation["kl_mean"], rows, scores)
             if abs(_apart(nearest, ablation["kl_mean"])) > WIDE:
                 continue
-            gap = mean_interval(scores[nearest["condition"]] - scores[ablation["condition"]])
+            gap = mean_interval(
+                scores[nearest["condition"]] - scores[ablation["condition"]],
+                groups=lab.topics("harmful", lab.sizes.sweep),
+            )
             found.append(
                 {
                     "treatment": nearest["condition"],

@@ -29,14 +29,14 @@ class Reading:
     edits: Edits
 
 
-def read(worker: Worker, asked: Reading, batches: range) -> tuple[Int[Tensor, " n"], Float[Tensor, "n layer d_model"]]:
+def read(worker: Worker, task: Reading, batches: range) -> tuple[Int[Tensor, " n"], Float[Tensor, "n layer d_model"]]:
     """(which prompts, their activations), float32, on the CPU."""
-    sites = [Site("resid_pre", layer) for layer in asked.layers]
+    sites = [Site("resid_pre", layer) for layer in task.layers]
     rows: list[Tensor] = []
     found: list[Tensor] = []
 
-    some = planned(worker, asked.prompts, batches)
-    for which, at in captured(worker.model, some, sites, [asked.position], asked.edits):
+    some = planned(worker, task.prompts, batches)
+    for which, at in captured(worker.model, some, sites, [task.position], task.edits):
         rows.append(which.cpu())
         found.append(torch.stack([at[site][:, 0].float().cpu() for site in sites], 1))
     return torch.cat(rows), torch.cat(found)
@@ -68,12 +68,12 @@ class Averaged:
     halves: tuple[Moments, Moments] | None
 
 
-def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
+def average(worker: Worker, task: Averaging, batches: range) -> Averaged:
     """Scores and moments of some batches, added up in order; nothing of single prompts but their scores is kept."""
     model: ChatModel = worker.model
     positions = tuple(range(-model.template_length, 0))
     sites = [Site("resid_pre", layer) for layer in range(model.n_layers)]
-    some = planned(worker, asked.prompts, batches)
+    some = planned(worker, task.prompts, batches)
     rows: list[Tensor] = []
     scores: list[Tensor] = []
     halves = [zero(model) for _ in range(2)]
@@ -81,11 +81,11 @@ def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
 
     def visit(which: Tensor, logits: Tensor, activations: Mapping[Site, Tensor]) -> None:
         nonlocal done
-        value = refusal_score(logits, asked.tokens)
+        value = refusal_score(logits, task.tokens)
         rows.append(which.cpu())
         scores.append(value.cpu())
         if activations:
-            right = (value > asked.threshold) if asked.refusing else (value < asked.threshold)
+            right = (value > task.threshold) if task.refusing else (value < task.threshold)
             # [rows, layer, k, d]
             stacked = torch.stack([activations[site].to(model.device).double() for site in sites], 1)
             for half in (0, 1):
@@ -95,7 +95,7 @@ def average(worker: Worker, asked: Averaging, batches: range) -> Averaged:
         done += len(which)
         worker.tell(done)
 
-    if asked.moments:
+    if task.moments:
         capture(model, some, sites, positions, visit)
         here = [Moments(half.count, half.total.cpu(), half.squares.cpu()) for half in halves]
         return Averaged(torch.cat(rows), torch.cat(scores), (here[0], here[1]))

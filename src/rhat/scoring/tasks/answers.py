@@ -15,10 +15,11 @@ from rhat.model.edits import Edits
 from rhat.model.plans import Plan
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score
-from rhat.scoring.phrases import BUILT_IN, JUDGED_TOKENS, Phrases
+from rhat.scoring.phrases import BUILT_IN, Phrases
 from rhat.scoring.reading import Judging, judged
 from rhat.scoring.refusals import refusals
 from rhat.scoring.tasks.prompts import Prompts, batches_with, planned, unedited
+from rhat.vocabulary import JUDGED_TOKENS
 
 # Rows at most that are answered in one piece: a place that becomes free is filled again, so that few wait.
 ANSWERED = 256
@@ -76,18 +77,18 @@ class Answers:
         return replace(self, completions=tuple(replace(c, text="", tokens=()) for c in self.completions))
 
 
-def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
+def answer(worker: Worker, task: Answering, group: Group) -> Answers:
     """Greedy answers to a group of prompts, judged."""
     n = len(group.rows)
     scores, kl = (torch.full((n,), torch.nan, dtype=torch.float64) for _ in range(2))
-    known = [row for row in group.rows if row < len(asked.kl_prompts)]
+    known = [row for row in group.rows if row < len(task.kl_prompts)]
     before = None
     if known:
-        before = unedited(worker, asked.kl_prompts, batches_with(planned(worker, asked.kl_prompts), known))
+        before = unedited(worker, task.kl_prompts, batches_with(planned(worker, task.kl_prompts), known))
 
     def first(which: list[int], logits: Tensor) -> None:
-        if asked.tokens:
-            scores[which] = refusal_score(logits, asked.tokens).cpu()
+        if task.tokens:
+            scores[which] = refusal_score(logits, task.tokens).cpu()
         if before is not None:
             at = [i for i, local in enumerate(which) if group.rows[local] in before.at]
             if at:
@@ -99,15 +100,15 @@ def answer(worker: Worker, asked: Answering, group: Group) -> Answers:
         group.prompts,
         group.edits,
         first_logits=first,
-        max_new_tokens=asked.max_new_tokens,
-        stop_early=asked.stop_early,
-        phrases=asked.phrases,
+        max_new_tokens=task.max_new_tokens,
+        stop_early=task.stop_early,
+        phrases=task.phrases,
         progress=lambda finished, _total: worker.tell(finished),
         own_edits=group.own,
     )
-    if asked.judging is None:
+    if task.judging is None:
         return Answers(group.rows, done.completions, done.verdicts, scores, kl)
-    read = judged(worker, asked.judging, group.rows, done.completions)
+    read = judged(worker, task.judging, group.rows, done.completions)
     return Answers(group.rows, done.completions, read.classes, scores, kl, read.panel, read.hashes, read.shorter)
 
 

@@ -56,23 +56,23 @@ class Scores:
     kl: Float[Tensor, " n"] | None
 
 
-def score(worker: Worker, asked: Scoring, run: Run) -> tuple[Scores, ...]:
+def score(worker: Worker, task: Scoring, run: Run) -> tuple[Scores, ...]:
     """Refusal scores of some batches under each condition."""
-    some = planned(worker, asked.prompts, run.batches)
+    some = planned(worker, task.prompts, run.batches)
     base = None
     ends = worker.model.memory is None and all(last_token_only(edits, some) for edits in run.conditions)
-    if ends or (asked.resume and min(map(first_layer, run.conditions)) >= asked.resume[0] and any(run.conditions)):
-        layers = asked.resume or (0,)
+    if ends or (task.resume and min(map(first_layer, run.conditions)) >= task.resume[0] and any(run.conditions)):
+        layers = task.resume or (0,)
         base = worker.keep(
-            ("base", asked.prompts, run.batches, layers, ends),
+            ("base", task.prompts, run.batches, layers, ends),
             lambda: cache_clean_run(worker.model, some, layers, keep_kv=ends),
         )
-    before = unedited(worker, asked.prompts, run.batches) if asked.kl else None
+    before = unedited(worker, task.prompts, run.batches) if task.kl else None
     found: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = [([], [], []) for _ in run.conditions]
     for index, which, logits in last_logits_under(worker.model, some, run.conditions, base):
         rows, scores, kl = found[index]
         rows.append(which.cpu())
-        scores.append(refusal_score(logits, asked.tokens).cpu())
+        scores.append(refusal_score(logits, task.tokens).cpu())
         if before is not None:
             kl.append(kl_divergence(before.of(which.tolist()).to(logits.device), logits).cpu())
     return tuple(Scores(torch.cat(r), torch.cat(s), torch.cat(kl) if kl else None) for r, s, kl in found)
@@ -81,7 +81,7 @@ def score(worker: Worker, asked: Scoring, run: Run) -> tuple[Scores, ...]:
 def score_all(
     executor: Executor,
     model: ChatModel,
-    asked: Scoring,
+    task: Scoring,
     the_plan: Plan,
     conditions: Sequence[Edits],
     shards: Sequence[range] | None = None,
@@ -95,7 +95,7 @@ def score_all(
     shards = cut([range(len(the_plan.batches))] if shards is None else shards, BATCHES, RANGES)
     together = chunks(model, the_plan, conditions)
     runs = [Run(tuple(conditions[i] for i in some), batches) for some in together for batches in shards]
-    parts = executor.map(score, model, asked, runs, sizes=[len(r.conditions) for r in runs], progress=progress)
+    parts = executor.map(score, model, task, runs, sizes=[len(r.conditions) for r in runs], progress=progress)
     found = []
     for at, some in enumerate(together):
         mine = parts[at * len(shards) : (at + 1) * len(shards)]

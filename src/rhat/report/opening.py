@@ -1,0 +1,78 @@
+"""The opening: what was found on this model, in three sentences that say no more than their claims, and where r̂ is."""
+
+from __future__ import annotations
+
+import re
+
+from rhat.artifacts.header import Claim
+from rhat.artifacts.rows import Rate
+from rhat.artifacts.run import Results
+from rhat.display.wording import number, percent
+
+
+def opening(results: Results) -> tuple[str, ...]:
+    """Setting, removing and random directions, each as its primary claim allows it; then where r̂ is, or why there is none.
+
+    A sentence is left out where the run did not make its comparison.
+    """
+    told = (_induced(results), _removed(results), _random(results))
+    return tuple(sentence for sentence in (*told, place(results)) if sentence)
+
+
+def place(results: Results) -> str:
+    """The outcome without the names of rules, and whether r̂ lies at the boundary of the layers that were allowed."""
+    said = re.sub(r" \(removed by: [^)]*\)", "", results.outcome_sentence).rstrip(".")
+    direction, selection = results.direction, results.selection
+    if direction and selection and selection.last_layer is not None and direction.layer >= selection.last_layer:
+        said += f"; that is at the boundary, the last of the layers that may be chosen (0 to {selection.last_layer})"
+    return f"{said}."
+
+
+def _claimed(results: Results, claim_id: str) -> tuple[Claim, Rate, Rate] | None:
+    """A claim with the rates of its treatment and of its reference."""
+    claim = next((one for one in results.primary if one.id == claim_id), None)
+    if claim is None:
+        return None
+    after, before = (results.find_rate(name, claim.prompts) for name in (claim.treatment, claim.reference))
+    return None if after is None or before is None else (claim, after, before)
+
+
+def _shares(after: Rate, before: Rate) -> str:
+    return f"{percent(after.rate)} of {after.prompts} requests ({percent(before.rate)} before)"
+
+
+def _induced(results: Results) -> str:
+    found = _claimed(results, "set_vs_baseline")
+    if found is None:
+        return ""
+    claim, after, before = found
+    if claim.verdict == "better":
+        return f"Setting r̂ made it refuse {_shares(after, before)}."
+    return f"With r̂ set it refused {_shares(after, before)}; that setting makes it refuse more is not shown."
+
+
+def _removed(results: Results) -> str:
+    found = _claimed(results, "ablate_vs_baseline")
+    if found is None:
+        return ""
+    claim, after, before = found
+    if claim.verdict == "worse":
+        return f"Removing r̂ made it refuse {_shares(after, before)}."
+    return f"With r̂ removed it refused {_shares(after, before)}; that removing makes it refuse less is not shown."
+
+
+def _random(results: Results) -> str:
+    found = _claimed(results, "random_vs_baseline")
+    if found is None:
+        return ""
+    claim, after, before = found
+    row = results.claimed(claim)
+    shares = _shares(after, before)
+    clear = {"better": "more", "worse": "less"}.get(row.verdict)
+    if claim.verdict == "equivalent" and clear is None:
+        return f"Random directions changed nothing: {shares}, a difference shown to be under {number(100 * row.margin, 0)} points."
+    if claim.verdict == "equivalent":
+        return f"Random directions made it refuse a little {clear}: {shares}, shown to be under {number(100 * row.margin, 0)} points."
+    if clear:
+        return f"Random directions made it refuse {clear} too: {shares}."
+    return f"Whether random directions change it is undecided: {shares}."

@@ -1,0 +1,78 @@
+"""The opening sentences: their words follow the claims' verdicts, their numbers the rates, and no rule is named."""
+
+import pytest
+
+from rhat.display.wording import percent
+from rhat.report.opening import opening, place
+from rhat.results import records
+
+
+def told(results, claim_id, verdict, row_verdict=None):
+    """The opening once a claim (and perhaps its comparison) has another verdict."""
+    [claim] = [one for one in results["primary"] if one["id"] == claim_id]
+    claim["verdict"] = verdict
+    for row in results["comparisons"]:
+        if (row["treatment"], row["reference"], row["prompts"]) == (
+            claim["treatment"],
+            claim["reference"],
+            claim["prompts"],
+        ):
+            row["verdict"] = row_verdict or row["verdict"]
+    return opening(records(results))
+
+
+def test_three_sentences_and_a_place(run):
+    found = opening(run)
+    assert len(found) == 4
+    for sentence, (condition, label) in zip(
+        found,
+        (("set_projection", "harmless"), ("ablate", "harmful"), ("random_set_projection", "harmless")),
+        strict=False,
+    ):
+        after, before = run.find_rate(condition, label), run.find_rate("baseline", label)
+        assert f"{percent(after.rate)} of {label} requests ({percent(before.rate)} before)" in sentence
+    assert "zero_norm" not in "".join(found)
+    assert "removed by" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict", "row", "index", "words"),
+    [
+        ("set_vs_baseline", "better", None, 0, "Setting r̂ made it refuse"),
+        ("set_vs_baseline", "undecided", None, 0, "is not shown"),
+        ("ablate_vs_baseline", "worse", None, 1, "Removing r̂ made it refuse"),
+        ("ablate_vs_baseline", "undecided", None, 1, "is not shown"),
+        ("random_vs_baseline", "equivalent", "equivalent", 2, "Random directions changed nothing"),
+        ("random_vs_baseline", "equivalent", "better", 2, "made it refuse a little more"),
+        ("random_vs_baseline", "undecided", "undecided", 2, "is undecided"),
+        ("random_vs_baseline", "undecided", "better", 2, "Random directions made it refuse more too"),
+    ],
+)
+def test_words_follow_the_verdict(results, claim, verdict, row, index, words):
+    sentence = told(results, claim, verdict, row)[index]
+    assert words in sentence
+    assert ("changed nothing" in sentence) == (words == "Random directions changed nothing")
+    assert (" made it refuse" in sentence) == (" made it refuse" in words or "made it refuse a little" in words)
+
+
+def test_the_last_layer_that_may_be_chosen_is_the_boundary(results):
+    results["selection"]["last_layer"] = results["direction"]["layer"]
+    assert "at the boundary" in place(records(results))
+    results["selection"]["last_layer"] += 1
+    assert "boundary" not in place(records(results))
+
+
+def test_a_run_without_claims_says_where_it_is_only(results):
+    assert opening(records(results | {"primary": []})) == (place(records(results)),)
+
+
+def test_the_page_opens_with_them(drawn_folder, studied):
+    from markupsafe import escape
+
+    from rhat import results as contract
+
+    page = (drawn_folder / "report.html").read_text()
+    run = contract.load(studied)
+    at = [page.index(f"<p>{escape(sentence)}</p>") for sentence in opening(run)]
+    assert at == sorted(at)
+    assert at[-1] < page.index("The answer</h2>")
