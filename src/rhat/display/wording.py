@@ -16,6 +16,8 @@ CONDITIONS = {
     "ablate": "Ablate",
     "subtract": "Subtract",
     "repe_add": "RepE",
+    "repe_equal_damage": "RepE at the damage of setting",
+    "set_tuned": "Set projection, tuned",
     "random_set_projection": "Random, set",
     "random_add": "Random, add",
     "random_ablate": "Random, ablate",
@@ -25,6 +27,7 @@ FINDERS = {
     "lat": "LAT",
     "logistic": "Logistic probe",
     "ccs": "CCS",
+    "ccs_on_noise": "CCS on noise",
     "pca": "PCA",
     "random": "Random",
 }
@@ -69,6 +72,13 @@ def finder(name: str) -> str:
 def direction(name: str) -> str:
     """A direction in a word."""
     return {"rhat": "r̂", "lat": "LAT", "ccs": "CCS"}.get(name, name.replace("_", " "))
+
+
+def control(kind: str) -> str:
+    """A kind of control directions in words."""
+    return {"rhat": "r̂", "all": "All kinds", "harmless_topic": "Between harmless topics"}.get(
+        kind, kind.replace("_", " ").capitalize()
+    )
 
 
 def number(value: Number, digits: int = 2) -> str:

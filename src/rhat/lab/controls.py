@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from rhat.selection.finding import direction_at
 
 if TYPE_CHECKING:
     from rhat.model.chat import ChatModel
+    from rhat.selection.finding import Finding
     from rhat.selection.means import Means
     from rhat.vocabulary import Preset
 
@@ -24,6 +26,7 @@ class Controls:
         model: ChatModel
         sizes: Preset
         seed: int
+        finding: Finding
         training: Any
 
         @property
@@ -44,15 +47,63 @@ class Controls:
         ]
 
     def permuted_units(self, n: int = 5) -> list[Float[Tensor, " d_model"]]:
-        """Unit mean differences of training activations with permuted labels."""
+        """Unit mean differences of training activations with permuted labels, made orthogonal to r̂."""
         both = torch.cat([self.training[label][:, self.direction.layer] for label in ("harmful", "harmless")]).double()
         n_first = len(self.training["harmful"])
         units = []
         for i in range(n):
             order = torch.randperm(len(both), generator=torch.Generator().manual_seed(self.seed * 1000 + 500 + i))
-            vector = both[order[:n_first]].mean(0) - both[order[n_first:]].mean(0)
-            units.append((vector / vector.norm()).float())
+            units.append(self._orthogonal(both[order[:n_first]].mean(0) - both[order[n_first:]].mean(0)))
         return units
+
+    def covariance_units(self, n: int) -> list[Float[Tensor, " d_model"]]:
+        """Normal draws with the covariance of training activations within their labels, made orthogonal to r̂, unit length.
+
+        Residual streams vary in few directions: such a draw points where the model's own activations do.
+        """
+        sides = [self.training[label][:, self.direction.layer].double() for label in ("harmful", "harmless")]
+        centred = torch.cat([side - side.mean(0) for side in sides])
+        units = []
+        for i in range(n):
+            generator = torch.Generator().manual_seed(self.seed * 1000 + 600 + i)
+            units.append(
+                self._orthogonal(torch.randn(len(centred), generator=generator, dtype=torch.float64) @ centred)
+            )
+        return units
+
+    def topic_units(self, n: int) -> list[Float[Tensor, " d_model"]]:
+        """Unit mean differences between two categories of harmless training prompts, made orthogonal to r̂: seeded pairs.
+
+        None where the prompts name fewer than two categories; fewer than n where there are fewer pairs.
+        """
+        some = self.finding.kept["train"]["harmless"][:256]
+        rows = self.training["harmless"][:, self.direction.layer].double()
+        where = {
+            name: [i for i, p in enumerate(some) if p.category == name]
+            for name in dict.fromkeys(p.category for p in some if p.category)
+        }
+        pairs = list(combinations(where, 2))
+        order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(self.seed * 1000 + 700)).tolist()
+        return [
+            self._orthogonal(rows[where[pairs[i][0]]].mean(0) - rows[where[pairs[i][1]]].mean(0)) for i in order[:n]
+        ]
+
+    def control_units(self) -> dict[str, list[Float[Tensor, " d_model"]]]:
+        """Control directions by kind, as many of each as the preset asks for, where there are any; unit length, orthogonal to r̂."""
+        n = self.sizes.randoms
+        found = {
+            "isotropic": self.random_units(),
+            "covariance_matched": self.covariance_units(n),
+            "permuted_labels": self.permuted_units(n),
+            "harmless_topic": self.topic_units(n),
+        }
+        return {kind: units for kind, units in found.items() if units}
+
+    def _orthogonal(self, vector: Tensor) -> Float[Tensor, " d_model"]:
+        """The part of a vector that is orthogonal to r̂, float32, unit length."""
+        unit = self.direction.unit.double().cpu()
+        left = vector - (vector @ unit) / (unit @ unit) * unit
+        return (left / left.norm()).float()
 
     def random_target(self, unit: Float[Tensor, " d_model"]) -> float:
         """Where setting puts a control direction: the harmless mean on it, plus the shift that setting r̂ makes."""

@@ -14,9 +14,10 @@ QUESTION = Question(
         "does setting theirs induce refusal?"
     ),
     how=(
-        "Sign and threshold are fixed on training prompts, never on test ones. CCS is a probe and is "
-        "reported as one, with its loss, its consistency, and true/false statements to show that it "
-        "works at all."
+        "Sign and threshold are fixed on training prompts, never on test ones. CCS is a probe, and reads other pairs: a "
+        "request, or a true or false statement, answered Yes and No. It is fitted in fewer components than a quarter of the pairs, at "
+        "every layer, between a ceiling (probes that are given the labels) and a floor (CCS on noise). The layer is chosen on "
+        "training pairs."
     ),
     experiments=(Experiment("finders"),),
     rows=Rows,
@@ -31,6 +32,12 @@ QUESTION = Question(
             "Setting each finder's direction",
             "Refusal of harmless prompts with 95% intervals, by finder.",
             figures.finders_effect,
+        ),
+        Drawing(
+            "probes",
+            "Probes of contrast pairs",
+            "Test accuracy by layer: with labels (the ceiling), without them, and on noise.",
+            figures.probes,
         ),
     ),
     labels={},

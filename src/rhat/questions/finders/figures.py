@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from rhat.artifacts.run import Results
 from rhat.display import canvas, wording
-from rhat.display.canvas import GREEN, GREY, HARMLESS, Measure
+from rhat.display.canvas import GREEN, GREY, HARMFUL, HARMLESS, Measure
 from rhat.questions.finders.rows import Rows
 from rhat.questions.question import Figure
 
 ACCURACY = Measure("test_accuracy", "ci_low", "ci_high", "Test accuracy", ".0%")
+PROBES = {
+    "logistic": (HARMFUL, "solid"),
+    "mean_difference": (HARMFUL, "dash"),
+    "ccs": (GREEN, "solid"),
+    "pca": (HARMLESS, "solid"),
+    "ccs_on_noise": (GREY, "dot"),
+}
 
 
 def finders(results: Results) -> Figure | None:
     """Cosine with r̂ and test accuracy of every finder."""
     import plotly.graph_objects as go
 
-    rows = results.part(Rows).finders
+    rows = [row for row in results.part(Rows).finders if row.name != "ccs"]
     if not rows:
         return None
     names = [wording.finder(row.name) for row in rows]
@@ -48,3 +55,22 @@ def finders_effect(results: Results) -> Figure | None:
     names = [wording.finder(row.name) for row in rows]
     tones = [GREY if row.name == "random" else GREEN for row in rows]
     return canvas.forest(names, [row.set_effect for row in rows], measure, tones)
+
+
+def probes(results: Results) -> Figure | None:
+    """Test accuracy of the probes of each set of pairs, by layer."""
+    rows = [row for row in results.part(Rows).ccs if row.layer is not None]
+    names = canvas.unique(row.set for row in rows)
+    if not names:
+        return None
+    figure = canvas.bare("Layer", "Test accuracy", height=130 + 240 * len(names), rows=len(names), subplot_titles=names)
+    for place, name in enumerate(names, 1):
+        for method, (tone, dash) in PROBES.items():
+            mine = sorted(
+                (row for row in rows if (row.set, row.method) == (name, method)), key=lambda row: row.layer or 0
+            )
+            layers, values = [row.layer for row in mine], [row.accuracy for row in mine]
+            trace = canvas.line(layers, values, wording.finder(method), tone, dash=dash, legendgroup=method)
+            figure.add_trace(trace.update(showlegend=place == 1), row=place, col=1)
+    figure.update_yaxes(tickformat=".0%", title_text="Test accuracy")
+    return figure

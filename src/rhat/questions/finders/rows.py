@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from rhat.artifacts.record import Cosine, Count, Index, Judgement, Positive, Record, Share, unit
 from rhat.artifacts.rows import Effect, Part
 
@@ -12,7 +14,7 @@ class FinderRow(Record):
     """Every finder at r̂'s layer."""
 
     name: str
-    """mean_difference, lat, logistic, ccs, random"""
+    """mean_difference, lat, logistic, random; ccs, on pairs of answers, only in older files"""
     layer: Index
     """layer of resid_pre"""
     cosine_to_rhat: Cosine
@@ -24,22 +26,30 @@ class FinderRow(Record):
     ci_high: Share
     """upper end"""
     n: Count
-    """prompts (or pairs of answers) measured"""
+    """prompts measured"""
     set_effect: Effect | None = None
-    """setting this direction, on harmless prompts; absent for probes"""
+    """setting this direction, on harmless prompts"""
 
 
 class Probe(Record):
-    """CCS as a probe, beside PCA on the same contrast pairs."""
+    """Probes of contrast pairs, at every layer: CCS and PCA without labels, what labels reach on the same pairs, and CCS on noise."""
 
     set: Literal["requests", "statements"]
-    """the model's own requests, or the built-in true/false statements"""
-    method: Literal["ccs", "pca"]
-    """probe"""
+    """the model's own requests, or the built-in true/false statements: two tasks, never compared"""
+    method: Literal["ccs", "pca", "mean_difference", "logistic", "ccs_on_noise"]
+    """ccs and pca see no labels; mean_difference and logistic do, and are the ceiling; ccs_on_noise is fitted to normal noise of the same size and covariance"""
+    layer: Index | None = None
+    """layer of resid_pre; r̂'s own where absent, in older files"""
+    chosen: bool | None = None
+    """at the layer (and, of the two ceilings, the one) with the highest `cross_validated`: these rows are what is told"""
+    components: Annotated[int, Field(ge=1, json_schema_extra={"unit": "dimensions"})] | None = None
+    """principal components of the training pairs that CCS was fitted in, fewer than a quarter of the pairs; absent in older files, which used every dimension"""
     loss: Positive | None = None
-    """CCS loss on training pairs"""
+    """CCS loss on training pairs; no evidence of anything, as that of ccs_on_noise shows"""
     consistency: float | None = None
     """mean of |p⁺ − (1 − p⁻)| on test pairs; 0 is consistent"""
+    cross_validated: Share | None = None
+    """accuracy in 4 folds of the training pairs, for the probes that see labels"""
     n_pairs: Annotated[Count, unit("pairs")]
     """training pairs"""
     accuracy: Share
@@ -62,4 +72,4 @@ class Rows(Part):
     finders: tuple[FinderRow, ...] = ()
     """Every finder at r̂'s layer."""
     ccs: tuple[Probe, ...] = ()
-    """CCS as a probe, beside PCA on the same contrast pairs."""
+    """Probes of contrast pairs."""

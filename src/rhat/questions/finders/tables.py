@@ -5,6 +5,7 @@ from __future__ import annotations
 from rhat.artifacts.run import Results
 from rhat.display import wording
 from rhat.display.tables import LAYER, Column, N, Table, build, comparisons, figure, joined, numeric, text, three
+from rhat.display.wording import percent
 from rhat.questions.finders.rows import Rows
 
 
@@ -23,17 +24,25 @@ def tables(results: Results) -> list[Table]:
         figure("Setting it", "set_effect", wording.measure),
     ]
     probes = [
-        text("Pairs", "set"),
         text("Probe", "method", wording.finder),
+        figure("Layer", "layer", str),
         accuracy("accuracy"),
+        figure("Accuracy in folds of training pairs", "cross_validated", percent),
         figure("Loss", "loss", three),
         figure("Inconsistency", "consistency", three),
         figure("Cosine with r̂", "cosine_to_rhat"),
+        figure("Components", "components", str),
         figure("Training pairs", "n_pairs", str),
         N,
     ]
+    part = results.part(Rows)
+    tasks = [
+        table
+        for name in dict.fromkeys(row.set for row in part.ccs)
+        for table in build(f"Probes of pairs, {name}", [row for row in part.ccs if row.set == name], probes)
+    ]
     return [
-        *build("Finders", results.part(Rows).finders, by_finder),
-        *build("CCS on contrast pairs, beside PCA", results.part(Rows).ccs, probes),
+        *build("Finders", [row for row in part.finders if row.name != "ccs"], by_finder),
+        *tasks,
         *comparisons(results, "finders"),
     ]

@@ -17,11 +17,14 @@ QUESTION = Question(
     how=(
         "Harmless test prompts, greedy decoding; an answer is refused when a refusal phrase opens it. "
         "Conditions are compared on the same prompts: Tango's paired interval, exact McNemar p, and two "
-        "one-sided tests at the margin. By layer, each layer has its own r̂ and target."
+        "one-sided tests at the margin. By layer, each layer has its own r̂ and target. "
+        "Control directions (isotropic, with the covariance of activations, of permuted labels, between harmless topics; all orthogonal "
+        "to r̂) are given r̂'s displacement, and then its damage."
     ),
     experiments=(
         Experiment("induce", EVERY),
         Experiment("layers"),
+        Experiment("controls"),
     ),
     rows=Rows,
     verdict=verdict,
@@ -32,6 +35,12 @@ QUESTION = Question(
             "Refusal of harmless prompts",
             "One dot a condition with its 95% interval.",
             figures.rates_harmless,
+        ),
+        Drawing(
+            "matched_controls",
+            "r̂ among control directions",
+            "Effect on the refusal score of r̂ and of each control, at equal displacement and at equal damage.",
+            figures.matched_controls,
         ),
         Drawing(
             "set_add_layers",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rhat.artifacts.run import Results
-from rhat.display import canvas
+from rhat.display import canvas, wording
 from rhat.display.canvas import AMBER, BORDERLINE, GREEN, GREY, LABELS, Measure
 from rhat.display.wording import Number
 from rhat.questions.induce.rows import Rows
@@ -19,6 +19,27 @@ GAP = Measure("gap", "ci_low", "ci_high", "Set − add", "")
 def rates_harmless(results: Results) -> Figure | None:
     """Refusal rates on harmless prompts."""
     return canvas.rates(results, "harmless")
+
+
+def matched_controls(results: Results) -> Figure | None:
+    """One dot a control direction, one for r̂, for each operator and way of matching."""
+    rows = results.part(Rows).matched_controls
+    panels = canvas.unique(f"{wording.operator(row.op)}, equal {row.match}" for row in rows)
+    if not panels:
+        return None
+    kinds = canvas.unique(row.kind for row in rows)
+    figure = canvas.bare(
+        "Effect on the refusal score (nats)", height=100 + 190 * len(panels), rows=len(panels), subplot_titles=panels
+    )
+    for place, panel in enumerate(panels, 1):
+        mine = [row for row in rows if f"{wording.operator(row.op)}, equal {row.match}" == panel]
+        trace = canvas.line([row.effect for row in mine], [wording.control(row.kind) for row in mine], panel, GREY)
+        tones = [GREEN if row.kind == "rhat" else GREY for row in mine]
+        figure.add_trace(
+            trace.update(mode="markers", marker={"color": tones, "size": 7}, showlegend=False), row=place, col=1
+        )
+        canvas.down(figure, len(kinds), row=place)
+    return figure
 
 
 def set_add_layers(results: Results) -> Figure | None:

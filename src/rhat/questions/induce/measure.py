@@ -10,6 +10,7 @@ import torch
 from rhat.capture import capture_all_tokens
 from rhat.interventions import Intervention, add, set_projection
 from rhat.lab import Dealt, Lab, Measurement
+from rhat.lab.ranked import matched_controls
 from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
 from rhat.model import keep_base
 from rhat.questions.induce.rows import NearZero, Prediction, Rows
@@ -82,6 +83,11 @@ def _controls(lab: Lab, condition: str, label: str, dealt: Measurement, n: int) 
                 row |= {k: v for k, v in rate_part(mine, dealt.topics[i :: lab.sizes.dealt]).items() if k != "n"}
         rows.append(row)
     return rows
+
+
+def controls(lab: Lab) -> Rows:
+    """r̂'s effect among directions of four kinds, at equal displacement and at equal damage."""
+    return Rows.of(matched_controls(lab))
 
 
 def near_zero(lab: Lab, n: int) -> NearZero:

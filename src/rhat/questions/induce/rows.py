@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from rhat.artifacts.record import (
     Cosine,
     Count,
     DifferenceUnit,
+    Divergence,
     Fraction,
     Index,
     InUnit,
     Judgement,
+    Label,
     Length,
     Nats,
+    Natural,
     Record,
     Share,
     Units,
@@ -107,6 +112,56 @@ class Prediction(Record):
     """prompts measured"""
 
 
+class MatchedControl(Record):
+    """r̂ and directions of four kinds under one operator, at the displacement of r̂'s edit and at its damage."""
+
+    op: Literal["set_projection", "add", "ablate"]
+    """operator; a control of ablating subtracts at every layer"""
+    match: Literal["displacement", "damage"]
+    """what it shares with r̂'s edit: the shift along its direction, or KL on harmless validation prompts"""
+    kind: Literal["rhat", "isotropic", "covariance_matched", "permuted_labels", "harmless_topic"]
+    """where the direction is from; all but r̂ are orthogonal to it"""
+    seed: int
+    """number of the direction within its kind"""
+    prompts: Label
+    """which test prompts"""
+    dose: Units
+    """the shift"""
+    effect: Nats
+    """mean of `effects`"""
+    effects: tuple[Nats, ...]
+    """prompt by prompt, the first test prompts in order: change of the refusal score, turned so that what the edit is for is above 0"""
+    n: Count
+    """prompts"""
+    kl_mean: Divergence | None = None
+    """mean KL(base ‖ edited) on the harmless validation prompts of the search"""
+
+
+class ControlRank(Record):
+    """r̂'s effect among the controls of one kind, and of all kinds together."""
+
+    op: Literal["set_projection", "add", "ablate"]
+    """operator"""
+    match: Literal["displacement", "damage"]
+    """what the controls share with r̂'s edit"""
+    kind: Literal["all", "isotropic", "covariance_matched", "permuted_labels", "harmless_topic"]
+    """which controls"""
+    effect: Nats
+    """r̂'s"""
+    best: Nats
+    """the highest of the controls"""
+    rank: Annotated[int, Field(ge=1)]
+    """1: above them all; a tie counts against r̂"""
+    p: Fraction
+    """permutation p, one-sided: rank / (controls + 1)"""
+    n_controls: Annotated[Count, unit("directions")]
+    """controls"""
+    apart: Annotated[Natural, unit("directions")] | None = None
+    """controls whose KL is not within a factor 1.5 of r̂'s after the search"""
+    verdict: Judgement
+    """better: r̂ does more than they do, p < 5 % and an effect above 0; undecided otherwise"""
+
+
 class Rows(Part):
     """Adding against setting."""
 
@@ -116,3 +171,7 @@ class Rows(Part):
     """Setting against adding at every layer, each with its own r̂ and t."""
     prediction: Prediction | None = None
     """Setting's effect predicted from adding's dose curve and each token's projection."""
+    matched_controls: tuple[MatchedControl, ...] = ()
+    """r̂ and directions of four kinds, at equal displacement and at equal damage."""
+    control_ranks: tuple[ControlRank, ...] = ()
+    """r̂'s effect as a rank among them."""

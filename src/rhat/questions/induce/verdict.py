@@ -8,9 +8,11 @@ from rhat.artifacts.run import Results
 from rhat.display import wording
 from rhat.display.tables import joined
 from rhat.display.wording import Number, count, number, percent
-from rhat.questions.induce.rows import LayerRow, Prediction, Rows
+from rhat.questions.induce.rows import ControlRank, LayerRow, Prediction, Rows
 from rhat.questions.question import Verdict
 from rhat.questions.sentences import describe
+
+DOING = {"set_projection": "Setting", "add": "Adding", "ablate": "Ablating"}
 
 
 def verdict(results: Results) -> Verdict | None:
@@ -35,6 +37,7 @@ def verdict(results: Results) -> Verdict | None:
                 f"{number(100 * compared.margin, 0)} points (its 90% interval begins at "
                 f"{wording.points(compared.ci90_low)})."
             )
+    reasons += [_controls_reason(rank) for rank in results.part(Rows).control_ranks if rank.kind == "all"]
     if near := results.part(Rows).near_zero:
         text = f"{percent(near.prompts_share)} of {count(near.n_prompts, 'harmless prompt')}"
         if near.tokens_share is not None:
@@ -45,6 +48,19 @@ def verdict(results: Results) -> Verdict | None:
     if prediction := results.part(Rows).prediction:
         reasons.append(_prediction_reason(prediction))
     return Verdict(row.verdict, sentence, tuple(reasons))
+
+
+def _controls_reason(found: ControlRank) -> str:
+    """Where r̂'s effect stands among the control directions of all kinds."""
+    more = "does more than" if found.verdict == "better" else "is not shown to do more than"
+    text = (
+        f"{DOING[found.op]} r̂ {more} {count(found.n_controls, 'control direction')} at equal {found.match}: it "
+        f"ranks {found.rank} of {found.n_controls + 1} (p {wording.p_value(found.p) if found.p < 0.001 else '= ' + wording.p_value(found.p)}), with {number(found.effect)} nats against "
+        f"{number(found.best)} for the highest control"
+    )
+    if found.apart:
+        text += f"; the damage of {count(found.apart, 'control')} could not be matched"
+    return f"{text}."
 
 
 def _prediction_reason(found: Prediction) -> str:

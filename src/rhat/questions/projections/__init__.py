@@ -15,8 +15,9 @@ QUESTION = Question(
     ),
     how=(
         "Projection on the unit direction at the chosen token position, on test prompts. Harmful against "
-        "harmless is a contrast of topics too, so separation is also given between refused and complied "
-        "prompts of one kind."
+        "harmless is a contrast of topics too, so the answer is about refused and complied prompts among the harmful "
+        "ones, beside what the words alone tell (a logistic regression on the same training prompts), and r̂ is found without each category and "
+        "tested on it."
     ),
     experiments=(Experiment("projections", EVERY),),
     rows=Rows,
@@ -31,6 +32,12 @@ QUESTION = Question(
         ),
         Drawing(
             "auroc", "Separation by layer", "AUROC of the test projection by layer, with 95% intervals.", figures.auroc
+        ),
+        Drawing(
+            "transfer",
+            "r̂ found without a category, tested on each",
+            "AUROC against harmless prompts; on the diagonal stand categories that r̂ never saw.",
+            figures.transfer,
         ),
         Drawing(
             "histogram",

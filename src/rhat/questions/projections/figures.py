@@ -39,6 +39,22 @@ def auroc(results: Results) -> Figure | None:
     return figure
 
 
+def transfer(results: Results) -> Figure | None:
+    """AUROC of r̂ found without the category of a row, on the category of a column."""
+    rows = results.part(Rows).transfer
+    names = canvas.unique(row.left_out for row in rows)
+    if not names:
+        return None
+    cells = {(row.left_out, row.tested): row.auroc for row in rows}
+    shown = [name.replace("_", " ") for name in names]
+    z = [[cells.get((row, column)) for column in names] for row in names]
+    figure = canvas.bare("Tested on", "Found without", height=200 + 26 * len(names))
+    figure.add_trace(canvas.heat(shown, shown, z, "AUROC"))
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_xaxes(type="category", tickangle=None)
+    return figure
+
+
 def histogram(results: Results) -> Figure | None:
     """Histogram of the test projection at r̂'s layer."""
     import plotly.graph_objects as go

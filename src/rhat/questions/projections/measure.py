@@ -9,6 +9,7 @@ import numpy as np
 from rhat.capture import capture_all_tokens
 from rhat.lab import Lab
 from rhat.lab.chance import against_chance
+from rhat.lab.reading import beside_words, transfer
 from rhat.questions.projections.rows import Rows
 from rhat.statistics import auroc
 
@@ -54,7 +55,8 @@ def projections(lab: Lab) -> Rows:
         )
     part["histogram"] = _histogram(lab)
     part["trajectories"] = _trajectories(lab)
-    part["auroc_within"] = within(lab, "harmful")
+    part["auroc_within"], part["words"] = _within(lab, "harmful")
+    part["transfer"] = transfer(lab)
     return Rows.of(part)
 
 
@@ -90,9 +92,14 @@ def _trajectories(lab: Lab) -> list[dict[str, Any]]:
 
 
 def within(lab: Lab, label: str) -> list[dict[str, Any]]:
+    """AUROC of the projection for refused against complied prompts of one label."""
+    return _within(lab, label)[0]
+
+
+def _within(lab: Lab, label: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """AUROC of the projection for refused against complied prompts of one label, where both are seen without an edit.
 
-    Harmful against harmless is a topic contrast too; inside one label it is not.
+    Harmful against harmless is a topic contrast too; inside one label it is not. The second list is the same by the words alone.
     """
     measured = lab.measure("baseline", None, label, lab.sizes.headline)
     some = lab.test(label, len(measured.verdicts))
@@ -100,10 +107,10 @@ def within(lab: Lab, label: str) -> list[dict[str, Any]]:
     values = lab.direction.project(lab.activations(some, [layer])[:, 0]).numpy()
     refused = measured.refused
     if not 2 <= refused.sum() <= len(refused) - 2:
-        return []
+        return [], []
     topics = np.array(measured.topics)
     area = auroc(values[refused], values[~refused], groups=(topics[refused], topics[~refused]))
-    return [
+    rows = [
         {
             "comparison": f"refused vs complied, {label}",
             "layer": layer,
@@ -115,3 +122,4 @@ def within(lab: Lab, label: str) -> list[dict[str, Any]]:
             "verdict": against_chance(area.low, area.high),
         }
     ]
+    return rows, beside_words(lab, values, some, refused)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from rhat.artifacts.record import Count, Fraction, Index, Judgement, Label, Length, Natural, Record, Units
 from rhat.artifacts.rows import Part
 
@@ -66,6 +70,54 @@ class Trajectory(Record):
     """layer of resid_pre; r̂'s own when absent"""
 
 
+class Words(Record):
+    """Refused against complied prompts of one kind by their words alone: a logistic regression fitted on the training prompts of r̂."""
+
+    comparison: str
+    """as in `auroc_within`"""
+    auroc: Fraction
+    """area under the ROC curve, by words"""
+    ci_low: Fraction
+    """95 % interval of `auroc`, lower end"""
+    ci_high: Fraction
+    """upper end"""
+    difference: Annotated[float, Field(ge=-1, le=1)]
+    """area of the projection − area by words, on the same prompts"""
+    difference_ci_low: float
+    """95 % interval of `difference` (DeLong, paired), lower end"""
+    difference_ci_high: float
+    """upper end"""
+    n_positive: Count
+    """refused prompts"""
+    n_negative: Count
+    """complied prompts"""
+    verdict: Judgement
+    """of the difference: better = the projection tells more than the words"""
+
+
+class Transfer(Record):
+    """r̂ found without one category of harmful prompts, tested on the test prompts of each, against all harmless ones."""
+
+    left_out: str
+    """the category that was left out"""
+    tested: str
+    """the category that is tested; where it is `left_out`, r̂ never saw it"""
+    auroc: Fraction
+    """area under the ROC curve"""
+    ci_low: Fraction
+    """95 % interval of `auroc`, lower end"""
+    ci_high: Fraction
+    """upper end"""
+    words_auroc: Fraction | None = None
+    """the same by words, from a classifier that has not seen the category; of `tested` = `left_out` alone"""
+    n_positive: Count
+    """harmful prompts of the category"""
+    n_negative: Count
+    """harmless prompts"""
+    verdict: Judgement
+    """against chance: better = area above one half"""
+
+
 class Rows(Part):
     """What projections look like."""
 
@@ -77,3 +129,7 @@ class Rows(Part):
     """Histograms of the test projection, with common edges."""
     trajectories: tuple[Trajectory, ...] = ()
     """Projection over the tokens of single prompts."""
+    words: tuple[Words, ...] = ()
+    """Refused against complied prompts by their words alone."""
+    transfer: tuple[Transfer, ...] = ()
+    """r̂ found without one category of harmful prompts, tested on each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rhat.artifacts.run import Results
-from rhat.display.tables import LAYER, N, Table, build, figure, numeric, text, with_interval
+from rhat.display.tables import LAYER, N, Table, build, figure, numeric, text, three, with_interval
 from rhat.questions.projections.rows import Rows
 
 
@@ -23,8 +23,23 @@ def tables(results: Results) -> list[Table]:
         numeric("n", lambda row: f"{row.n_positive} + {row.n_negative}"),
     ]
     by_layer = [LAYER, with_interval("AUROC, 95% interval", "auroc", 3), N]
+    by_words = [
+        text("Comparison", "comparison"),
+        with_interval("AUROC by words, 95% interval", "auroc", 3),
+        figure("Projection − words", "difference", three),
+        within[-1],
+    ]
+    own = [row for row in results.part(Rows).transfer if row.left_out == row.tested]
+    left_out = [
+        text("Category left out and tested", "tested", lambda name: name.replace("_", " ")),
+        with_interval("AUROC, 95% interval", "auroc", 3),
+        figure("By words", "words_auroc", three),
+        within[-1],
+    ]
     return [
         *build("Separation within one kind of prompt", results.auroc_within, within),
+        *build("The same by words alone", results.part(Rows).words, by_words),
+        *build("r̂ found without a category, tested on it", own, left_out, collapsed=True),
         *build("Projections by layer (residual units)", results.part(Rows).projections, kinds, collapsed=True),
         *build("AUROC by layer, harmful against harmless", results.part(Rows).auroc, by_layer, collapsed=True),
     ]

@@ -14,9 +14,10 @@ QUESTION = Question(
         "setting and beside the number that Zou et al. report, and what makes the difference?"
     ),
     how=(
-        "Control adds a multiple of each layer's reading vector over a range of layers; the best range "
-        "and multiple were chosen on validation prompts. The factorial is measured by first-token "
-        "log-odds. The published number is theirs, on another model and other prompts."
+        "Control adds to each layer of a range its reading vector, in units of that layer's raw difference of means. Range and dose, "
+        "and the target of setting, are chosen on the same validation prompts in the same way: the highest refusal rate by generation, of "
+        "several the least damage, with the grid widened until the best lies inside. Both are then compared at equal damage. "
+        "The published number is theirs: another model, other prompts and another measurement."
     ),
     experiments=(Experiment("repe"),),
     rows=Rows,

@@ -38,11 +38,15 @@ def repe_table(results: Results) -> Figure | None:
     rows = repe.table if repe else ()
     if not rows or len(rows) < 2:
         return None
-    cells = {(f"{row.layers[0]}–{row.layers[1]}", row.coefficient): row.validation_score for row in rows}
+    dosed = all(row.dose is not None for row in rows)
+    cells = {
+        (f"{row.layers[0]}–{row.layers[1]}", row.dose if dosed and row.dose else row.coefficient): row.validation_score
+        for row in rows
+    }
     spans = canvas.unique(span for span, _ in cells)
     coefficients = sorted({coefficient for _, coefficient in cells})
     z = [[cells.get((span, coefficient)) for coefficient in coefficients] for span in spans]
-    figure = canvas.bare("Coefficient", "Layers", height=110 + 44 * len(spans))
+    figure = canvas.bare("Dose (raw differences)" if dosed else "Coefficient", "Layers", height=110 + 44 * len(spans))
     figure.add_trace(canvas.heat([f"{c:.3g}" for c in coefficients], spans, z, "nats"))
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category")

@@ -12,11 +12,12 @@ from rhat.directions import lat, random_direction
 from rhat.interventions import Intervention, set_projection
 from rhat.interventions.intervention import DirectionEdit
 from rhat.lab import Lab, Measurement
-from rhat.lab.rows import compared, kl_part, rate_row, score_part, score_row
+from rhat.lab.matching import Maker, matched_doses
+from rhat.lab.rows import compared, drift_row, kl_part, rate_row, score_part, score_row
+from rhat.lab.tuning import tuned
 from rhat.model.edits import Edit, first_layer
 from rhat.model.positions import Scope
 from rhat.questions.repe.rows import Boost, Rows
-from rhat.scoring import refusals
 from rhat.sites import Site
 from rhat.statistics import paired_comparison
 from rhat.vocabulary import OPERATORS
@@ -26,8 +27,6 @@ PUBLISHED = {
     "model": "Vicuna-13B",
     "source": "Zou et al. 2023, Representation Engineering (arXiv 2310.01405)",
 }
-FINALISTS = 8  # settings of the highest validation scores that are judged by generation
-SHARES = (0.1, 0.2, 0.4, 0.8)  # coefficients, in units of the length of the raw difference at r̂'s layer
 
 
 def reading_vectors(lab: Lab) -> Float[Tensor, "layer d_model"]:
@@ -50,71 +49,110 @@ def _ranges(lab: Lab) -> list[tuple[int, int]]:
     return sorted(set(ranges))
 
 
-def _edits(
-    lab: Lab, vectors: Tensor, span: tuple[int, int], coefficient: float, scope: str = "all", op: str = "add"
-) -> dict[Site, Edit]:
-    return {
-        Site("resid_post", layer): DirectionEdit(
-            OPERATORS[op], vectors[layer].to(lab.model.device), coefficient, Scope.parse(scope)
-        )
-        for layer in range(span[0], span[1] + 1)
-    }
+def _places(lab: Lab, vectors: Tensor) -> dict[tuple[int, int], Maker]:
+    """RepE control at each range of layers: x + dose · length_l · v_l, where length_l is that of the raw difference at resid_post.l.
+
+    Residual streams grow with depth: one coefficient for all layers is large in the first and small in the last.
+    """
+    lengths = _lengths(lab)
+
+    def at(span: tuple[int, int]) -> Maker:
+        def made(dose: float) -> dict[Site, Edit]:
+            return {
+                Site("resid_post", layer): DirectionEdit(
+                    OPERATORS["add"], vectors[layer].to(lab.model.device), dose * lengths[layer], Scope("all")
+                )
+                for layer in range(span[0], span[1] + 1)
+            }
+
+        return made
+
+    return {span: at(span) for span in _ranges(lab)}
+
+
+def _lengths(lab: Lab) -> list[float]:
+    """The length of the raw difference of means at resid_post of every layer but the last, at r̂'s position."""
+    at = lab.means.positions.index(lab.direction.position)
+    return [float(lab.means.candidates[layer + 1, at].norm()) for layer in range(lab.model.n_layers - 1)]
+
+
+def _set_at(lab: Lab) -> Maker:
+    """Setting with its target moved: the harmless mean plus `dose` gaps of the means; 1 is the published target."""
+    d = lab.direction
+    return lambda dose: Intervention("set_projection", d.unit, d.layer, d.mean_harmless + 2 * dose * lab.gap)
 
 
 def repe(lab: Lab) -> Rows:
-    """RepE control: x + c v_l over a range of layers, the best setting chosen on validation prompts, then tested.
+    """RepE control and setting, both tuned on validation prompts with the same effort, then tested, and compared at equal damage.
 
-    Validation prompts are harmless and kept by the filter; test prompts are the headline ones.
+    Validation prompts are harmless and kept by the filter; test prompts are the headline ones. Setting as published is tested too.
     """
     vectors = reading_vectors(lab)
     n_val = min(32, len(lab.finding.kept["validation"]["harmless"]))
-    table = []
-    settings = [(span, share * lab.direction.norm) for span in _ranges(lab) for share in SHARES]
-    doings = [_edits(lab, vectors, span, coefficient) for span, coefficient in settings]
-    found = lab.score_each(doings, "harmless", n_val, "validation", kl=True, stage="repe")
-    for (span, coefficient), (scores, kl) in zip(settings, found, strict=True):
-        table.append(
-            {
-                "layers": list(span),
-                "coefficient": coefficient,
-                "validation_score": float(scores.mean()),
-                **kl_part(kl),
-            }
-        )
-    best = _best(lab, vectors, table, n_val)
-    span = (best["layers"][0], best["layers"][1])
-    baseline = lab.measure("baseline", None, "harmless", lab.sizes.headline)
-    n = len(baseline.verdicts)
-    chosen = lab.measure(
-        "repe_add",
-        _edits(lab, vectors, span, best["coefficient"]),
+    places = _places(lab, vectors)
+    best, table = tuned(lab, places, n_val, "repe")
+    target, targets = tuned(lab, {"set": _set_at(lab)}, n_val, "setting, tuned")
+    [equal] = matched_doses(
+        lab,
+        [places[best["place"]]],
+        [best["dose"]],
+        max(target["kl_mean"], 1e-6),
         "harmless",
-        n,
-        describe={
-            "op": "repe_add",
-            "direction": "lat",
-            "coefficient": best["coefficient"],
-            "sites": [f"resid_post.{layer}" for layer in range(span[0], span[1] + 1)],
-        },
+        n_val,
+        stage="repe, equal damage",
     )
-    rivals = {
-        "repe_add": chosen,
-        "set_projection": lab.measure("set_projection", set_projection(lab.direction), "harmless", n),
+    span = best["place"]
+    doings: dict[str, Any] = {
+        "repe_add": places[span](best["dose"]),
+        "set_tuned": _set_at(lab)(target["dose"]),
+        "repe_equal_damage": places[span](equal.dose),
     }
+    sites = [f"resid_post.{layer}" for layer in range(span[0], span[1] + 1)]
+    about = {
+        name: {"op": "repe_add", "direction": "lat", "coefficient": _coefficient(lab, span, dose), "sites": sites}
+        for name, dose in (("repe_add", best["dose"]), ("repe_equal_damage", equal.dose))
+    }
+    n = lab.sizes.headline
+    known = {"baseline": None, "set_projection": set_projection(lab.direction)}
+    measured = lab.measure_each(known, "harmless", n, kl=True, stage="repe, beside")
+    measured |= lab.measure_each(doings, "harmless", n, kl=True, describe=about, stage="repe, tested")
+    m = measured
+    pairs = [("repe_add", "baseline"), ("repe_add", "set_projection"), ("repe_equal_damage", "set_tuned")]
+    settings = [_setting(lab, row) for row in table]
     return Rows.of(
         {
             "repe": {
-                "best": best,
-                "table": table,
-                "boosts": [_boost(m, baseline, lab.margin) for m in rivals.values()],
+                "best": _setting(lab, best),
+                "table": settings,
+                "targets": [_target(lab, row) for row in targets],
+                "target": _target(lab, target),
+                "boosts": [_boost(m[name], m["baseline"], lab.margin) for name in m if name != "baseline"],
                 "published": PUBLISHED,
             },
-            "rates": [rate_row(chosen)],
-            "scores": [score_row(chosen)],
-            **compared([(chosen, baseline), (chosen, rivals["set_projection"])], lab.margin, "repe"),
+            "rates": [rate_row(m[name]) for name in doings],
+            "scores": [score_row(m[name]) for name in doings],
+            "drift": [drift_row(m[name]) for name in doings],
+            **compared([(m[one], m[other]) for one, other in pairs], lab.margin, "repe"),
             "factorial": factorial(lab, vectors),
         }
     )
+
+
+def _coefficient(lab: Lab, span: tuple[int, int], dose: float) -> float:
+    lengths = _lengths(lab)[span[0] : span[1] + 1]
+    return dose * sum(lengths) / len(lengths)
+
+
+def _setting(lab: Lab, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `repe.table` from one of `tuned`."""
+    kept = {key: row[key] for key in ("dose", "validation_score", "validation_rate", "kl_mean", "inside") if key in row}
+    return {"layers": list(row["place"]), "coefficient": _coefficient(lab, row["place"], row["dose"]), **kept}
+
+
+def _target(lab: Lab, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `repe.targets` from one of `tuned`."""
+    kept = {key: row[key] for key in ("validation_score", "validation_rate", "kl_mean", "inside") if key in row}
+    return {"target": _set_at(lab)(row["dose"]).value, "dose": 2 * row["dose"], **kept}  # type: ignore[union-attr]
 
 
 def _boost(m: Measurement, baseline: Measurement, margin: float) -> Boost:
@@ -122,23 +160,6 @@ def _boost(m: Measurement, baseline: Measurement, margin: float) -> Boost:
     boost = paired_comparison(m.refused, baseline.refused, margin=margin, groups=m.topics)
     ends = {"points": 100 * boost.difference, "ci_low": 100 * boost.ci_low, "ci_high": 100 * boost.ci_high}
     return Boost.of({"condition": m.condition, "prompts": m.label, "n": boost.n} | ends)
-
-
-def _best(lab: Lab, vectors: Tensor, table: list[dict[str, Any]], n: int) -> dict[str, Any]:
-    """The setting of the highest refusal rate on validation prompts, among the few of the highest scores.
-
-    By score alone a broken model can win: its first token is a refusal's, and what follows is not.
-    """
-    prompts = lab.prompts_of("harmless", n, "validation")
-    tokens = lab.model.tokenize([p.text for p in prompts])
-    few = sorted(table, key=lambda row: row["validation_score"], reverse=True)[:FINALISTS]
-    for done, row in enumerate(few):
-        edits = _edits(lab, vectors, (row["layers"][0], row["layers"][1]), row["coefficient"])
-        said = refusals(lab.model, tokens, edits, max_new_tokens=lab.judged_tokens, stop_early=False).completions
-        found = lab.read(prompts, [completion.text for completion in said])
-        row["validation_rate"] = found.count("refused") / len(found)
-        lab.progress("repe finalists", done + 1, len(few))
-    return max(few, key=lambda row: (row["validation_rate"], row["validation_score"]))
 
 
 def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[str, Any]]:

@@ -14,13 +14,34 @@ class Setting(Record):
     layers: Span
     """range of layers, both ends included"""
     coefficient: Units
-    """multiple of the reading vectors"""
+    """multiple of the reading vectors; mean over the layers, where it is scaled by `dose`"""
+    dose: float | None = None
+    """coefficient in units of the length of each layer's raw difference; absent in older files, whose coefficient is the same at all layers"""
     validation_score: Nats
     """mean refusal score on harmless validation prompts"""
     validation_rate: Share | None = None
-    """refusal rate on them by generation; absent where the score was not among the highest"""
+    """refusal rate on them by generation; absent where it was not measured"""
     kl_mean: Divergence | None = None
     """mean KL(base ‖ edited) of the next token on harmless prompts"""
+    inside: bool | None = None
+    """of the best alone: whether a larger and a smaller dose were tried at its place"""
+
+
+class Target(Record):
+    """`repe.target` and rows of `repe.targets`: setting, tuned as RepE was."""
+
+    target: Units
+    """where the projection is set"""
+    dose: Annotated[float, unit("× the gap of the means")]
+    """how far that is from the harmless mean; 1 is the published target"""
+    validation_score: Nats
+    """mean refusal score on harmless validation prompts"""
+    validation_rate: Share | None = None
+    """refusal rate on them by generation; absent where it was not measured"""
+    kl_mean: Divergence | None = None
+    """mean KL(base ‖ edited) of the next token on harmless prompts"""
+    inside: bool | None = None
+    """of the best alone: whether a larger and a smaller dose were tried"""
 
 
 class Boost(Record):
@@ -58,6 +79,10 @@ class RepE(Record):
     """the setting chosen on validation prompts"""
     table: tuple[Setting, ...] = ()
     """every setting tried"""
+    target: Target | None = None
+    """the target of setting that was chosen on validation prompts"""
+    targets: tuple[Target, ...] = ()
+    """every target tried"""
     boosts: tuple[Boost, ...]
     """boost over baseline on the same test prompts"""
     published: Published | None = None

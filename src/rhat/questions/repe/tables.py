@@ -21,10 +21,16 @@ def tables(results: Results) -> list[Table]:
     ]
     settings = [
         text("Layers", "layers", lambda span: f"{span[0]}–{span[1]}"),
+        figure("Dose (raw differences)", "dose"),
         figure("Coefficient", "coefficient"),
         figure("Validation score (nats)", "validation_score"),
         figure("Validation rate", "validation_rate", percent),
         KL,
+    ]
+    targets = [
+        figure("Target", "target"),
+        figure("Dose (gaps)", "dose"),
+        *settings[3:],
     ]
     factors = [
         text("Direction", "direction", wording.direction),
@@ -37,5 +43,6 @@ def tables(results: Results) -> list[Table]:
         *build("Boost over baseline", boosts, points),
         *comparisons(results, "repe"),
         *build("RepE settings on validation prompts", table, settings, collapsed=True),
+        *build("Targets of setting on validation prompts", repe.targets if repe else (), targets, collapsed=True),
         *build("Factorial", results.part(Rows).factorial, [*factors, SCORE, RATE, KL, N], collapsed=True),
     ]

@@ -1,0 +1,117 @@
+"""Controls that match: directions of four kinds, at the displacement of r̂'s edit and at its damage; r̂'s effect as a rank among them.
+
+At equal displacement a random direction does a hundredth of r̂'s damage, and so proves little; at equal damage it must do something else
+with a disturbance of the same size. The p value is that of a permutation test: (1 + controls that reach r̂'s effect) / (1 + controls)
+(Phipson and Smyth 2010, doi 10.2202/1544-6115.1585).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from rhat.interventions import Intervention, ablate
+from rhat.lab import Lab
+from rhat.lab.matching import Maker, matched_doses
+from rhat.statistics.judgement import ALPHA
+from rhat.statistics.permutation import among
+
+Row = dict[str, Any]
+OPERATORS = {
+    "standard": ("set_projection", "add")
+}  # every other preset: all three; ablating runs every layer, and costs most
+PROMPTS = 16  # test prompts on which effects are measured
+SEARCHED = 8  # validation prompts on which doses are searched
+ROUNDS = 3
+
+
+def matched_controls(lab: Lab) -> dict[str, list[Row]]:
+    """Effects of r̂ and of each control direction under each operator, and r̂'s ranks.
+
+    The effect is the mean change of the refusal score against the unedited model, in the direction that the edit is for: up on
+    harmless prompts for setting and adding, down on harmful ones for ablating (at every layer, where a control subtracts as much).
+    """
+    rows: list[Row] = []
+    ranks: list[Row] = []
+    units = lab.control_units()
+    for op in OPERATORS.get(lab.sizes.name, ("set_projection", "add", "ablate")):
+        mine = _under(lab, op, units)
+        rows += mine
+        ranks += _ranks(op, mine)
+    return {"matched_controls": rows, "control_ranks": ranks}
+
+
+def _maker(lab: Lab, op: str, unit: Float[Tensor, " d_model"]) -> tuple[Maker, float]:
+    """A control's edit by dose, and the dose of equal displacement: the shift that the edit makes on r̂, in residual units."""
+    d = lab.direction
+    if op == "set_projection":
+        start = lab.random_target(unit) - lab.gap
+        return lambda dose: Intervention(op, unit, d.layer, start + dose), lab.gap
+    if op == "add":
+        return lambda dose: Intervention(op, unit, d.layer, dose), d.mean_harmful
+    return lambda dose: Intervention("subtract", unit, d.layer, dose, where="all layers"), d.mean_harmful
+
+
+def _under(lab: Lab, op: str, units: dict[str, list[Tensor]]) -> list[Row]:
+    label = "harmful" if op == "ablate" else "harmless"
+    sign = -1.0 if op == "ablate" else 1.0
+    made = [(kind, i, *_maker(lab, op, unit)) for kind, some in units.items() for i, unit in enumerate(some)]
+    ours, shift = _maker(lab, op, lab.direction.unit)
+    real = ablate(lab.direction) if op == "ablate" else ours(shift)
+    n_searched = min(SEARCHED, len(lab.finding.kept["validation"]["harmless"]))
+    [(_, searched)] = lab.score_each([real], "harmless", n_searched, "validation", kl=True)
+    assert searched is not None
+    stage = f"controls, {op}"
+    target = max(float(searched.mean()), 1e-6)
+    found = matched_doses(
+        lab,
+        [maker for *_, maker, _ in made],
+        [dose for *_, dose in made],
+        target,
+        "harmless",
+        n_searched,
+        rounds=ROUNDS,
+        stage=stage,
+    )
+    doses = {"displacement": [dose for *_, dose in made], "damage": [one.dose for one in found]}
+    before, _ = lab.score(None, label, min(lab.sizes.sweep, PROMPTS))
+    rows = []
+    for match, at in doses.items():
+        doings = [real, *(maker(dose) for (_, _, maker, _), dose in zip(made, at, strict=True))]
+        names = [
+            ("rhat", 0, shift, searched.mean()),
+            *((kind, i, dose, one.kl) for (kind, i, *_), dose, one in zip(made, at, found, strict=True)),
+        ]
+        scored = lab.score_each(doings, label, len(before), stage=stage)
+        for (kind, i, dose, kl), (scores, _) in zip(names, scored, strict=True):
+            effects = sign * (scores - before)
+            row = {"op": op, "match": match, "kind": kind, "seed": i, "prompts": label, "dose": float(dose)}
+            row |= {"effect": float(effects.mean()), "effects": effects.tolist(), "n": len(effects)}
+            if match == "damage" or kind == "rhat":
+                row |= {"kl_mean": float(kl)}
+            rows.append(row)
+    return rows
+
+
+def _ranks(op: str, rows: Sequence[Row]) -> list[Row]:
+    """r̂'s rank among the controls of each kind, and among all, for each way of matching."""
+    ranks = []
+    for match in ("displacement", "damage"):
+        mine = [row for row in rows if row["match"] == match]
+        ours = next(row["effect"] for row in mine if row["kind"] == "rhat")
+        kl = next(row["kl_mean"] for row in mine if row["kind"] == "rhat")
+        kinds = list(dict.fromkeys(row["kind"] for row in mine if row["kind"] != "rhat"))
+        for kind in ("all", *kinds):
+            others = [row for row in mine if row["kind"] in ((kind,) if kind != "all" else kinds)]
+            found = among(ours, np.array([row["effect"] for row in others]))
+            row = {"op": op, "match": match, "kind": kind, "effect": ours, "best": found.best, "rank": found.rank}
+            clear = found.p < ALPHA and ours > 0
+            row |= {"p": found.p, "n_controls": found.n, "verdict": "better" if clear else "undecided"}
+            if match == "damage":
+                row["apart"] = sum(not 1 / 1.5 <= r["kl_mean"] / max(kl, 1e-9) <= 1.5 for r in others)
+            ranks.append(row)
+    return ranks
