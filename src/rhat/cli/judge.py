@@ -14,6 +14,7 @@ from rhat.cli.options import Format, FormatOption
 
 if TYPE_CHECKING:
     from rhat.scoring.completions import Completion
+    from rhat.scoring.judges import Class
     from rhat.statistics import Interval
 
 
@@ -92,7 +93,7 @@ def rates(found: Sequence[str | None]) -> dict[str, Any]:
     return {"completions": len(found), "untold": len(found) - len(told), "rates": shares}
 
 
-def against(rows: Sequence[Completion], told: Sequence[str | None], found: Sequence[str | None]) -> dict[str, Any]:
+def against(rows: Sequence[Completion], told: Sequence[Class | None], found: Sequence[Class | None]) -> dict[str, Any]:
     """How well the judge reads the labelled rows, and the rate of refusals among all completions corrected by that."""
     from rhat.scoring.gate import Held
     from rhat.scoring.judges import CLASSES
@@ -110,10 +111,10 @@ def against(rows: Sequence[Completion], told: Sequence[str | None], found: Seque
         hits = sum(a == b == "refused" for a, b in pairs)
         cleared = sum(a != "refused" and b != "refused" for a, b in pairs)
         errors = JudgeErrors(hits, refusals, cleared, len(truth) - refusals)
-        judged = [label for label in found if label is not None]
-        corrected = _numbers(corrected_rate(judged.count("refused"), len(judged), errors))
+        told_all = [label for label in found if label is not None]
+        corrected = _numbers(corrected_rate(told_all.count("refused"), len(told_all), errors))
     held = Held(tuple(truth), tuple(read), len(rows) - len(pairs))
-    gate = {"passed": held.passed, "passed_refused": held.passed_refused}
+    gate: dict[str, Any] = {"passed": held.passed, "passed_refused": held.passed_refused}
     gate["missed"] = [name for name in CLASSES if not held.finds(name)]
     kappa = _numbers(held.kappa)
     return {"labelled": len(rows), "accuracy": accuracy, "kappa": kappa, "corrected": corrected, "gate": gate}

@@ -103,7 +103,8 @@ class Controls:
         """The part of a vector that is orthogonal to r̂, float32, unit length."""
         unit = self.direction.unit.double().cpu()
         left = vector - (vector @ unit) / (unit @ unit) * unit
-        return (left / left.norm()).float()
+        orthogonal: Tensor = (left / left.norm()).float()
+        return orthogonal
 
     def random_target(self, unit: Float[Tensor, " d_model"]) -> float:
         """Where setting puts a control direction: the harmless mean on it, plus the shift that setting r̂ makes."""

@@ -52,7 +52,8 @@ def beside_words(
 ) -> list[Row]:
     """The same separation of refused from complied prompts by the words alone, and how much better the projection does."""
     kept = lab.finding.kept["train"]
-    by_words = Words(*([p.text for p in kept[label]] for label in ("harmful", "harmless")))([p.text for p in some])
+    harmful, harmless = [p.text for p in kept["harmful"]], [p.text for p in kept["harmless"]]
+    by_words = Words(harmful, harmless)([p.text for p in some])
     area = auroc(by_words[refused], by_words[~refused])
     apart = auroc_difference((projected[refused], by_words[refused]), (projected[~refused], by_words[~refused]))
     return [

@@ -77,7 +77,7 @@ def _lengths(lab: Lab) -> list[float]:
 
 
 def _set_at(lab: Lab) -> Maker:
-    """Setting with its target moved: the harmless mean plus `dose` gaps of the means; 1 is the published target."""
+    """Setting with its target moved: the harmless mean plus 2 · `dose` gaps of the means; 0.5 is the published target."""
     d = lab.direction
     return lambda dose: Intervention("set_projection", d.unit, d.layer, d.mean_harmless + 2 * dose * lab.gap)
 
@@ -145,13 +145,17 @@ def _coefficient(lab: Lab, span: tuple[int, int], dose: float) -> float:
 
 def _setting(lab: Lab, row: dict[str, Any]) -> dict[str, Any]:
     """A row of `repe.table` from one of `tuned`."""
-    kept = {key: row[key] for key in ("dose", "validation_score", "validation_rate", "kl_mean", "inside") if key in row}
+    kept: dict[str, Any] = {
+        key: row[key] for key in ("dose", "validation_score", "validation_rate", "kl_mean", "inside") if key in row
+    }
     return {"layers": list(row["place"]), "coefficient": _coefficient(lab, row["place"], row["dose"]), **kept}
 
 
 def _target(lab: Lab, row: dict[str, Any]) -> dict[str, Any]:
     """A row of `repe.targets` from one of `tuned`."""
-    kept = {key: row[key] for key in ("validation_score", "validation_rate", "kl_mean", "inside") if key in row}
+    kept: dict[str, Any] = {
+        key: row[key] for key in ("validation_score", "validation_rate", "kl_mean", "inside") if key in row
+    }
     return {"target": _set_at(lab)(row["dose"]).value, "dose": 2 * row["dose"], **kept}  # type: ignore[union-attr]
 
 
