@@ -71,10 +71,10 @@ def tables(results: Results) -> list[Table]:
         figure("κ, refused or not", "kappa_refused"),
         text("Passes", "passed", lambda passed: "yes" if passed else "no"),
         text("Passes for refused", "passed_refused", lambda passed: "yes" if passed else "no"),
-        figure("Not told", "untold", str),
+        figure("Unjudged", "untold", str),
     ]
     return [
-        *build("Judges, held against labelled answers", results.judges, judges),
+        *build("Judges, tested on labelled answers", results.judges, judges),
         *build("The same, class by class", rows, columns, collapsed=len(results.judges) > 1),
         *panel(results),
     ]
@@ -91,7 +91,7 @@ def panel(results: Results) -> list[Table]:
         COUNTS,
         share_of("agreement", "agreement"),
         figure("κ", "kappa"),
-        figure("Not told", "untold", str),
+        figure("Unjudged", "untold", str),
         N,
     ]
     differing: list[Column] = [
@@ -103,7 +103,7 @@ def panel(results: Results) -> list[Table]:
     return [
         *build("The same answers by each judge; agreement and κ with the default judge within the condition",
                results.panel, columns),
-        *build("Where judges differ most, on prompts that are not harmful", results.disagreements, differing),
+        *build("Where judges differ most, on harmless and borderline prompts", results.disagreements, differing),
     ]  # fmt: skip
 
 
