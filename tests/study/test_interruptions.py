@@ -23,7 +23,7 @@ from rhat.selection.settings import FindSettings
 from rhat.study import StudyConfig, run
 from tiny import tiny_tokenizer
 
-SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2), race=2)
+SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2), early_stopping=2)
 STUDY = ("induce", "suppress")
 
 

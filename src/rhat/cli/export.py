@@ -30,11 +30,15 @@ def export(
             "--out", "-o", help="File to write [dim](default: the direction's name with the format's extension)[/dim]."
         ),
     ] = None,
-    op: Annotated[OperatorName, typer.Option("--op", help="Operator that the other tool applies.")] = OperatorName("add"),
+    op: Annotated[OperatorName, typer.Option("--op", help="Operator that the other tool applies.")] = OperatorName(
+        "add"
+    ),
     value: Annotated[float | None, typer.Option("--value", help=VALUE_HELP, show_default=False)] = None,
     layer: Annotated[
         int | None,
-        typer.Option("--layer", min=0, help="Layer to edit [dim](default: the direction's own)[/dim].", show_default=False),
+        typer.Option(
+            "--layer", min=0, help="Layer to edit [dim](default: the direction's own)[/dim].", show_default=False
+        ),
     ] = None,
     layers: Annotated[
         str | None,

@@ -39,7 +39,9 @@ def guard(
             show_default="beside the direction, as NAME.guard.json",
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=0, help="Number of highest projections to show, with their texts.")] = 10,
+    top: Annotated[
+        int, typer.Option("--top", min=0, help="Number of highest projections to show, with their texts.")
+    ] = 10,
     form: FormatOption = Format.table,
 ) -> None:
     """Test a calibrated guard on your own traffic: which prompts it flags, and what share of each group.

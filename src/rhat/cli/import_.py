@@ -51,11 +51,16 @@ def import_(
         int | None, typer.Option("--row", help="Row of a matrix, such as a decoder.", rich_help_panel=WHICH)
     ] = None,
     negate: Annotated[
-        bool, typer.Option("--negate", help="Reverse the vector, if it points away from refusal.", rich_help_panel=WHICH)
+        bool,
+        typer.Option("--negate", help="Reverse the vector, if it points away from refusal.", rich_help_panel=WHICH),
     ] = False,
     position: Annotated[
         int | None,
-        typer.Option("--position", max=-1, help="Token position at which prompts are read, if the file does not state it; -1 is the last."),
+        typer.Option(
+            "--position",
+            max=-1,
+            help="Token position at which prompts are read, if the file does not state it; -1 is the last.",
+        ),
     ] = None,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Measure the means that the file lacks.")

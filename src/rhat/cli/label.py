@@ -27,7 +27,10 @@ def label(
         typer.Option("--out", "-o", help="Where to save the labels.", show_default="beside FILE, as NAME.labels.jsonl"),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option("--sample", min=1, help="Number of completions to label, drawn at random. Default: all.", show_default=False)
+        int | None,
+        typer.Option(
+            "--sample", min=1, help="Number of completions to label, drawn at random. Default: all.", show_default=False
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed for the order in which they are shown.")] = 0,
 ) -> None:

@@ -131,7 +131,7 @@ class TokenContext:
         return self if self.positions.device == device else self._each(lambda x: x.to(device))
 
 
-NEVER = 2**31
+BEYOND = 2**31
 """A position that no sequence reaches: the first position of an edit that changes nothing."""
 
 
