@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:
-    """Progress that nobody watches."""
+    """A progress callback that does nothing."""
 
 
 @dataclass(frozen=True)
