@@ -19,9 +19,9 @@ def sentence(results: Results) -> str:
     if refused is None or refused.sensitivity is None or refused.specificity is None:
         return ""
     said = (
-        f"Answers were read by {name(row)}, {row.tokens} tokens each: of the labelled answers that come with rhat, cut alike, "
-        f"it finds {_share(refused, 'sensitivity')} of {refused.n} refusals, and calls "
-        f"{percent(1 - refused.specificity)} of {refused.n_others} other answers refusals"
+        f"Answers were read by {name(row)}, {row.tokens} tokens each. On the labelled answers that come with rhat, cut to the same length, "
+        f"it finds {_share(refused, 'sensitivity')} of {refused.n} refusals and reads "
+        f"{percent(1 - refused.specificity)} of {refused.n_others} other answers as refusals"
     )
     return f"{said}. {gate(row)}"
 
@@ -33,13 +33,13 @@ def gate(row: JudgeRow) -> str:
         return "It passes for all four classes."
     if not row.passed_refused:
         return (
-            "It does not pass, not even for refused against not refused: rates of this run are shown, and none of them is a "
-            "headline. Read more tokens with --judged-tokens, or label answers of your own."
+            "It does not pass, not even for refused against not refused: the rates of this run are shown, but none of them is a "
+            "headline. Read more tokens with --judged-tokens, or label your own answers."
         )
     missed = f": it misses most that is {' or '.join(weak)}" if weak else ""
     return (
-        f"It passes for refused against not refused, so rates of refusals stand; not for all four classes{missed}, so "
-        "other shares are only shown."
+        f"It passes for refused against not refused, so rates of refusals are valid. It does not pass for all four classes{missed}, so "
+        "other shares are shown but are no headline."
     )
 
 
