@@ -93,6 +93,9 @@ def test_the_pages_tables_are_those_of_the_records():
         assert module.written(name) == page, "run python docs/vocabulary.py"
     for operator in OPERATORS.values():
         assert f"| `{operator.name}` | {operator.formula} |" in pages["steering.md"]
+        assert f"`{operator.name}`" in pages["serving.md"].split("| `op` |")[1].splitlines()[0]
+    for name in PARAMETERS:
+        assert f"| `{name}` | " in pages["serving.md"]
     for preset in PRESETS.values():
         assert f"| `{preset.name}` | {preset.duration} |" in pages["commands.md"]
 
