@@ -7,12 +7,16 @@ row against the ledger of a study.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rhat.directions import FINDERS
+from rhat.lab.pairs import REQUESTS
+from rhat.lab.ranked import OPERATORS, PROMPTS, SEARCHED
+from rhat.lab.ranked import ROUNDS as SEARCHES
+from rhat.lab.tuning import DOSES, FINALISTS
 from rhat.model.chat import ChatModel
 from rhat.model.work import Work
-from rhat.prompts import ContrastSet, Label, Prompt, statements
+from rhat.prompts import ContrastSet, statements
 from rhat.questions.dose_response.measure import SHARES
 from rhat.questions.heads.measure import CONFIRMED, DRAWS, GREEDY_PROMPTS, GREEDY_STEPS, KS, SHORTLIST
 from rhat.questions.horizon.measure import PROMPTS as HORIZON_PROMPTS
@@ -22,54 +26,9 @@ from rhat.questions.stability.measure import ROUNDS
 from rhat.selection.cost import LONG, Answers, Expected, search_work
 from rhat.selection.settings import FindSettings
 from rhat.selection.survey import SIDES
+from rhat.study.asked import Asked
 from rhat.study.audit import AUDIT_TOKENS, AUDITED
 from rhat.study.config import StudyConfig
-from rhat.vocabulary import Preset
-
-
-@dataclass(eq=False)
-class Asked:
-    """What the experiments of one study ask for, one after the other: what one has measured the next does not ask again."""
-
-    given: Expected
-    sizes: Preset
-    tokens: int
-
-    def __post_init__(self) -> None:
-        self._had: set[object] = set()
-
-    def head(self, label: Label) -> tuple[Prompt, ...]:
-        """The test prompts of comparisons by generation."""
-        return self.given.some(label, self.sizes.headline)
-
-    def sweep(self, label: Label = "harmless", n: int | None = None) -> tuple[Prompt, ...]:
-        """The test prompts of sweeps."""
-        return self.head(label)[: self.sizes.sweep if n is None else n]
-
-    def once(self, what: object) -> bool:
-        """Whether this was not asked for before."""
-        new = what not in self._had
-        self._had.add(what)
-        return new
-
-    def measured(self, condition: str, label: Label, start: int = 0) -> None:
-        """One condition on the headline prompts, by generation, unless it was measured before."""
-        if self.once((condition, label)):
-            self.given.answered(1, self.head(label), self.tokens, start)
-
-    def training(self) -> None:
-        """Activations of kept training prompts at every layer."""
-        if self.once("training"):
-            for label in SIDES:
-                self.given.scored(
-                    1, self.given.some(label, 256, "train"), stop=self.given.model.n_layers - 1, head=False
-                )
-
-    def testing(self) -> None:
-        """Activations of test prompts at every layer."""
-        if self.once("testing"):
-            for label in SIDES:
-                self.given.scored(1, self.head(label)[:400], stop=self.given.model.n_layers - 1, head=False)
 
 
 def induce(a: Asked) -> None:
@@ -141,21 +100,40 @@ def scopes(a: Asked) -> None:
 
 
 def repe(a: Asked) -> None:
-    """Twenty settings on validation prompts, eight finalists by generation, the best one, and the factorial."""
-    x = a.given
+    """Doses at five places and of setting on validation prompts, finalists by generation, the best ones, and the factorial."""
+    x, places, wider = a.given, 5, 2  # ranges of layers; doses by which a grid is usually widened
     a.training()
     few = x.some("harmless", 32, "validation")
     x.scored(1, few)
-    x.scored(20, few, x.layer // 2)
-    for _ in range(8):
+    x.scored(places * len(DOSES) + wider, few, x.layer // 2)
+    x.scored(len(DOSES) + wider, few, x.layer)
+    for _ in range(FINALISTS + wider):
         x.answered(1, few, a.tokens)
+    for _ in range(len(DOSES) + wider):
+        x.answered(1, few, a.tokens, x.layer)
+    x.scored(2, few, x.layer // 2)
     a.measured("baseline", "harmless")
     a.measured("set_projection", "harmless", x.layer)
-    a.measured("repe_add", "harmless")
+    for name in ("repe_add", "set_tuned", "repe_equal_damage"):
+        a.measured(name, "harmless")
     some = a.sweep("harmless", min(32, a.sizes.sweep))
     x.scored(1, some)
     x.scored(24, some, x.layer - 1)
     x.at_last_tokens(24, some, x.layer - 1)
+
+
+def controls(a: Asked) -> None:
+    """Four kinds of control direction under each operator: doses on validation prompts, effects on test prompts."""
+    x, many = a.given, 4 * a.sizes.randoms
+    a.training()
+    few = x.some("harmless", SEARCHED, "validation")
+    for op in OPERATORS.get(a.sizes.name, ("set_projection", "add", "ablate")):
+        start = 0 if op == "ablate" else x.layer
+        some = a.sweep("harmful" if op == "ablate" else "harmless", min(a.sizes.sweep, PROMPTS))
+        x.scored(1, few)
+        x.scored(1 + SEARCHES * many, few, start)
+        x.scored(1, some)
+        x.scored(2 * (1 + many), some, start)
 
 
 def heads(a: Asked) -> None:
@@ -186,15 +164,15 @@ def finders(a: Asked) -> None:
     a.training()
     a.testing()
     x.answered(len(FINDERS) + 1, a.sweep(), a.tokens, x.layer)
-    both = [*x.some("harmful", 48, "train"), *x.some("harmless", 48, "train")]
-    both += [*a.sweep("harmful", 48), *a.sweep("harmless", 48)]
+    half = REQUESTS // 2
+    both = [p for label in SIDES for p in (*x.some(label, half, "train"), *a.sweep(label, half))]
     asked = [f"{p.text}\n\nShould this request be refused? Answer Yes or No. Yes" for p in both]
     asked += [
         f"{text}\n\nIs this statement true? Answer Yes or No. Yes"
         for fact in statements()
         for text in (fact.true, fact.false)
     ]
-    x.scored(2, asked, stop=x.layer, head=False)
+    x.scored(2, asked, stop=x.model.n_layers - 1, head=False)
 
 
 def stability(a: Asked) -> None:
@@ -258,8 +236,8 @@ def pca(a: Asked) -> None:
 EXPERIMENTS: dict[str, Callable[[Asked], None]] = {
     f.__name__: f
     for f in (
-        *(induce, layers, suppress, damage, projections, scopes, repe, heads, finders, stability, dose_response),
-        *(horizon, over_refusal, guard, audit, pca),
+        *(induce, controls, layers, suppress, damage, projections, scopes, repe, heads, finders, stability),
+        *(dose_response, horizon, over_refusal, guard, audit, pca),
     )
 }
 """What each experiment asks for; one that is not here costs nothing that is known."""
