@@ -71,8 +71,10 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _RECORDS}
 """The sizes of a study by name."""
 
 DEFAULT_PRESET = "standard"
+"""The preset that is taken where none is given."""
 
 AUTO = "auto"
 """The largest preset that ends within a budget of time on this machine."""
 
-DURATIONS: str = "; ".join(f"{preset.name}: {preset.duration}" for preset in _RECORDS)  # for help texts
+DURATIONS: str = "; ".join(f"{preset.name}: {preset.duration}" for preset in _RECORDS)
+"""How long each preset takes, for help texts."""
