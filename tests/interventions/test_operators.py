@@ -24,6 +24,7 @@ def plain(op, x, u, value):
         "add": x + value * u,
         "subtract": x - value * u,
         "ablate": x - x @ projector,
+        "scale": x - x @ projector + value * (x @ projector),
     }[op]
 
 

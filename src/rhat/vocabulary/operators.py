@@ -141,6 +141,18 @@ _RECORDS = (
         everywhere=True,
         writers=True,
     ),
+    # Between ablation (s = 0) and no edit (s = 1); beyond 1 it strengthens what is there. At one layer: repeated at every
+    # block's input it would multiply.
+    Operator(
+        "scale",
+        lambda x, r, s: x + (s - 1) * _along(x, r) * r,
+        formula="x + (s − 1) (r̂·x) r̂",
+        code="x + (VALUE - 1) * (x @ r).unsqueeze(-1) * r",
+        label="Scale the projection",
+        word="scale",
+        purpose="weakening or strengthening what is there",
+        parameter=Parameter("factor", "s", "Factor s", unit="", default=0.5, span=(-1.0, 3.0)),
+    ),
 )
 
 OPERATORS: dict[str, Operator] = {operator.name: operator for operator in _RECORDS}
