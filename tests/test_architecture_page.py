@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -84,13 +85,15 @@ def test_a_diff_is_what_the_source_holds(heading):
 
 
 def test_the_finder_of_the_page_recovers_a_planted_gap(monkeypatch):
-    ((_, added),) = diffs()["How to add a finder"]
+    (_, added), (tests, test) = diffs()["How to add a finder"]
     namespace = dict(vars(finders))
     exec("from __future__ import annotations\n" + "\n".join(added), namespace)
     assert {*namespace["FINDERS"]} == {*FINDERS, "median_difference"}
     monkeypatch.setitem(FINDERS, "median_difference", namespace["median_difference"])
     gap = torch.tensor([3.0, 0.0, -4.0])
     noise = torch.randn(501, 3, generator=torch.Generator().manual_seed(0))
+    exec("\n".join(test), checks := runpy.run_path(str(ROOT / tests)))
+    checks["test_median_difference_is_that_of_numpy_and_ignores_an_outlier"]()
     found = Direction.from_groups(
         noise + gap, noise, Site("resid_pre", 1), finder="median_difference", model={"name": "tiny"}
     )
