@@ -64,22 +64,6 @@ def mean_difference(
     return _vector("mean_difference", gap, positive.dtype)
 
 
-def median_difference(
-    positive: Float[Tensor, "n d_model"], negative: Float[Tensor, "m d_model"]
-) -> Float[Tensor, " d_model"]:
-    """Median of `positive` minus median of `negative`, dimension by dimension, not normalised.
-
-    Less sensitive to outliers than the difference of means. Of an even number of rows the lower middle one counts.
-    Residual-stream units, in `positive`'s dtype.
-
-    Raises:
-        ContrastError: if either side has no rows, or a value is not finite.
-    """
-    _need_rows("median_difference", positive, negative)
-    gap = positive.double().median(0).values - negative.double().median(0).values
-    return _vector("median_difference", gap, positive.dtype)
-
-
 def lat(
     positive: Float[Tensor, "n d_model"], negative: Float[Tensor, "m d_model"], *, seed: int = 0, shuffle: bool = True
 ) -> Float[Tensor, " d_model"]:
@@ -150,12 +134,7 @@ def random_direction(
     return _vector("random_direction", vector / vector.norm(), torch.float32)
 
 
-FINDERS: dict[str, Finder] = {
-    "mean_difference": mean_difference,
-    "median_difference": median_difference,
-    "lat": lat,
-    "logistic": logistic,
-}
+FINDERS: dict[str, Finder] = {"mean_difference": mean_difference, "lat": lat, "logistic": logistic}
 """The finders that `rhat.find` takes, by name."""
 
 
