@@ -1,4 +1,4 @@
-"""Write the tables of docs/steering.md, docs/serving.md and docs/commands.md from the records of `rhat.vocabulary`.
+"""Write the tables of docs/steering.md, docs/serving.md, docs/commands.md and docs/library.md from the records and tables that they list.
 
 .venv/bin/python docs/vocabulary.py
 """
@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from rhat.directions import FINDERS
 from rhat.questions import QUESTIONS
 from rhat.vocabulary import OPERATORS, PARAMETERS, PRESETS, SCOPES, Operator, Parameter
 from rhat.vocabulary.operators import operators_taking
@@ -73,6 +74,15 @@ def fields() -> str:
     return "\n".join(["| field of an intervention | meaning |", "| --- | --- |", *told])
 
 
+def finders() -> str:
+    """The table of finders, each with the first paragraph of its docstring."""
+    rows = []
+    for name, finder in FINDERS.items():
+        told = " ".join((finder.__doc__ or "").strip().split("\n\n")[0].split()).replace("|", "\\|")
+        rows.append(f"| `{name}` | {told} |")
+    return "\n".join(["| finder | vector |", "| --- | --- |", *rows])
+
+
 def presets() -> str:
     """The table of presets, each with the experiments that its questions run."""
     experiments = [experiment for question in QUESTIONS for experiment in question.experiments]
@@ -90,6 +100,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "steering.md": {"operators": operators, "scopes": scopes},
     "serving.md": {"fields": fields},
     "commands.md": {"presets": presets},
+    "library.md": {"finders": finders},
 }
 """The generated tables of each page."""
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 import rhat
 from rhat import vectors
 from rhat.cli import run
-from rhat.directions import Direction
+from rhat.directions import FINDERS, Direction
 from rhat.display import wording
 from rhat.errors import InterventionError
 from rhat.server.schemas import InterventionSpec, RhatOptions
@@ -96,6 +96,8 @@ def test_the_pages_tables_are_those_of_the_records():
         assert f"`{operator.name}`" in pages["serving.md"].split("| `op` |")[1].splitlines()[0]
     for name in PARAMETERS:
         assert f"| `{name}` | " in pages["serving.md"]
+    for finder in FINDERS:
+        assert f"| `{finder}` | " in pages["library.md"]
     for preset in PRESETS.values():
         assert f"| `{preset.name}` | {preset.duration} |" in pages["commands.md"]
 
