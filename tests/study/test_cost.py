@@ -9,7 +9,7 @@ from rhat.study.config import PRESETS_OF
 from rhat.study.cost import EXPERIMENTS, study_work
 from rhat.study.opening import open_model, open_prompts
 
-ALL, ONE = 0.15, 0.40  # how far the whole may be from what was counted, and a stage that is a twentieth of it or more
+ALL, ONE = 0.15, 0.40  # how far the whole may be from what was counted, and a stage that is a sixtieth of it or more
 SPOKEN = Answers(10.0, 24, 0.0)  # "Sorry, no." and "Glad to help.", which end by themselves
 
 
@@ -36,7 +36,7 @@ def test_the_whole_is_expected(both):
 
 def test_every_large_stage_is_expected(both):
     work, counted = both
-    least = sum(row["block_tokens"] for row in counted.values()) / 20
+    least = sum(row["block_tokens"] for row in counted.values()) / 60
     large = [stage for stage, row in counted.items() if row["block_tokens"] >= least]
     assert len(large) >= 6
     for stage in large:

@@ -124,8 +124,10 @@ def repe(a: Asked) -> None:
 
 def controls(a: Asked) -> None:
     """Four kinds of control direction under each operator: doses on validation prompts, effects on test prompts."""
-    x, many = a.given, 4 * a.sizes.randoms
+    x, n = a.given, a.sizes.randoms
     a.training()
+    categories = len({p.category for p in x.some("harmless", 256, "train") if p.category})
+    many = 3 * n + min(n, categories * (categories - 1) // 2)  # the fourth kind is the difference of two categories
     few = x.some("harmless", SEARCHED, "validation")
     for op in OPERATORS.get(a.sizes.name, ("set_projection", "add", "ablate")):
         start = 0 if op == "ablate" else x.layer
