@@ -233,7 +233,8 @@ def _per_prompt(lab: Lab) -> dict[str, Any]:
 def suppress_cost(a: Asked) -> None:
     """Four conditions by generation, random ablations by log-odds, and what ablating does to harmless prompts."""
     x = a.given
-    a.once(("baseline", "harmful"))
+    for name in ("baseline", "ablate", "subtract"):
+        a.once((name, "harmful"))
     x.answered(4, a.head("harmful"), a.tokens)
     x.scored(min(5, a.sizes.dealt), a.sweep("harmful"))
     x.answered(2, a.sweep(), a.tokens)
