@@ -21,6 +21,7 @@ KEYS = (
     "dose_response",
     "stability",
     "horizon",
+    "own_layer",
 )
 QUESTIONS: tuple[Question, ...] = tuple(import_module(f"{__name__}.{key}").QUESTION for key in KEYS)
 
