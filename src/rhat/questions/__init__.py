@@ -21,7 +21,6 @@ KEYS = (
     "dose_response",
     "stability",
     "horizon",
-    "own_layer",
 )
 QUESTIONS: tuple[Question, ...] = tuple(import_module(f"{__name__}.{key}").QUESTION for key in KEYS)
 
