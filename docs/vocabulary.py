@@ -1,4 +1,4 @@
-"""Write the tables of docs/steering.md and docs/commands.md from the records of `rhat.vocabulary`.
+"""Write the tables of docs/steering.md, docs/serving.md, docs/commands.md and docs/library.md from the records and tables that they list.
 
 .venv/bin/python docs/vocabulary.py
 """
@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from rhat.directions import FINDERS
 from rhat.questions import QUESTIONS
-from rhat.vocabulary import OPERATORS, PRESETS, SCOPES, Operator
+from rhat.vocabulary import OPERATORS, PARAMETERS, PRESETS, SCOPES, Operator, Parameter
+from rhat.vocabulary.operators import operators_taking
 
 DOCS = Path(__file__).parent
 
@@ -38,6 +40,49 @@ def scopes() -> str:
     return "\n".join(["| scope | tokens |", "| --- | --- |", *rows])
 
 
+def _ticked(names: Iterable[str], word: str) -> str:
+    """Names in code, the last two joined by a word."""
+    *most, last = (f"`{name}`" for name in names)
+    return f"{', '.join(most)} {word} {last}" if most else last
+
+
+def _number(parameter: Parameter) -> str:
+    """What a request may say for a parameter."""
+    given = "a number"
+    if parameter.unit:
+        given = f'a number in {parameter.unit}, `"harmful_mean"` or `"harmless_mean"`'
+    return f"{parameter.symbol} of {_ticked(operators_taking(parameter.name), 'and')}: {given}. Default: {parameter.default_text}"
+
+
+def fields() -> str:
+    """The table of the fields of an intervention in a request."""
+    everywhere = _ticked((o.name for o in OPERATORS.values() if o.everywhere), "and")
+    scopes = ", ".join(f"`{kind.written}`" + " (the default)" * (kind.name == "all") for kind in SCOPES.values())
+    rows = {
+        "op": _ticked(OPERATORS, "or"),
+        "direction": "name of a direction (`rhat serve -d NAME=FILE`; without NAME, the file name without its extension). "
+        "Default: the first",
+        **{name: _number(parameter) for name, parameter in PARAMETERS.items()},
+        "scope": f"tokens to edit: {scopes}",
+        "layer": "layer to edit, counted from 0. Default: the direction's own",
+        "where": f"`own layer`, `all layers` (the default of {everywhere}), or a list of layers",
+        "when": "`above` or `below`: intervene only if the prompt's projection is above (or: at or below) the threshold; "
+        "see [guard.md](guard.md)",
+        "threshold": "threshold for `when`, in place of the calibrated one",
+    }
+    told = [f"| `{name}` | {meaning} |" for name, meaning in rows.items()]
+    return "\n".join(["| field of an intervention | meaning |", "| --- | --- |", *told])
+
+
+def finders() -> str:
+    """The table of finders, each with the first paragraph of its docstring."""
+    rows = []
+    for name, finder in FINDERS.items():
+        told = " ".join((finder.__doc__ or "").strip().split("\n\n")[0].split()).replace("|", "\\|")
+        rows.append(f"| `{name}` | {told} |")
+    return "\n".join(["| finder | vector |", "| --- | --- |", *rows])
+
+
 def presets() -> str:
     """The table of presets, each with the experiments that its questions run."""
     experiments = [experiment for question in QUESTIONS for experiment in question.experiments]
@@ -53,7 +98,9 @@ def presets() -> str:
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "steering.md": {"operators": operators, "scopes": scopes},
+    "serving.md": {"fields": fields},
     "commands.md": {"presets": presets},
+    "library.md": {"finders": finders},
 }
 """The generated tables of each page."""
 

@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import hypothesis
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -13,6 +14,10 @@ if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # on shared cores threads wait for one another: tiny models take twenty times as long
     torch.set_num_threads(1)
+
+# Nothing is timed in a test: on shared cores an example takes as long as it takes.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Where tensors are; elsewhere annotations such as numpy's ArrayLike mean more than a runtime checker knows.
 TENSORS = (

@@ -14,6 +14,15 @@ from labs import contrast_set
 from refusing import refusing_folder
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "example"
+EXAMPLE_ASKED = (
+    *("induce", "projections", "pca", "suppress", "scopes", "repe", "heads", "finders", "over_refusal"),
+    *("dose_response", "stability"),
+)
+"""The questions of the run in docs/example; those that are newer than it are not among them."""
+EXAMPLE_LACKS = ("matched_controls", "transfer", "probes")
+"""Figures of those questions that are newer than the run in docs/example."""
+NEEDS_CATEGORIES = ("transfer",)
+"""Figures that are drawn where prompts name their categories; those of `arguments` do not."""
 
 
 def arguments(folder: Path, *, borderline: bool = False) -> dict:

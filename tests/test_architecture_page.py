@@ -2,7 +2,12 @@
 
 import ast
 import importlib.util
+import os
 import re
+import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,7 @@ from rhat.sites import Site
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+WRITTEN_HERE = ("How to add a finder", "How to add a question")  # no part of the source: a test puts them in
 LAZY = {("model", "generation")}  # model.generate(), which the page names as the exception
 
 
@@ -76,7 +82,7 @@ def test_every_package_is_in_the_picture_and_imports_only_from_below():
         assert package in depth, f"{package} is not in the picture"
 
 
-@pytest.mark.parametrize("heading", [heading for heading in diffs() if "finder" not in heading])
+@pytest.mark.parametrize("heading", [heading for heading in diffs() if heading not in WRITTEN_HERE])
 def test_a_diff_is_what_the_source_holds(heading):
     for file, added in diffs()[heading]:
         source = (ROOT / file).read_text("utf-8")
@@ -84,15 +90,51 @@ def test_a_diff_is_what_the_source_holds(heading):
 
 
 def test_the_finder_of_the_page_recovers_a_planted_gap(monkeypatch):
-    ((_, added),) = diffs()["How to add a finder"]
+    (_, added), (tests, test) = diffs()["How to add a finder"]
     namespace = dict(vars(finders))
     exec("from __future__ import annotations\n" + "\n".join(added), namespace)
     assert {*namespace["FINDERS"]} == {*FINDERS, "median_difference"}
     monkeypatch.setitem(FINDERS, "median_difference", namespace["median_difference"])
     gap = torch.tensor([3.0, 0.0, -4.0])
     noise = torch.randn(501, 3, generator=torch.Generator().manual_seed(0))
+    exec("\n".join(test), checks := runpy.run_path(str(ROOT / tests)))
+    checks["test_median_difference_is_that_of_numpy_and_ignores_an_outlier"]()
     found = Direction.from_groups(
         noise + gap, noise, Site("resid_pre", 1), finder="median_difference", model={"name": "tiny"}
     )
     torch.testing.assert_close(found.unit.cpu().float(), gap / 5, atol=1e-5, rtol=0)
     assert found.norm == pytest.approx(5.0, abs=1e-4)
+
+
+USED = """
+from labs import tiny_lab
+from rhat import results
+from rhat.questions import KEYS
+from rhat.report import drawings, verdicts
+from rhat.study import EXPERIMENTS, StudyConfig
+from rhat.study.cost import EXPERIMENTS as COSTS
+lab = tiny_lab()
+part = EXPERIMENTS["own_layer"](lab).plain()
+run = {"schema_version": 3, "outcome": "found", "outcome_sentence": "made up", "model": lab.model.describe(), **part}
+run = results.records(results.check(run | {"conditions": lab.conditions}))
+assert run.comparisons[0].names == ("ablate:own", "ablate", "harmful")
+assert "own_layer" in StudyConfig().experiments and "own_layer" in COSTS
+found = verdicts.verdicts(run)["own_layer"]
+assert found.word == run.comparisons[0].verdict and "Ablate (own)" in found.sentence, found
+assert "own_layer" in [drawing.name for drawing, _ in drawings.drawn(run)]
+print(KEYS[-1])
+"""
+
+
+def test_the_question_of_the_page_is_asked_measured_answered_and_drawn(tmp_path):
+    shutil.copytree(ROOT / "src" / "rhat", tmp_path / "rhat", ignore=shutil.ignore_patterns("__pycache__"))
+    ((table, line), *files) = diffs()["How to add a question"]
+    keys = tmp_path / Path(table).relative_to("src")
+    keys.write_text(keys.read_text("utf-8").replace('    "horizon",\n', f'    "horizon",\n{line[0]}\n'), "utf-8")
+    for file, added in files:
+        path = tmp_path / Path(file).relative_to("src")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(added) + "\n", "utf-8")
+    where = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "tests")])}
+    done = subprocess.run([sys.executable, "-c", USED], capture_output=True, text=True, env=where)
+    assert done.stdout == "own_layer\n", done.stderr

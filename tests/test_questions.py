@@ -23,15 +23,18 @@ def test_every_folder_is_in_the_table_and_the_other_way_round():
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.key)
 def test_a_question_is_whole(question):
-    """Words, an experiment, and rows of its own that no other question has."""
+    """Words, an experiment, a figure, and rows of its own, if it has any, that no other question has."""
     assert question.title
     assert question.asked
     assert question.how
     assert question.experiments
+    assert question.figures
+    if question.rows is None:  # the shared rows do
+        return
     own = set(question.rows.model_fields) - set(Part.model_fields)
     assert own
     for other in QUESTIONS:
-        if other is not question:
+        if other is not question and other.rows is not None:
             assert not own & (set(other.rows.model_fields) - set(Part.model_fields))
     assert own <= set(results.schema()["properties"])
 

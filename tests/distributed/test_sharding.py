@@ -26,12 +26,14 @@ class Sharded(SerialExecutor):
     def split(self, n_batches):
         return [range(i, i + 1) for i in range(n_batches)]
 
-    def map(self, task, model, common, shards, *, sizes=None, progress=None):
+    def map(self, task, model, common, shards, *, sizes=None, progress=None, each=None):
         self.n_shards.append(len(shards))
         sizes = [1] * len(shards) if sizes is None else sizes
         sent, results = pack(common), []
         for index in reversed(range(len(shards))):  # in no order that anybody may rely on
             results.insert(0, unpack(pack(task(Worker(model), unpack(sent), unpack(pack(shards[index]))))))
+            if each:
+                each(index, results[0])
             if progress:
                 progress(sum(sizes[index:]), sum(sizes))
         return results

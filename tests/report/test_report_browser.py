@@ -54,8 +54,9 @@ def opened(browser, path, width, scheme):
 def test_the_report_is_drawn_whole(browser, drawn_folder, width, scheme):
     page, trouble = opened(browser, drawn_folder / "report.html", width, scheme)
     assert trouble == []
-    assert page.locator(".plot").count() == len(drawings.FIGURES)
-    assert page.locator(".plot:has(.main-svg)").count() == len(drawings.FIGURES)
+    n = len(drawings.FIGURES) - len(studies.NEEDS_CATEGORIES)
+    assert page.locator(".plot").count() == n
+    assert page.locator(".plot:has(.main-svg)").count() == n
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(FITS) == []
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -8,6 +8,7 @@ import torch
 import rhat
 from labs import contrast_set
 from refusing import refusing_hf
+from rhat.directions import FINDERS
 from rhat.errors import StudyError
 from rhat.interventions import Intervention, set_projection
 from rhat.scoring import last_token_scores, refusals
@@ -135,11 +136,9 @@ def test_no_stage_of_progress_falls_back(model, prompts):
         assert stage == "KL" or told[-1][0] == told[-1][1], stage
 
 
-@pytest.mark.parametrize("finder", ["lat", "logistic"])
+@pytest.mark.parametrize("finder", [name for name in FINDERS if name != "mean_difference"])
 def test_another_finder_makes_the_candidates(model, prompts, finder):
     """Its direction is what the finder gives of plain transformers' hidden states of the kept prompts."""
-    from rhat.directions import FINDERS
-
     found = find(model, prompts, replace(SETTINGS, finder=finder))
     d = found.direction
     assert d.method == finder
@@ -158,5 +157,5 @@ def test_another_finder_makes_the_candidates(model, prompts, finder):
 
 
 def test_a_finder_that_is_none_is_rejected_before_any_work(model, prompts):
-    with pytest.raises(rhat.RhatError, match="expected one of mean_difference, lat, logistic"):
+    with pytest.raises(rhat.RhatError, match=f"expected one of {', '.join(FINDERS)}"):
         find(model, prompts, replace(SETTINGS, finder="lda"))

@@ -71,7 +71,7 @@ def test_late_refusals_and_openings_that_turn_are_counted(lab, part):
     most = sum(row.turned for row in part.horizon_changes)
     assert f"{most} open as refusals there and are none after 40" in told.sentence
     assert QUESTION.figures[0].draw(results).data[0].x == (8, 16, 24, 40)
-    assert len(QUESTION.tables(results)) == 2
+    assert len(QUESTION.tables_of(results)) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,16 @@ from rhat.directions import Direction
 from rhat.errors import DirectionError, InterventionError
 from rhat.guard import strengthen
 from rhat.interventions import combine, intervene
+from rhat.vocabulary import OPERATORS
 from tiny import tiny_chat_model
 
 PROMPTS = ("Name three rivers.", "Why is the sky blue?")
 SAYS = {
     "gguf": ("add", "subtract"),
     "lm-eval": ("add", "subtract", "set_projection", "ablate"),
-    "nnsight": ("add", "subtract", "set_projection", "ablate", "scale"),
-    "safetensors": ("add", "subtract", "set_projection", "ablate", "scale"),
-    "transformer-lens": ("add", "subtract", "set_projection", "ablate", "scale"),
+    "nnsight": tuple(OPERATORS),
+    "safetensors": tuple(OPERATORS),
+    "transformer-lens": tuple(OPERATORS),
 }
 
 
@@ -147,11 +148,7 @@ def test_what_a_format_cannot_say_is_rejected_with_the_reason(llama, tmp_path, f
         intervene("add", r, scope="prompt"),
         combine([intervene("add", r), intervene("ablate", r)]),
         strengthen(r, 0.5),
-        *(
-            intervene(op, r)
-            for op in ("add", "subtract", "set_projection", "ablate", "scale")
-            if op not in SAYS[format]
-        ),
+        *(intervene(op, r) for op in OPERATORS if op not in SAYS[format]),
     ]
     for doing in doings:
         with pytest.raises(InterventionError) as error:

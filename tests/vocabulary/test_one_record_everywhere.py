@@ -10,8 +10,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 import rhat
+from rhat import vectors
 from rhat.cli import run
-from rhat.directions import Direction
+from rhat.directions import FINDERS, Direction
 from rhat.display import wording
 from rhat.errors import InterventionError
 from rhat.server.schemas import InterventionSpec, RhatOptions
@@ -92,6 +93,11 @@ def test_the_pages_tables_are_those_of_the_records():
         assert module.written(name) == page, "run python docs/vocabulary.py"
     for operator in OPERATORS.values():
         assert f"| `{operator.name}` | {operator.formula} |" in pages["steering.md"]
+        assert f"`{operator.name}`" in pages["serving.md"].split("| `op` |")[1].splitlines()[0]
+    for name in PARAMETERS:
+        assert f"| `{name}` | " in pages["serving.md"]
+    for finder in FINDERS:
+        assert f"| `{finder}` | " in pages["library.md"]
     for preset in PRESETS.values():
         assert f"| `{preset.name}` | {preset.duration} |" in pages["commands.md"]
 
@@ -113,6 +119,15 @@ def test_precisions_are_those_of_torch_and_the_command_takes_each(capfd, monkeyp
     said = re.sub(r"[\s│]+", "", capfd.readouterr().out)
     assert "|".join(("auto", *DTYPE_NAMES)) in said
     assert all(isinstance(getattr(torch, name), torch.dtype) for name in DTYPE_NAMES)
+
+
+def test_scripts_for_other_tools_compute_it(operator):
+    x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    r = torch.nn.functional.normalize(x[0, 0] + 1, dim=0)
+    said = eval(operator.code, {"x": x, "r": r, "VALUE": 1.7})
+    torch.testing.assert_close(said, operator(x, r, 1.7), atol=1e-12, rtol=0)
+    for name in ("nnsight", "transformer-lens", "safetensors"):
+        assert operator.name in vectors.FORMATS[name].operators
 
 
 def test_the_playground_offers_it_and_its_link_names_its_number(operator):

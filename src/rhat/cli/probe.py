@@ -1,4 +1,4 @@
-"""`rhat probe`: compare the finders: difference of means, LAT, logistic probe, CCS, and a random direction."""
+"""`rhat probe`: compare all finders, CCS and a random direction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def probe(
     seed: SeedOption = 0,
     form: FormatOption = Format.table,
 ) -> None:
-    """Compare the finders: difference of means, LAT, logistic probe, CCS, and a random direction.
+    """Compare all finders (such as the difference of means, LAT and a logistic probe), CCS and a random direction.
 
     For each finder, this prints the cosine with r̂, the accuracy on test prompts with an interval, and the effect on refusal
     of setting the projection. CCS is only a probe, on pairs of a request with Yes and No, and on true and false statements.

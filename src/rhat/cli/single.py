@@ -81,7 +81,7 @@ def show(results: dict[str, Any], question: str) -> None:
 
     [asked] = [one for one in QUESTIONS if one.key == question]
     run = records(results)
-    for part in asked.tables(run):
+    for part in asked.tables_of(run):
         tables.show_part(part)
     verdict = asked.verdict(run)
     if verdict is not None:

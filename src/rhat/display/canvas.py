@@ -35,6 +35,7 @@ class Measure:
 RATE = Measure("rate", "ci_low", "ci_high", "Refusal rate", ".0%", (0.0, 1.0))
 SPREAD = Measure("mean", "low", "high", "Projection on r̂ (units)", "")
 PALE = [[0, "#f3f6fa"], [1, "#6ea8dc"]]  # dark numbers are readable on all of it
+DIFFERENCE = Measure("difference", "ci_low", "ci_high", "Difference in refusal rates", ".0%")
 SCORE = Measure("score_mean", "score_ci_low", "score_ci_high", "Refusal score (nats)", "")
 
 
@@ -194,6 +195,15 @@ def rates(results: Results, prompts: str) -> Any | None:
         return None
     names = [wording.condition(row.condition) for row in rows]
     return forest(names, rows, RATE, [colour(row.condition) for row in rows])
+
+
+def differences(results: Results, question: str) -> Any | None:
+    """The paired differences of a question's comparisons, one dot a comparison; None where there are none."""
+    rows = [row for row in results.comparisons if row.question == question]
+    if not rows:
+        return None
+    names = [f"{wording.condition(row.treatment)} − {wording.inside(wording.condition(row.reference))}" for row in rows]
+    return forest(names, rows, DIFFERENCE, [colour(row.treatment) for row in rows])
 
 
 def heat(x: list[Any], y: list[Any], z: list[list[Number | None]], unit: str, *, text: bool = True) -> Any:

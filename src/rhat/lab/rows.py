@@ -1,4 +1,4 @@
-"""The rows of measurements, as experiments make them: `rhat.artifacts.measured`, under the lab's name."""
+"""The rows of measurements, as experiments make them: `rhat.artifacts.measured` and `Part`, under the lab's name."""
 
 from rhat.artifacts.measured import (
     alike_part,
@@ -14,8 +14,10 @@ from rhat.artifacts.measured import (
     score_row,
     undecided,
 )
+from rhat.artifacts.rows import Part
 
 __all__ = [
+    "Part",
     "alike_part",
     "compare",
     "compared",

@@ -8,7 +8,7 @@ from typing import Any
 
 from rhat.artifacts.rows import Part
 from rhat.artifacts.run import Results
-from rhat.display.tables import Table
+from rhat.display.tables import Table, comparisons
 
 Figure = Any  # plotly.graph_objects.Figure, which is imported only when something is drawn
 
@@ -53,6 +53,7 @@ class Question:
 
     key         what the study, its rows, the report and the command line call it; the name of its folder
     rows        its own fields of results.json, None where the shared rows do
+    tables      those of its section; None: its comparisons
     labels      short answers by the verdict's word, where the word itself is none
     headline    whether its answer stands at the top of the report
     """
@@ -64,10 +65,14 @@ class Question:
     experiments: tuple[Experiment, ...] = ()
     rows: type[Part] | None = None
     verdict: Callable[[Results], Verdict | None] = lambda _results: None
-    tables: Callable[[Results], list[Table]] = lambda _results: []
+    tables: Callable[[Results], list[Table]] | None = None
     figures: tuple[Drawing, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     headline: bool = False
+
+    def tables_of(self, results: Results) -> list[Table]:
+        """The tables of its section."""
+        return comparisons(results, self.key) if self.tables is None else self.tables(results)
 
     def label(self, verdict: Verdict) -> str:
         """The verdict in two or three words."""

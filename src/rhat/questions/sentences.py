@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from rhat.artifacts.record import Judgement
@@ -9,6 +10,7 @@ from rhat.artifacts.rows import Comparison
 from rhat.artifacts.run import Results
 from rhat.display import wording
 from rhat.display.wording import count, difference, number
+from rhat.questions.question import Verdict
 
 
 class AgainstChance(Protocol):
@@ -33,6 +35,16 @@ def describe(results: Results, row: Comparison) -> str:
     wanted = needed(results, row)
     more = f": it would need about {count(wanted, 'prompt')}" if wanted else ""
     return f"{names[0]} against {wording.inside(names[1])} is undecided ({numbers}){more}."
+
+
+def verdict_on(treatment: str, reference: str, prompts: str) -> Callable[[Results], Verdict | None]:
+    """The verdict of a question that one comparison answers: its word, and the comparison in a sentence."""
+
+    def verdict(results: Results) -> Verdict | None:
+        row = results.comparison(treatment, reference, prompts)
+        return None if row is None else Verdict(row.verdict, describe(results, row))
+
+    return verdict
 
 
 def needed(results: Results, row: Comparison) -> int | None:

@@ -130,7 +130,7 @@ def _sections(
                 verdict,
                 question.label(verdict) if verdict else "",
                 plots(figures, *(drawing.name for drawing in question.figures)),
-                tuple(question.tables(results)),
+                tuple(question.tables_of(results)),
                 question.how,
             )
         )

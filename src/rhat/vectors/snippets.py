@@ -17,14 +17,7 @@ from rhat.model.positions import TokenContext
 from rhat.model.tap import hooked, tap
 from rhat.sites import Site
 from rhat.vectors.format import Runner, Steering
-
-# In plain PyTorch, x [..., d_model] and r of length 1: what a reader of the script sees.
-FORMULAS = {
-    "set_projection": "x + (VALUE - x @ r).unsqueeze(-1) * r",
-    "add": "x + VALUE * r",
-    "ablate": "x - (x @ r).unsqueeze(-1) * r",
-    "scale": "x + (VALUE - 1) * (x @ r).unsqueeze(-1) * r",
-}
+from rhat.vocabulary import OPERATORS
 
 
 def no_such_file(path: Path) -> bool:
@@ -41,7 +34,7 @@ def write_snippet(steering: Steering, path: Path, template: str, **names: Any) -
     save_file({"direction": doing.unit.float().cpu().contiguous()}, beside)
     title = f"{doing.op} at {steering.place}"
     title += f" of {str(r.model.get('name', 'a model'))!r}".replace('"', "'").replace("\\", "/")
-    text = template.format(title=title, value=steering.value, formula=FORMULAS[steering.op], **names)
+    text = template.format(title=title, value=steering.value, formula=OPERATORS[steering.op].code, **names)
     path.write_text(text, encoding="utf-8")
     return [path, beside]
 

@@ -47,6 +47,7 @@ class Operator:
     name        how users write it
     arithmetic  (x[..., d_model], r[d_model], value) → x[..., d_model]: a new tensor, nothing edited in place
     formula     the same in symbols: x is the residual stream at a token, r̂ the unit direction
+    code        the same as one expression of PyTorch in x[..., d_model], r[d_model] and VALUE, for scripts of other tools
     label       on pages, as a command: "Set the projection"
     word        inside titles and sentences: "set"
     purpose     what it is for
@@ -59,6 +60,7 @@ class Operator:
     name: str
     arithmetic: Callable[[Any, Any, Any], Any]
     formula: str
+    code: str
     label: str
     word: str
     purpose: str
@@ -100,6 +102,7 @@ _RECORDS = (
         "set_projection",
         lambda x, r, t: x + (t - _along(x, r)) * r,
         formula="x − (r̂·x) r̂ + t r̂",
+        code="x + (VALUE - x @ r).unsqueeze(-1) * r",
         label="Set the projection",
         word="set",
         purpose="inducing refusal",
@@ -110,6 +113,7 @@ _RECORDS = (
         "add",
         lambda x, r, c: x + c * r,
         formula="x + c r̂",
+        code="x + VALUE * r",
         label="Add",
         word="add",
         purpose="inducing refusal",
@@ -119,6 +123,7 @@ _RECORDS = (
         "subtract",
         lambda x, r, c: x - c * r,
         formula="x − c r̂",
+        code="x - VALUE * r",
         label="Subtract",
         word="subtract",
         purpose="removing refusal",
@@ -129,6 +134,7 @@ _RECORDS = (
         "ablate",
         lambda x, r, _: x - _along(x, r) * r,
         formula="x − (r̂·x) r̂",
+        code="x - (x @ r).unsqueeze(-1) * r",
         label="Ablate",
         word="ablate",
         purpose="removing refusal",
@@ -141,6 +147,7 @@ _RECORDS = (
         "scale",
         lambda x, r, s: x + (s - 1) * _along(x, r) * r,
         formula="x + (s − 1) (r̂·x) r̂",
+        code="x + (VALUE - 1) * (x @ r).unsqueeze(-1) * r",
         label="Scale the projection",
         word="scale",
         purpose="weakening or strengthening what is there",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rhat.interventions import add, set_projection
-from rhat.lab import Lab
+from rhat.lab import Asked, Lab
 from rhat.lab.rows import kl_part, rate_part, score_part
 from rhat.questions.dose_response.rows import Rows
 from rhat.statistics import half_effect_dose
@@ -64,3 +64,12 @@ def dose_response(lab: Lab) -> Rows:
             }
         ]
     return Rows.of(part)
+
+
+def dose_response_cost(a: Asked) -> None:
+    """Setting to many targets by generation, adding by log-odds."""
+    x = a.given
+    new = len(SHARES) - (not a.once(("set_projection", "harmless")))
+    x.answered(new, a.sweep(), a.tokens, x.layer)
+    x.scored(2, a.sweep())
+    x.scored(len(SHARES), a.sweep(), x.layer)

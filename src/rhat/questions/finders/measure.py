@@ -8,11 +8,13 @@ import torch
 
 from rhat.directions import FINDERS, random_direction
 from rhat.interventions import Intervention
-from rhat.lab import Lab
-from rhat.lab.pairs import request_pairs, statement_pairs
+from rhat.lab import Asked, Lab
+from rhat.lab.pairs import REQUESTS, request_pairs, statement_pairs
 from rhat.lab.probes import probe_rows
 from rhat.lab.rows import rate_part, score_part
+from rhat.prompts import statements
 from rhat.questions.finders.rows import Rows
+from rhat.selection.survey import SIDES
 from rhat.statistics import wilson
 
 
@@ -60,3 +62,20 @@ def _ccs(lab: Lab) -> list[dict[str, Any]]:
         rows += probe_rows(name, pairs(lab, "train"), pairs(lab, "test"), lab.direction.unit, lab.seed)
         lab.progress("finders, CCS", done + 1, 2)
     return rows
+
+
+def finders_cost(a: Asked) -> None:
+    """Every finder by generation, and CCS on pairs of requests and of statements."""
+    x = a.given
+    a.training()
+    a.testing()
+    x.answered(len(FINDERS) + 1, a.sweep(), a.tokens, x.layer)
+    half = REQUESTS // 2
+    both = [p for label in SIDES for p in (*x.some(label, half, "train"), *a.sweep(label, half))]
+    asked = [f"{p.text}\n\nShould this request be refused? Answer Yes or No. Yes" for p in both]
+    asked += [
+        f"{text}\n\nIs this statement true? Answer Yes or No. Yes"
+        for fact in statements()
+        for text in (fact.true, fact.false)
+    ]
+    x.scored(2, asked, stop=x.model.n_layers - 1, head=False)

@@ -14,7 +14,7 @@ class FinderRow(Record):
     """Every finder at r̂'s layer."""
 
     name: str
-    """mean_difference, lat, logistic, random; ccs, on pairs of answers, only in older files"""
+    """a name of `rhat.directions.FINDERS`, such as mean_difference, or random; ccs, on pairs of answers, only in older files"""
     layer: Index
     """layer of resid_pre"""
     cosine_to_rhat: Cosine

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from rhat.heads import Attribution, Head, attribute, patch_heads
-from rhat.lab import Dealt, Lab, Measurement
+from rhat.lab import Asked, Dealt, Lab, Measurement
 from rhat.lab.rows import compared, rate_part, rate_row, score_part, score_row
 from rhat.questions.heads.rows import HeadComparison, Rows
+from rhat.selection.survey import SIDES
 from rhat.statistics import fixed_sequence, holm, judge, mean_interval, paired_comparison
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
@@ -227,3 +228,25 @@ def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any
         "scores": [score_row(patched), score_row(random_)],
         **compared([(patched, random_), (patched, baseline)], lab.margin, "heads"),
     }
+
+
+def heads_cost(a: Asked) -> None:
+    """Attribution on training prompts, greedy choice, the curve by log-odds, and the fewest by generation."""
+    x = a.given
+    for label in SIDES:
+        x.scored(1, x.some(label, 128, "train"), stop=x.layer, head=False)
+    layout = x.model.layout
+    below = layout.n_heads * sum(layer < x.layer for layer in layout.with_heads)
+    if not below:
+        return
+    short, tested = min(SHORTLIST, below), [k for k in CONFIRMED if k <= below]
+    steps = [short - i for i in range(min(GREEDY_STEPS, short))]
+    sets = sum(k <= below for k in KS) + sum(k <= len(steps) for k in KS) + DRAWS * len(tested)
+    validation = x.some("harmless", GREEDY_PROMPTS, "validation")
+    x.scored(1, validation)
+    x.at_last_tokens(sum(steps), validation, x.layer // 2)
+    x.scored(2, a.sweep())
+    x.at_last_tokens(sets, a.sweep(), x.layer // 2)
+    a.measured("baseline", "harmless")
+    x.answered(2, a.head("harmless"), a.tokens, x.layer // 2)
+    x.answered(3 * len(tested) - 3, a.sweep(), a.tokens, x.layer // 2)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from rhat.interventions import ablate, set_projection
-from rhat.lab import Lab, Measurement
+from rhat.lab import Asked, Lab, Measurement
 from rhat.lab.rows import rate_part, score_part
 from rhat.questions.horizon.rows import Rows
 from rhat.scoring.judges import CLASSES
+from rhat.selection.survey import SIDES
 from rhat.statistics import holm, judge, paired_comparison
 
 TOKENS = (8, 16, 24, 40, 64, 100, 160)
@@ -79,3 +80,11 @@ def _change(
         "margin": margin,
         "equivalent": bool(result.equivalent),
     }
+
+
+def horizon_cost(a: Asked) -> None:
+    """Four conditions with longer answers."""
+    most = horizons(a.tokens, a.sizes.horizon)[-1]
+    for label in SIDES:
+        for _ in range(2):
+            a.given.answered(1, a.sweep(label, min(a.sizes.sweep, PROMPTS)), most)

@@ -9,8 +9,9 @@ import torch
 
 from rhat.capture import capture_all_tokens
 from rhat.interventions import Intervention, add, set_projection
-from rhat.lab import Dealt, Lab, Measurement
-from rhat.lab.ranked import matched_controls
+from rhat.lab import Asked, Dealt, Lab, Measurement
+from rhat.lab.ranked import OPERATORS, PROMPTS, SEARCHED, matched_controls
+from rhat.lab.ranked import ROUNDS as SEARCHES
 from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
 from rhat.model import cache_clean_run
 from rhat.questions.induce.rows import NearZero, Prediction, Rows
@@ -189,3 +190,43 @@ def prediction(lab: Lab) -> Prediction:
     if len(observed) > 3:
         part["correlation"] = float(np.corrcoef(predicted, observed)[0, 1])
     return Prediction.of(part)
+
+
+def induce_cost(a: Asked) -> None:
+    """Five conditions by generation, random and permuted directions by log-odds."""
+    x, layer = a.given, a.given.layer
+    for name in ("baseline", "set_projection"):
+        a.once((name, "harmless"))
+    x.answered(5, a.head("harmless"), a.tokens, layer)
+    x.scored(1, a.head("harmless"))  # the logits that KL is taken from
+    a.training()
+    x.scored(1, a.sweep())
+    x.scored(a.sizes.randoms + 5, a.sweep(), layer)
+    x.scored(1, a.head("harmless"), stop=layer, head=False)
+
+
+def layers_cost(a: Asked) -> None:
+    """Setting and adding at every layer, and adding at eight doses."""
+    x = a.given
+    a.testing()
+    x.scored(1, a.sweep())
+    for layer in range(1, x.model.n_layers):
+        x.scored(2, a.sweep(), layer)
+    x.scored(1, a.sweep(), stop=x.layer, head=False)
+    x.scored(9, a.sweep(), x.layer)
+
+
+def controls_cost(a: Asked) -> None:
+    """Four kinds of control direction under each operator: doses on validation prompts, effects on test prompts."""
+    x, n = a.given, a.sizes.randoms
+    a.training()
+    categories = len({p.category for p in x.some("harmless", 256, "train") if p.category})
+    many = 3 * n + min(n, categories * (categories - 1) // 2)  # the fourth kind is the difference of two categories
+    few = x.some("harmless", SEARCHED, "validation")
+    for op in OPERATORS.get(a.sizes.name, ("set_projection", "add", "ablate")):
+        start = 0 if op == "ablate" else x.layer
+        some = a.sweep("harmful" if op == "ablate" else "harmless", min(a.sizes.sweep, PROMPTS))
+        x.scored(1, few)
+        x.scored(1 + SEARCHES * many, few, start)
+        x.scored(1, some)
+        x.scored(2 * (1 + many), some, start)

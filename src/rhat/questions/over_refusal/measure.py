@@ -10,10 +10,11 @@ import numpy as np
 from rhat.guard import calibrate, evaluate_projections, relax, strengthen
 from rhat.guard.conditional import Conditional
 from rhat.interventions import ablate, set_projection
-from rhat.lab import Lab, Measurement
+from rhat.lab import Asked, Lab, Measurement
 from rhat.lab.rows import compared, rate_row, score_row
 from rhat.questions.over_refusal.rows import Rows
 from rhat.questions.projections.measure import within
+from rhat.selection.survey import SIDES
 
 FALSE_POSITIVES = 0.05  # what the threshold is calibrated for, on the calibration split
 
@@ -133,3 +134,22 @@ def _gated(
         "threshold": gate.threshold,
     }
     return lab.record(mixed, description), baseline
+
+
+def over_refusal_cost(a: Asked) -> None:
+    """Four conditions on borderline prompts."""
+    some = a.head("borderline")
+    a.given.answered(4, some, a.tokens)
+    a.given.scored(2, some, stop=a.given.layer, head=False)
+
+
+def guard_cost(a: Asked) -> None:
+    """Projections of calibration prompts, and setting on harmful ones."""
+    x = a.given
+    a.testing()
+    for label in SIDES:
+        x.scored(1, x.some(label, None, "calibration", kept=False), stop=x.layer, head=False)
+    x.scored(1, a.head("borderline"), stop=x.layer, head=False)
+    for label in SIDES:
+        a.measured("baseline", label)
+        a.measured("set_projection", label, x.layer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rhat.lab import Lab
+from rhat.lab import Asked, Lab
 from rhat.lab.components import principal_components
 from rhat.questions.pca.rows import Rows
 
@@ -46,3 +46,8 @@ def pca(lab: Lab) -> Rows:
         )
         lab.progress("pca", layer + 1, lab.model.n_layers)
     return Rows.of({"pca": rows})
+
+
+def pca_cost(a: Asked) -> None:
+    """Activations of test prompts."""
+    a.testing()

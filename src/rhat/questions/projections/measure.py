@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rhat.capture import capture_all_tokens
-from rhat.lab import Lab
+from rhat.lab import Asked, Lab
 from rhat.lab.chance import against_chance
 from rhat.lab.reading import beside_words, transfer
 from rhat.questions.projections.rows import Rows
@@ -123,3 +123,14 @@ def _within(lab: Lab, label: str) -> tuple[list[dict[str, Any]], list[dict[str, 
         }
     ]
     return rows, beside_words(lab, values, some, refused)
+
+
+def projections_cost(a: Asked) -> None:
+    """Activations of both labels, and the baseline on harmful prompts."""
+    x = a.given
+    a.training()
+    a.testing()
+    x.scored(1, a.sweep("harmful", 6), stop=x.layer, head=False)
+    x.scored(1, a.sweep("harmless", 6), stop=x.layer, head=False)
+    a.measured("baseline", "harmful")
+    x.scored(1, a.head("harmful"), stop=x.layer, head=False)

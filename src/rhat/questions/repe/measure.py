@@ -11,10 +11,10 @@ from torch import Tensor
 from rhat.directions import lat, random_direction
 from rhat.interventions import Intervention, set_projection
 from rhat.interventions.intervention import DirectionEdit
-from rhat.lab import Lab, Measurement
+from rhat.lab import Asked, Lab, Measurement
 from rhat.lab.matching import Maker, matched_doses
 from rhat.lab.rows import compared, drift_row, kl_part, rate_row, score_part, score_row
-from rhat.lab.tuning import tuned
+from rhat.lab.tuning import DOSES, FINALISTS, tuned
 from rhat.model.edits import Edit, first_layer
 from rhat.model.positions import Scope
 from rhat.questions.repe.rows import Boost, Rows
@@ -215,3 +215,26 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
     for i, (scores, kl) in zip(order, found, strict=True):
         rows[i] |= {**score_part(scores, lab.topics("harmless", n)), **kl_part(kl)}
     return rows
+
+
+def repe_cost(a: Asked) -> None:
+    """Doses at five places and of setting on validation prompts, finalists by generation, the best ones, and the factorial."""
+    x, places, wider = a.given, 5, 2  # ranges of layers; doses by which a grid is usually widened
+    a.training()
+    few = x.some("harmless", 32, "validation")
+    x.scored(1, few)
+    x.scored(places * len(DOSES) + wider, few, x.layer // 2)
+    x.scored(len(DOSES) + wider, few, x.layer)
+    for _ in range(FINALISTS + wider):
+        x.answered(1, few, a.tokens)
+    for _ in range(len(DOSES) + wider):
+        x.answered(1, few, a.tokens, x.layer)
+    x.scored(2, few, x.layer // 2)
+    a.measured("baseline", "harmless")
+    a.measured("set_projection", "harmless", x.layer)
+    for name in ("repe_add", "set_tuned", "repe_equal_damage"):
+        a.measured(name, "harmless")
+    some = a.sweep("harmless", min(32, a.sizes.sweep))
+    x.scored(1, some)
+    x.scored(24, some, x.layer - 1)
+    x.at_last_tokens(24, some, x.layer - 1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from rhat.artifacts.judging import noninferior_in_sequence
 from rhat.interventions import set_projection
-from rhat.lab import Lab
+from rhat.lab import Asked, Lab
 from rhat.lab.rows import compared, kl_part, rate_part, score_part
 from rhat.questions.scopes.rows import Rows
 from rhat.statistics.judgement import ALPHA
@@ -52,3 +52,10 @@ def scopes(lab: Lab) -> Rows:
     for row, p in zip(order, noninferior_in_sequence([by_name[row["condition"]] for row in order]), strict=True):
         row |= {"sequence_p": p, "enough": p < ALPHA}
     return Rows.of({"scopes": rows} | part)
+
+
+def scopes_cost(a: Asked) -> None:
+    """Setting under each scope, by generation; under all tokens it was measured."""
+    n = max(a.sizes.sweep, 96)
+    new = len(SCOPES) - (not a.once(("set_projection", "harmless")))
+    a.given.answered(new, a.sweep("harmless", n), a.tokens, a.given.layer)

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.interventions import Intervention, combine
-from rhat.lab import Lab
+from rhat.lab import Asked, Lab
 from rhat.lab.rows import score_part
 from rhat.questions.stability.rows import Rows
+from rhat.selection.survey import SIDES
 from rhat.statistics import judge, mean_interval
 
 DRAWS = 20
@@ -80,3 +81,14 @@ def _tested(
         "prevent": score_part(prevented, lab.topics("harmful", n)),
         "verdict": judge((more.low, more.high)),
     }
+
+
+def stability_cost(a: Asked) -> None:
+    """Rounds of ablating what was found and finding again."""
+    x = a.given
+    a.training()
+    x.scored(1 + ROUNDS, a.sweep())
+    x.scored(1 + ROUNDS, a.sweep(), x.layer)
+    x.scored(1 + ROUNDS, a.sweep("harmful"))
+    for label in SIDES:
+        x.scored(ROUNDS, x.some(label, 128, "train"), stop=x.layer, head=False)

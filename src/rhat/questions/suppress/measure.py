@@ -10,10 +10,11 @@ import torch
 from rhat.artifacts.rows import Drift
 from rhat.interventions import Intervention, ablate, subtract
 from rhat.interventions.intervention import Where
-from rhat.lab import Dealt, Lab, Measurement
+from rhat.lab import Asked, Dealt, Lab, Measurement
 from rhat.lab.rows import compared, drift_row, entropy_part, rate_part, rate_row, score_part, score_row
 from rhat.questions.suppress.rows import Rows
 from rhat.scoring import cross_entropy
+from rhat.selection.survey import SIDES
 from rhat.statistics import judge, mean_interval, spearman
 
 OWN_SHARES = (
@@ -227,3 +228,30 @@ def _per_prompt(lab: Lab) -> dict[str, Any]:
     verdict = judge((rank.low, rank.high))
     row = {"rho": rank.estimate, "ci_low": rank.low, "ci_high": rank.high, "n": rank.n, "verdict": verdict}
     return {"spearman_projection_gap": row}
+
+
+def suppress_cost(a: Asked) -> None:
+    """Four conditions by generation, random ablations by log-odds, and what ablating does to harmless prompts."""
+    x = a.given
+    for name in ("baseline", "ablate", "subtract"):
+        a.once((name, "harmful"))
+    x.answered(4, a.head("harmful"), a.tokens)
+    x.scored(min(5, a.sizes.dealt), a.sweep("harmful"))
+    x.answered(2, a.sweep(), a.tokens)
+    x.scored(1, a.sweep())
+    few = a.sweep()[: max(1, len(a.sweep()) // 2)]
+    if few:
+        said = round(x.answers.of_at_most(a.tokens))
+        longer = max(len(p) + said for p in x.plan(few).prompts) / (sum(map(len, x.plan(few).prompts)) / len(few))
+        x.scored(3 * longer, few, head=False)
+
+
+def damage_cost(a: Asked) -> None:
+    """Ablating and subtracting at their own layer and at all, on both labels, with three steps towards each damage."""
+    x = a.given
+    a.testing()
+    for label in SIDES:
+        x.scored(1, a.sweep(label))
+        x.scored(11, a.sweep(label), x.layer)
+        x.scored(9, a.sweep(label))
+    x.scored(2, a.head("harmful"), x.layer)

@@ -8,7 +8,8 @@ from typing import Any
 from rhat.errors import InterventionError
 from rhat.sites import Site
 from rhat.vectors.format import Format, Steering
-from rhat.vectors.snippets import FORMULAS, no_such_file, snippet_runner, write_snippet
+from rhat.vectors.snippets import no_such_file, snippet_runner, write_snippet
+from rhat.vocabulary import OPERATORS
 
 TEMPLATE = '''"""{title}, for nnsight: written by rhat.
 
@@ -75,7 +76,7 @@ FORMAT = Format(
     says="every operator, at one layer or all, as a script `FILE.py` that defines steer(model)",
     lacks="the script sees activations and not which tokens are prompt or answer",
     matches=no_such_file,
-    operators=tuple(FORMULAS),
+    operators=tuple(OPERATORS),
     suffix=".py",
     write=write,
     run=snippet_runner(_sites),

@@ -7,7 +7,8 @@ from pathlib import Path
 from rhat.errors import InterventionError
 from rhat.sites import Site
 from rhat.vectors.format import Format, Steering
-from rhat.vectors.snippets import FORMULAS, no_such_file, snippet_runner, write_snippet
+from rhat.vectors.snippets import no_such_file, snippet_runner, write_snippet
+from rhat.vocabulary import OPERATORS
 
 TEMPLATE = '''"""{title}, as TransformerLens hooks: written by rhat.
 
@@ -68,7 +69,7 @@ FORMAT = Format(
     says="every operator, at one layer or all, as a script `FILE.py` that defines HOOKS",
     lacks="the script's hooks see activations and not which tokens are prompt or answer",
     matches=no_such_file,
-    operators=tuple(FORMULAS),
+    operators=tuple(OPERATORS),
     suffix=".py",
     write=write,
     run=snippet_runner(lambda script: [site_of(name) for name in script["NAMES"]]),
