@@ -108,13 +108,13 @@ def all_scores(
 ) -> dict[tuple[int, int], dict[str, float]]:
     """Every score of these candidates by rhat's fast path, nothing left out."""
     from rhat.interventions import Intervention
-    from rhat.model import keep_base
+    from rhat.model import cache_clean_run
     from rhat.model.logits import last_logits
     from rhat.scoring import kl_divergence, last_token_scores, refusal_score
 
     tokens = finding.token_ids
     calm, harm = model.plan(harmless), model.plan(harmful)
-    kept = keep_base(model, calm, sorted({layer for layer, _ in candidates}))
+    kept = cache_clean_run(model, calm, sorted({layer for layer, _ in candidates}))
     base = {int(rows[0]): logits for rows, logits in last_logits(model, calm)}
     found = {}
     for layer, position in candidates:

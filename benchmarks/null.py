@@ -107,7 +107,7 @@ def main():
         )
     n, shown = promised(rng, studies)
     print(
-        f"\nEquivalence at the {n} prompts that are promised to show it in 80 % of studies: shown in {shown} of {studies}."
+        f"\nAt {n} prompts, the number predicted to show equivalence in 80 % of studies, {shown} of {studies} showed it."
     )
 
 

@@ -92,7 +92,7 @@ def candidates_cost(subject: Subject) -> Any:
 def layers_cost(subject: Subject) -> Any:
     """Scoring 64 prompts under an edit that leaves n layers to run, the ones below kept."""
     from rhat.interventions import Intervention
-    from rhat.model import keep_base
+    from rhat.model import cache_clean_run
     from rhat.model.logits import last_logits
 
     model = subject.model
@@ -100,7 +100,7 @@ def layers_cost(subject: Subject) -> Any:
 
     def of(n: int) -> Any:
         layer = model.n_layers - n
-        base = keep_base(model, plan, [layer])
+        base = cache_clean_run(model, plan, [layer])
         edits = Intervention("add", subject.direction.unit, layer, 1.0).edits(model)
         return lambda: [None for _ in last_logits(model, plan, edits, base)]
 

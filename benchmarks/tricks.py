@@ -46,7 +46,7 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     from rhat.capture import capture, captured
     from rhat.generation import generate_tokens
     from rhat.interventions import Intervention, set_projection
-    from rhat.model import keep_base
+    from rhat.model import cache_clean_run
     from rhat.model.allocator import keep_freed_memory
     from rhat.model.conditions import last_logits_under
     from rhat.model.logits import last_logits
@@ -61,10 +61,10 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
     whole = plan(prompts, model.template_length)
     apart = plan(prompts, model.template_length, share_prefix=False)
     layer = model.n_layers // 2
-    base = keep_base(model, whole, [layer])
+    base = cache_clean_run(model, whole, [layer])
     add = Intervention("add", subject.direction.unit, layer, 1.0).edits(model)
     edits = set_projection(subject.direction).edits(model)
-    keys = keep_base(model, whole, [layer], keep_kv=True)
+    keys = cache_clean_run(model, whole, [layer], keep_kv=True)
     ends = Intervention("add", subject.direction.unit, layer, 1.0, scope=Scope("last_prompt_token")).edits(model)
 
     def score(the_plan: Any, edit: Any = edits, kept: Any = None) -> Callable[[], Any]:
@@ -81,8 +81,8 @@ def works(subject: Subject) -> dict[str, tuple[Callable[[], Any], Callable[[], A
         with filled(model):
             score(whole)()
 
-    few = plan(prompts[:8], model.template_length)  # a stretch of the race, and the candidates of a layer
-    kept = keep_base(model, few, [layer])
+    few = plan(prompts[:8], model.template_length)  # a block of early stopping, and the candidates of a layer
+    kept = cache_clean_run(model, few, [layer])
     added = [Intervention("add", subject.direction.unit, layer, float(c)).edits(model) for c in range(1, 6)]
 
     def forgetting() -> None:
@@ -163,12 +163,12 @@ def all_logits(model: Any, the_plan: Any, edits: Any) -> None:
 @contextmanager
 def filled(model: Any) -> Iterator[None]:
     """MLPs run the padding too."""
-    before = model.positionwise
-    model.__dict__["positionwise"] = ()
+    before = model.tokenwise_mlps
+    model.__dict__["tokenwise_mlps"] = ()
     try:
         yield
     finally:
-        model.__dict__["positionwise"] = before
+        model.__dict__["tokenwise_mlps"] = before
 
 
 def release_freed_memory() -> None:

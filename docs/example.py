@@ -38,7 +38,7 @@ def block(results: Results) -> str:
     model, direction = results.model, results.direction
     rule = results.selection.rule
     lines = [
-        f"`make study` on {model.name.rsplit('/', 1)[-1]} ({model.n_layers} layers, {model.dtype}): r̂ is at layer "
+        f"`rhat study --preset {results.settings['preset']}` on {model.name.rsplit('/', 1)[-1]} ({model.n_layers} layers, {model.dtype}): r̂ is at layer "
         f"{direction.layer}, position −{-direction.position}, by the {rule} rule. On test prompts, which took no part in "
         "finding it:",
         "",

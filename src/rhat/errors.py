@@ -19,7 +19,7 @@ __all__ = [
 
 
 class RhatError(Exception):
-    """Any problem that the user can mend. The command line prints its one line and exits with code 2."""
+    """Any problem that the user can fix. The command line prints its one line and exits with code 2."""
 
 
 class SiteError(RhatError):
@@ -43,7 +43,7 @@ class PromptError(RhatError):
 
 
 class JudgeError(RhatError):
-    """A judge of answers that cannot be had or used, or answers and labels that cannot be read."""
+    """A judge of answers that cannot be found or used, or answers and labels that cannot be read."""
 
 
 class ContrastError(RhatError):
@@ -55,7 +55,7 @@ class DirectionError(RhatError):
 
 
 class InterventionError(RhatError):
-    """An intervention whose operator, sites, scope or numbers make no sense."""
+    """An intervention whose operator, sites, scope or numbers are invalid."""
 
 
 class StatisticsError(RhatError):
@@ -71,4 +71,4 @@ class StudyError(RhatError):
 
 
 class VerificationError(RhatError):
-    """A study says something that its per-prompt file does not."""
+    """A study whose numbers differ from those computed from its per-prompt file."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FILE_NAME", "SCHEMA_VERSION", "check", "load", "per_prompt", "read", "records", "schema", "write"]
 
 SCHEMA_VERSION = 3
-"""The version of results.json that is written; versions 1 and 2 are read too."""
+"""The version of results.json that is written; versions 1 and 2 can be read too."""
 OLDER = (1, 2)  # versions that are read, and told as this one tells them
 FILE_NAME = "results.json"
 """The name of the file in a study's folder."""
@@ -42,7 +42,7 @@ def schema() -> dict[str, Any]:
 
 
 def check(results: Mapping[str, Any]) -> dict[str, Any]:
-    """`results` as plain JSON values, if they keep the contract and hold nothing that it does not know.
+    """`results` as plain JSON values, checked against the schema; unknown fields are an error.
 
     Tuples become lists and NumPy scalars Python numbers.
 
@@ -55,7 +55,7 @@ def check(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(results: Mapping[str, Any], folder: Path | str) -> Path:
-    """Write `results` to `folder`/results.json, whole or not at all; `folder` is made if need be.
+    """Write `results` to `folder`/results.json atomically; `folder` is created if needed.
 
     Raises:
         ArtifactError: if they break the contract (nothing is written) or the disk refuses.

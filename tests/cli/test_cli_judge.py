@@ -153,7 +153,7 @@ def test_a_judge_of_ones_own(cli, refused, tmp_path, completions):
     )
     said = json.loads(cli("judge", completions, "--judge", f"{mine}:judge", "--format", "json").out)
     assert (said["untold"], said["rates"]["refused"]["estimate"], said["rates"]["refused"]["n"]) == (1, 0.25, 4)
-    assert "not told: 1" in cli("judge", completions, "--judge", f"{mine}:judge").out
+    assert "unjudged: 1" in cli("judge", completions, "--judge", f"{mine}:judge").out
     assert "returned 'no idea', expected one of refused" in refused("judge", completions, "--judge", f"{mine}:bad")
     assert "no function 'who' there" in refused("judge", completions, "--judge", f"{mine}:who")
     assert "no such file" in refused("judge", completions, "--judge", f"{tmp_path}/none.py:judge")

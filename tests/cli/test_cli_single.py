@@ -10,11 +10,11 @@ from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model import load
 from rhat.scoring import RefusalToken
-from rhat.selection import around as module
+from rhat.selection import given_direction as module
 from rhat.selection import survey
 from rhat.selection.answers import Heard
-from rhat.selection.around import around
 from rhat.selection.finding import Finding
+from rhat.selection.given_direction import finding_for
 from rhat.selection.settings import FindSettings
 from rhat.study import PRESETS
 
@@ -44,7 +44,7 @@ def use(cli, folder, files, direction, monkeypatch):
     def made_up(model, prompts, direction, *, progress):
         return Finding(**{**vars(tiny_finding(model, prompts)), "direction": direction})
 
-    monkeypatch.setattr(module, "around", made_up)
+    monkeypatch.setattr(module, "finding_for", made_up)
     monkeypatch.setitem(PRESETS, "quick", SIZES)
     return lambda name, *more: cli(name, "-m", folder, "-d", direction, *files, "-p", "quick", *more)
 
@@ -102,7 +102,7 @@ class TestAround:
 
     def test_means_are_those_of_the_prompts_that_behave(self, model, direction, tokens):
         r, prompts = Direction.load(direction), contrast_set()
-        found = around(model, prompts, r, FindSettings(min_kept=(1, 0)))
+        found = finding_for(model, prompts, r, FindSettings(min_kept=(1, 0)))
         assert found.direction is r
         ids = [token.id for token in tokens]
         kept, states = [], []
@@ -120,4 +120,4 @@ class TestAround:
     def test_position_outside_the_template(self, model, another_direction, tokens):
         r = Direction.load(another_direction(position=-9))
         with pytest.raises(DirectionError, match="position -9: expected resid_pre and a position from -4 to -1"):
-            around(model, contrast_set(), r)
+            finding_for(model, contrast_set(), r)

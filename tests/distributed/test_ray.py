@@ -183,7 +183,7 @@ def test_a_study_on_ray_writes_the_results_of_a_serial_one(ray_executor, folder,
     one, other = results
     assert one["outcome"] == other["outcome"] == "found"
     assert one["direction"] == other["direction"]
-    assert one["candidates"] == other["candidates"]  # by the race, which only a search of all scores leaves out
+    assert one["candidates"] == other["candidates"]  # by early stopping, which only a search of all scores leaves out
     assert one["rates"] == other["rates"]
     assert one["comparisons"] == other["comparisons"]
     assert len(one["rates"]) >= 4

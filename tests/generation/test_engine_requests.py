@@ -258,12 +258,12 @@ def test_a_failure_while_joining_leaves_the_batch_as_it_was(model):
 def test_own_edits_of_generate_tokens(model, interventions):
     prompts = model.tokenize(texts(6))
     own = [interventions[i % 4] for i in range(6)]
-    got = generate_tokens(model, prompts, own_edits=own, max_new_tokens=5)
+    got = generate_tokens(model, prompts, edits_per_prompt=own, max_new_tokens=5)
     assert [list(c.tokens) for c in got] == [
         reference(model, Request(p, 5), e) for p, e in zip(prompts, own, strict=True)
     ]
     with pytest.raises(PromptError, match="got 1, expected one for each of 6 prompts"):
-        generate_tokens(model, prompts, own_edits=own[:1])
+        generate_tokens(model, prompts, edits_per_prompt=own[:1])
 
 
 def test_a_prompt_under_several_late_edits_runs_its_lower_blocks_once(model, direction, interventions):
@@ -289,7 +289,7 @@ def test_a_prompt_under_several_late_edits_runs_its_lower_blocks_once(model, dir
     blocks = [model.layout.parts[i].attention for i in rows]
     hooks = [block.register_forward_pre_hook(counting(i), with_kwargs=True) for i, block in enumerate(blocks)]
     try:
-        got = generate_tokens(model, [p for p, _ in asked], own_edits=[e for _, e in asked], max_new_tokens=5)
+        got = generate_tokens(model, [p for p, _ in asked], edits_per_prompt=[e for _, e in asked], max_new_tokens=5)
     finally:
         for hook in hooks:
             hook.remove()

@@ -8,7 +8,7 @@ import torch
 import rhat
 from overflow import BAD, FINE, POISON, poison_id, poisoned
 from rhat.errors import NonFiniteError, PromptError
-from rhat.generation import Engine, Probe, Request, Sampling, as_requested
+from rhat.generation import Engine, Probe, Request, Sampling, sample_per_request
 from rhat.sites import Site
 from tiny import tiny_tokenizer
 
@@ -63,7 +63,7 @@ def test_what_a_row_that_failed_leaves_in_its_slot_reaches_no_other(model):
     for which in range(3):
 
         def choose(logits, rows, which=which):
-            tokens = as_requested(logits, rows)
+            tokens = sample_per_request(logits, rows)
             for i, row in enumerate(rows):
                 if row.request.row == which and len(row.generated) == 6:
                     tokens[i] = poison_id(POISON)

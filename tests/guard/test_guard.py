@@ -159,7 +159,7 @@ def test_a_conditional_edits_only_prompts_on_its_side(model, direction):
     ):
         assert 0 < side.sum() < 6
         edited = generate_tokens(model, tokens, made.intervention.edits(model), max_new_tokens=6)
-        got = generate_tokens(model, tokens, own_edits=made.per_prompt(model, tokens), max_new_tokens=6)
+        got = generate_tokens(model, tokens, edits_per_prompt=made.per_prompt(model, tokens), max_new_tokens=6)
         assert [c.tokens for c in got] == [
             (e if on else p).tokens for e, p, on in zip(edited, plain, side, strict=True)
         ]
@@ -179,7 +179,7 @@ def test_by_gate_keeps_the_order_and_runs_each_prompt_once(model, direction):
         return generate_tokens(model, prompts, edits, max_new_tokens=4)
 
     got = by_gate(opens, tokens, made.intervention.edits(model), run)
-    assert got == generate_tokens(model, tokens, own_edits=made.per_prompt(model, tokens), max_new_tokens=4)
+    assert got == generate_tokens(model, tokens, edits_per_prompt=made.per_prompt(model, tokens), max_new_tokens=4)
     assert runs == [(3, True), (3, False)]
 
 

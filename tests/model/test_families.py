@@ -12,7 +12,7 @@ import rhat
 from rhat.errors import ModelError, SiteError
 from rhat.generation import generate_tokens
 from rhat.interventions import OPERATORS, Intervention
-from rhat.model import Read, keep_base, last_logits, tap
+from rhat.model import Read, cache_clean_run, last_logits, tap
 from rhat.model.dispatch import in_shares
 from rhat.model.plain import plain_forward, plain_last_logits
 from rhat.model.positions import Scope
@@ -211,7 +211,7 @@ class TestFastPath:
     @pytest.mark.parametrize("scope", ["all", "last_prompt_token"])
     @pytest.mark.parametrize("layer", [1, 2])
     def test_resuming_equals_not_resuming(self, model, family, plan, unit, tolerance, layer, scope):
-        base = keep_base(model, plan, [1, 2])
+        base = cache_clean_run(model, plan, [1, 2])
         edits = Intervention("add", unit, layer, 5.0, scope=Scope.parse(scope)).edits(model)
         whole = in_order(last_logits(model, plan, edits))
         ran = []
@@ -272,10 +272,10 @@ class TestDecoding:
         edits = {scope: Intervention("add", unit, 1, 8.0, scope=Scope.parse(scope)) for scope in SCOPES}
         own = [mapping for edit in edits.values() for mapping in [edit.edits(model)] * len(prompts)]
         together = self.tokens(
-            generate_tokens(model, prompts * len(SCOPES), own_edits=own, max_new_tokens=self.N)
+            generate_tokens(model, prompts * len(SCOPES), edits_per_prompt=own, max_new_tokens=self.N)
         )  # by the dispatch that the study and the server use
         monkeypatch.setenv("RHAT_SLOW", "1")
-        slow = self.tokens(generate_tokens(model, prompts * len(SCOPES), own_edits=own, max_new_tokens=self.N))
+        slow = self.tokens(generate_tokens(model, prompts * len(SCOPES), edits_per_prompt=own, max_new_tokens=self.N))
         monkeypatch.delenv("RHAT_SLOW")
         said = {}
         for i, (scope, edit) in enumerate(edits.items()):

@@ -21,13 +21,13 @@ from rhat.generation import Engine, Request
 from rhat.generation.choosing import argmax_tokens
 from rhat.heads import attribute, patch_heads
 from rhat.interventions import Intervention
-from rhat.model import Read, keep_base, kv, last_logits
+from rhat.model import Read, cache_clean_run, kv, last_logits
 from rhat.model.allocator import keep_freed_memory
 from rhat.model.conditions import chunks, last_logits_under
 from rhat.model.discovery import discover
 from rhat.model.edits import merge
 from rhat.model.layout import is_projection
-from rhat.model.packing import ROWS, positionwise
+from rhat.model.packing import ROWS, tokenwise_mlps
 from rhat.model.plain import plain_forward
 from rhat.model.plans import plan as lay_out
 from rhat.model.positions import Scope
@@ -153,7 +153,7 @@ class TestParts:
     @pytest.mark.parametrize("op", ["set_projection", "add", "ablate"])
     def test_resuming_at_each_layer(self, model, unit, op):
         plan = model.plan(PROMPTS, max_rows=4)
-        base = keep_base(model, plan, range(N_LAYERS))
+        base = cache_clean_run(model, plan, range(N_LAYERS))
         for layer in range(N_LAYERS):
             edits = Intervention(op, unit, layer, 4.0).edits(model)
             tokens = model.tokenize(PROMPTS)
@@ -164,7 +164,7 @@ class TestParts:
         """Keys and values of blocks that were not run again come from the kept run."""
         plan = model.plan(PROMPTS, max_rows=4)
         edits = Intervention("add", unit, 2, 4.0).edits(model)
-        resumed = prefill(model, plan, edits, keep_base(model, plan, [2], keep_kv=True))
+        resumed = prefill(model, plan, edits, cache_clean_run(model, plan, [2], keep_kv=True))
         for whole, part in zip(prefill(model, plan, edits), resumed, strict=True):
             for kind in ("prefix_kv", "new_kv"):
                 for ours, theirs in zip(getattr(part, kind), getattr(whole, kind), strict=True):
@@ -183,7 +183,7 @@ class TestPadding:
             next(m for m in mlp.modules() if is_projection(m)).register_forward_pre_hook(
                 lambda _module, args: shapes.append(tuple(args[0].shape[:-1]))
             )
-            for mlp in model.positionwise
+            for mlp in model.tokenwise_mlps
         ]
         yield shapes
         for hook in hooks:
@@ -191,7 +191,7 @@ class TestPadding:
 
     def test_which_mlps_take_each_token_by_itself(self, family, model):
         """Experts route tokens by their number in the batch, and bloom's MLP wants the residual too."""
-        assert len(model.positionwise) == (0 if family in ("mixtral", "bloom") else N_LAYERS)
+        assert len(model.tokenwise_mlps) == (0 if family in ("mixtral", "bloom") else N_LAYERS)
 
     def test_only_real_tokens_are_run_and_the_numbers_stay(self, model, unit, widths, monkeypatch):
         plan = model.plan(PROMPTS)
@@ -201,8 +201,8 @@ class TestPadding:
         edits = merge(edited(model, unit), Intervention("ablate", unit, 2, where="all layers").edits(model))
         packed = in_order(last_logits(model, plan, edits))
         ran = {int(np.prod(shape)) for shape in widths}
-        assert ran == ({plan.prefix_length, -(-n_real // ROWS) * ROWS} if model.positionwise else set())
-        monkeypatch.setitem(model.__dict__, "positionwise", ())
+        assert ran == ({plan.prefix_length, -(-n_real // ROWS) * ROWS} if model.tokenwise_mlps else set())
+        monkeypatch.setitem(model.__dict__, "tokenwise_mlps", ())
         widths.clear()
         padded = in_order(last_logits(model, plan, edits))
         assert relative(packed, padded) < EXACT
@@ -239,9 +239,9 @@ class Neighbours(torch.nn.Module):
 
 def test_an_mlp_that_looks_at_neighbours_gets_the_whole_batch():
     model = tiny_chat_model("qwen2", N_LAYERS)
-    assert len(positionwise(model.layout)) == N_LAYERS
+    assert len(tokenwise_mlps(model.layout)) == N_LAYERS
     model.hf.model.layers[1].mlp = Neighbours(model.d_model).to(model.dtype)
-    assert positionwise(discover(model.hf)) == tuple(model.hf.model.layers[i].mlp for i in (0, 2))
+    assert tokenwise_mlps(discover(model.hf)) == tuple(model.hf.model.layers[i].mlp for i in (0, 2))
 
 
 class TestTogether:
@@ -280,7 +280,7 @@ class TestTogether:
         every = self.conditions(model, unit)
         later = [every[0], every[1], every[3], every[4]]  # those that can resume at layer 1
         for conditions in [later] if kept == (1, 2) else [every, later]:
-            base = keep_base(model, plan, kept) if kept else None
+            base = cache_clean_run(model, plan, kept) if kept else None
             passes.clear()
             found = {i: [] for i in range(len(conditions))}
             for index, rows, logits in last_logits_under(model, plan, conditions, base):
@@ -293,7 +293,7 @@ class TestTogether:
 
     def test_the_prefix_is_borrowed_where_no_condition_touches_it(self, model, unit, slowly, passes):
         plan = model.plan(PROMPTS)
-        base = keep_base(model, plan, [1])
+        base = cache_clean_run(model, plan, [1])
         conditions = [
             Intervention("add", unit, 1, value, scope=Scope("template")).edits(model) for value in (3.0, -2.0, 6.0)
         ]
@@ -307,7 +307,7 @@ class TestTogether:
 
     def test_last_tokens_of_all_conditions_are_run_in_one_pass(self, model, unit, slowly, passes):
         plan = model.plan(PROMPTS, max_rows=4)
-        base = keep_base(model, plan, [1], keep_kv=True)
+        base = cache_clean_run(model, plan, [1], keep_kv=True)
         conditions = [
             Intervention("add", unit, layer, value, scope=Scope("last_prompt_token")).edits(model)
             for layer, value in ((1, 3.0), (2, -2.0), (1, -6.0))
@@ -361,7 +361,7 @@ class TestLastToken:
     @pytest.mark.parametrize("layers", [[0], [1, 2]])
     def test_equals_whole_prompts_at_each_layer_again_and_again(self, model, unit, slowly, ran, layers):
         plan = model.plan(PROMPTS, max_rows=4)
-        base = keep_base(model, plan, layers, keep_kv=True)
+        base = cache_clean_run(model, plan, layers, keep_kv=True)
         for layer in (2, 0, 1, 2):  # a run must not feel what another one left in the caches
             edits = Intervention("add", unit, layer, 6.0, scope=Scope("last_prompt_token")).edits(model)
             ran.clear()
@@ -375,7 +375,7 @@ class TestLastToken:
         direction = Direction(unit, Site("resid_pre", 2), -1, 1.0, 0.0, 0.0)
         found = attribute(model, direction, PROMPTS[:3], PROMPTS[3:])
         plan = model.plan(PROMPTS)
-        base = keep_base(model, plan, [1], keep_kv=True)
+        base = cache_clean_run(model, plan, [1], keep_kv=True)
         for heads in ([(0, 1), (1, 2)], [(1, 0)]):
             edits = patch_heads(found, heads).edits(model)
             fast = in_order(last_logits(model, plan, edits, base))
@@ -385,14 +385,14 @@ class TestLastToken:
     @pytest.mark.parametrize("scope", ["all", "prompt", "template"])
     def test_is_not_taken_where_more_is_edited(self, model, unit, slowly, scope):
         plan = model.plan(PROMPTS)
-        base = keep_base(model, plan, [1], keep_kv=True)
+        base = cache_clean_run(model, plan, [1], keep_kv=True)
         edits = Intervention("add", unit, 1, 6.0, scope=Scope(scope)).edits(model)
         fast = in_order(last_logits(model, plan, edits, base))
         assert relative(fast, slowly(lambda: in_order(last_logits(model, plan, edits)))) < EXACT
 
     def test_is_not_taken_where_something_is_read(self, model, unit):
         plan = model.plan(PROMPTS)
-        base = keep_base(model, plan, [1], keep_kv=True)
+        base = cache_clean_run(model, plan, [1], keep_kv=True)
         seen = []
         edits = Intervention("add", unit, 1, 6.0, scope=Scope("last_prompt_token")).edits(model)
         both = merge(edits, {Site("resid_pre", 1): Read(lambda x, _context: seen.append(x.shape[1]))})
@@ -656,7 +656,7 @@ class TestDefaultModel:
         )
         tokens = model.tokenizer.convert_tokens_to_ids(["I", "Sorry"])
         plan = model.plan(texts)
-        base = keep_base(model, plan, [16]) if op == "add" else None
+        base = cache_clean_run(model, plan, [16]) if op == "add" else None
         fast = last_token_scores(model, plan, tokens, doing.edits(model), base).numpy()
         slow = slowly(last_token_scores, model, plan, tokens, doing.edits(model)).numpy()
         _, largest, mean = self.BOUNDS[model.dtype]

@@ -10,7 +10,7 @@ from overflow import BAD, FINE, PLACES, at_the_edge, beyond, poisoned
 from rhat.capture import capture, capture_all_tokens, captured
 from rhat.errors import NonFiniteError
 from rhat.interventions import Intervention
-from rhat.model import keep_base, last_logits
+from rhat.model import cache_clean_run, last_logits
 from rhat.model.check import check
 from rhat.model.conditions import last_logits_under
 from rhat.model.finite import distance, faulty
@@ -84,7 +84,7 @@ def test_every_way_of_running_prompts(poison, slow, monkeypatch):
         "edited": lambda plan: list(last_logits(poison, plan, adding[0])),
         "several conditions": lambda plan: list(last_logits_under(poison, plan, adding)),
         "last tokens": lambda plan: list(
-            last_logits_under(poison, plan, at_end, keep_base(poison, plan, [0, 1], keep_kv=True))
+            last_logits_under(poison, plan, at_end, cache_clean_run(poison, plan, [0, 1], keep_kv=True))
         ),
         "captured": lambda plan: list(captured(poison, plan, [site], [-1])),
         "capture": lambda plan: capture(poison, plan, [site], [-1], lambda *_: None),

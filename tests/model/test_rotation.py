@@ -14,7 +14,7 @@ import rhat
 from rhat.capture import capture_all_tokens
 from rhat.errors import ModelError
 from rhat.generation import Engine, Request, generate_tokens
-from rhat.model import keep_base, last_logits
+from rhat.model import cache_clean_run, last_logits
 from rhat.model.check import check
 from rhat.model.conditions import last_logits_under
 from rhat.model.lengths import switches, try_lengths
@@ -219,7 +219,7 @@ def test_logits_of_edited_runs_that_start_from_a_kept_one(case):
     add = torch.randn(2, model.d_model, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     edits = [{Site("resid_pre", 1): Adding(vector)} for vector in add]
     the_plan = model.lay_out(case.ids)
-    base = keep_base(model, the_plan, [1], keep_kv=True)
+    base = cache_clean_run(model, the_plan, [1], keep_kv=True)
     by_condition = {0: {}, 1: {}}
     for which, rows, logits in last_logits_under(model, the_plan, edits, base):
         by_condition[which].update(zip(rows.tolist(), logits, strict=True))
@@ -244,7 +244,7 @@ def test_an_edit_of_last_tokens_alone(case):
     model = case.model
     unit = torch.randn(model.d_model, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     the_plan = model.lay_out(case.ids)
-    base = keep_base(model, the_plan, [1], keep_kv=True)
+    base = cache_clean_run(model, the_plan, [1], keep_kv=True)
     edits = {Site("resid_pre", 1): AtTheEnd(unit)}
     got = collected(last_logits(model, the_plan, edits, base), len(case.ids))
     want = torch.cat(

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rhat.directions import random_direction
 from rhat.generation import generate_tokens
 from rhat.interventions import Intervention
-from rhat.model import keep_base
+from rhat.model import cache_clean_run
 from rhat.model.logits import last_logits
 from rhat.model.work import Work, add, counting, so_far
 from tiny import tiny_chat_model
@@ -61,7 +61,7 @@ def test_decoding_is_counted_step_by_step(family):
 def test_blocks_that_are_not_run_do_not_count():
     model = tiny_chat_model("llama")
     plan = model.plan(TEXTS)
-    base = keep_base(model, plan, [2])
+    base = cache_clean_run(model, plan, [2])
     edits = Intervention("add", random_direction(model.d_model, 0), 2, 1.0).edits(model)
     from_2, expected = counted(model, lambda: list(last_logits(model, plan, edits, base)))
     alike(from_2.flop, expected)

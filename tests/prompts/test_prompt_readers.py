@@ -164,7 +164,7 @@ def test_empty_standard_input(monkeypatch):
         ("p.jsonl", b'{"text": "a"}\n{"text": " ", "id": 3}', "p.jsonl:2: empty text; remove the row"),
         ("p.jsonl", b'{"text": null}', "p.jsonl: empty, no prompts in it (1 empty)"),
         ("p.jsonl", b'{"text": "\\ud83d"}', "p.jsonl:1: half a surrogate pair (\\ud83d) is no"),
-        ("p.txt", b"caf\xc3\xa9\nna\xefve\n", "p.txt:2: not UTF-8 (byte 0xef), and not plainly Windows-1252; save"),
+        ("p.txt", b"caf\xc3\xa9\nna\xefve\n", "p.txt:2: not UTF-8 (byte 0xef), and not clearly Windows-1252; save"),
         ("p.csv", b"\xff\xfet\x00x", "p.csv: begins as UTF-16, and is damaged"),
         ("p.csv", b"id,text\n1,a\n2,one, two\n", "p.csv:3: 3 fields, the header has 2; put texts"),
         ("p.csv", b'id,text\n1,"a\n2,b\n', "not CSV (unexpected end of data); check the double quotes"),

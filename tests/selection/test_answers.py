@@ -16,7 +16,7 @@ from rhat.guard import prompt_projections
 from rhat.scoring import Phrases, refusals, verdict
 from rhat.selection import find
 from rhat.selection.answers import Heard, listen
-from rhat.selection.around import around
+from rhat.selection.given_direction import finding_for
 from rhat.selection.settings import FindSettings, silent
 from rhat.study import StudyConfig, run
 from rhat.study.stages import Stages
@@ -92,7 +92,7 @@ def test_refusals_behind_markup_are_found(thinker, prompts, template, eos, prefi
     path = found.direction.save(tmp_path / "r.safetensors")
     r = rhat.Direction.load(path)
     assert r.response_prefix == prefix
-    assert around(model, prompts, r, SETTINGS).response_prefix == prefix
+    assert finding_for(model, prompts, r, SETTINGS).response_prefix == prefix
     with pytest.raises(DirectionError, match="so its position means another token"):
         prompt_projections(model, r, model.tokenize(some))
     assert len(prompt_projections(beyond, r, beyond.tokenize(some))) == len(some)
@@ -154,7 +154,7 @@ def test_refusals_in_unknown_words_are_told_and_may_be_given(linguist, prompts):
         assert got.outcome in ("found", "found_relaxed"), got.sentence
         assert [(t.text, t.share) for t in got.refusal_tokens] == [("E", 1.0)]
     assert float(by_phrases.direction.unit @ by_token.direction.unit) > 0.9999
-    assert around(model, prompts, by_token.direction).token_ids == by_token.token_ids
+    assert finding_for(model, prompts, by_token.direction).token_ids == by_token.token_ids
 
 
 def test_a_study_reads_with_the_phrases_it_was_given(linguist, prompts, tmp_path):

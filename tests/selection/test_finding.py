@@ -33,7 +33,7 @@ def prompts():
 @pytest.fixture(scope="module")
 def exact(model, prompts):
     """Every score of every candidate."""
-    return find(model, prompts, replace(SETTINGS, race=0, all_kl=True))
+    return find(model, prompts, replace(SETTINGS, early_stopping=0, all_kl=True))
 
 
 def test_it_is_found_and_induces_refusal(model, prompts, exact):
@@ -52,8 +52,8 @@ def test_it_is_found_and_induces_refusal(model, prompts, exact):
 
 
 def test_a_lazy_search_chooses_what_the_whole_table_gives(model, prompts, exact):
-    for race in (0, 2, 4):
-        lazy = find(model, prompts, replace(SETTINGS, race=race))
+    for first in (0, 2, 4):
+        lazy = find(model, prompts, replace(SETTINGS, early_stopping=first))
         assert (lazy.direction.layer, lazy.direction.position) == (exact.direction.layer, exact.direction.position)
         assert lazy.outcome == exact.outcome
     again = choose(exact.candidates, n_layers=model.n_layers)
@@ -122,8 +122,13 @@ def test_a_set_without_a_needed_split_is_refused(model, prompts):
 
 def test_no_stage_of_progress_falls_back(model, prompts):
     seen = {}
-    find(model, prompts, replace(SETTINGS, race=2), progress=lambda stage, *at: seen.setdefault(stage, []).append(at))
-    assert {"refusal tokens", "activations", "induce scores, race 1", "induce scores", "ablation scores", "KL"} <= set(
+    find(
+        model,
+        prompts,
+        replace(SETTINGS, early_stopping=2),
+        progress=lambda stage, *at: seen.setdefault(stage, []).append(at),
+    )
+    assert {"refusal tokens", "activations", "induce scores, block 1", "induce scores", "ablation scores", "KL"} <= set(
         seen
     )
     for stage, told in seen.items():

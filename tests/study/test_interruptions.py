@@ -23,7 +23,7 @@ from rhat.selection.settings import FindSettings
 from rhat.study import StudyConfig, run
 from tiny import tiny_tokenizer
 
-SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2), race=2)
+SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2), early_stopping=2)
 STUDY = ("induce", "suppress")
 
 
@@ -134,7 +134,7 @@ def test_damaged_pieces_and_those_of_another_model_are_made_anew(model, prompts,
     some[2].write_bytes(turned)
     pieces = Pieces.of(tmp_path, model)
     alike(whole, find(model, prompts, SETTINGS, pieces=pieces))
-    assert sum("made anew" in record.message for record in caplog.records) == 3
+    assert sum("computed again" in record.message for record in caplog.records) == 3
     assert pieces.made == 3
     other = rhat.load((refusing_hf(seed=1), tiny_tokenizer()))
     assert Pieces.of(tmp_path, other).held == 0

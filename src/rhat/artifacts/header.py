@@ -214,7 +214,7 @@ class Agreement(Record):
 
 
 class ScoreAgreement(Record):
-    """How far phrases and log-odds agree on refused or not."""
+    """How far the judge and log-odds agree on refused or not."""
 
     agreement: Share
     """share of answers judged alike"""

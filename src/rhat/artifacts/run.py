@@ -77,7 +77,7 @@ class Results(Part):
     primary: tuple[Claim, ...] = ()
     """The primary claims, each by its own test, Holm-adjusted together. Each names a row of `comparisons`."""
     score_agreement: ScoreAgreement | None = None
-    """How far phrases and log-odds agree on refused or not."""
+    """How far the judge and log-odds agree on refused or not."""
     judges: tuple[JudgeRow, ...] = ()
     """The judges of this run, and how well each reads the labelled answers that come with rhat, cut as this study's are."""
     panel: tuple[PanelRate, ...] = ()

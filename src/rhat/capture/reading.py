@@ -53,7 +53,7 @@ def capture(
     visit: Callable[[Int[Tensor, " rows"], Float[Tensor, "rows vocab"], dict[Site, Float[Tensor, "rows k d"]]], None],
     edits: Edits | None = None,
 ) -> None:
-    """Run prompts and hand each batch's activations on: `visit(rows, logits, {site: [rows, k, d]})`.
+    """Run prompts and call `visit(rows, logits, {site: [rows, k, d]})` with each batch's activations.
 
     `positions` count from the end of the prompt (−1: its last token). Edits come before readers at the same site, so that what is read is what the model goes on with.
     Nothing is kept between batches; activations are in the model's dtype.

@@ -46,7 +46,7 @@ def calibrate(
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Save a threshold that too few prompts cannot promise, all the same.")
+        bool, typer.Option("--force", help="Save the threshold even if there are too few prompts to promise its rate.")
     ] = False,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
@@ -54,10 +54,10 @@ def calibrate(
 ) -> None:
     """Choose the threshold of a guard on the projection, and save it next to the direction.
 
-    The calibration split is used, which took no part in finding r̂, so pass the same prompts and seed as then. The
-    threshold is the lowest value at which at most a share `--fpr` of new harmless prompts is to be expected above it; too few
-    prompts to promise that are an error, unless --force is given. The rate to expect on new
-    harmless prompts is printed with its interval. `rhat serve` loads the file from there.
+    This uses the calibration split, which took no part in finding r̂, so pass the same prompts and seed as then. The
+    threshold is the lowest value above which at most a share --fpr of new harmless prompts is expected. If there are too
+    few prompts to promise that, the command fails, unless you pass --force. The rate expected on new harmless
+    prompts is printed with its interval. [bold]rhat serve[/bold] loads the file from there.
 
     Examples:
 

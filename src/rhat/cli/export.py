@@ -22,39 +22,43 @@ if TYPE_CHECKING:
 @shared
 def export(
     direction: Annotated[Path, typer.Argument(help="A direction file.", show_default=False)],
-    to: Annotated[str, typer.Option("--to", help="The format; a name that is none lists those there are.")],
+    to: Annotated[str, typer.Option("--to", help="Format; an unknown name lists those available.")],
     where: ModelOptions,
     destination: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="The file to write [dim](default: the direction's, with the format's ending)[/dim]."
+            "--out", "-o", help="File to write [dim](default: the direction's name with the format's extension)[/dim]."
         ),
     ] = None,
-    op: Annotated[OperatorName, typer.Option("--op", help="What the other tool is to do.")] = OperatorName("add"),
+    op: Annotated[OperatorName, typer.Option("--op", help="Operator that the other tool applies.")] = OperatorName(
+        "add"
+    ),
     value: Annotated[float | None, typer.Option("--value", help=VALUE_HELP, show_default=False)] = None,
     layer: Annotated[
         int | None,
-        typer.Option("--layer", min=0, help="The layer [dim](default: the direction's own)[/dim].", show_default=False),
+        typer.Option(
+            "--layer", min=0, help="Layer to edit [dim](default: the direction's own)[/dim].", show_default=False
+        ),
     ] = None,
     layers: Annotated[
         str | None,
         typer.Option(
             "--layers",
-            help="own, all, or layers such as 5,7-9 [dim](default: as the operator does)[/dim].",
+            help="own, all, or layers such as 5,7-9 [dim](default: those of the operator)[/dim].",
             show_default=False,
         ),
     ] = None,
-    scope: Annotated[str, typer.Option("--scope", help=f"Which tokens: {WRITTEN}.")] = "all",
+    scope: Annotated[str, typer.Option("--scope", help=f"Tokens to edit: {WRITTEN}.")] = "all",
     check: Annotated[
-        bool, typer.Option("--check", help="Run the other tool's arithmetic from the file, and compare logits.")
+        bool, typer.Option("--check", help="Apply the file as the other tool would, and compare logits.")
     ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write what is done with r̂ as a file that another tool takes.
+    """Write an intervention on r̂ as a file that another tool reads.
 
-    What a format cannot say is rejected with the reason. Only the vector is written, never weights. --check reads the
-    file again, does what the other tool does with it on the model, and compares the logits with rhat's own; exit code 1
-    if they differ by more than rounding. The model is needed for that, and by formats that name its modules.
+    An intervention that a format cannot express is rejected with the reason. Only the vector is written, never weights.
+    --check reads the file back, applies it to the model as the other tool would, and compares the logits with rhat's own;
+    the exit code is 1 if they differ by more than rounding. This needs the model, and so do formats that name its modules.
 
     Examples:
 

@@ -89,7 +89,7 @@ def find(
     valid result, and no file is written. If answers open with a think block or a channel, everything is measured after a
     response prefix that closes it (a few answers are first continued for up to 512 tokens); the direction stores the prefix.
 
-    What is done is kept beside the output, in direction.safetensors.kept, until the search ends: after Ctrl-C, a signal or a
+    Completed work is kept beside the output, in direction.safetensors.kept, until the search ends: after Ctrl-C, a signal or a
     crash, rerunning the command resumes where it stopped.
 
     Examples:

@@ -35,17 +35,19 @@ def guard(
         Path | None,
         typer.Option(
             "--calibration",
-            help="The threshold's file, from [bold]rhat calibrate[/bold].",
+            help="Threshold file, from [bold]rhat calibrate[/bold].",
             show_default="beside the direction, as NAME.guard.json",
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=0, help="Highest projections to show with their texts.")] = 10,
+    top: Annotated[
+        int, typer.Option("--top", min=0, help="Number of highest projections to show, with their texts.")
+    ] = 10,
     form: FormatOption = Format.table,
 ) -> None:
-    """Hold a calibrated guard against your own traffic: which prompts it flags, and how many of each group.
+    """Test a calibrated guard on your own traffic: which prompts it flags, and what share of each group.
 
-    A row is a prompt or a conversation (a column messages), which is read up to its last user turn; a column category puts
-    it into a group. Nothing is generated and nothing leaves this machine. --format jsonl prints
+    A row is a prompt, or a conversation (in the column messages), which is read up to its last user turn. The column
+    category defines groups. Nothing is generated, and nothing leaves this machine. --format jsonl prints the
     projection, flag, id and text of every prompt; json adds rates with intervals and the histogram.
 
     Examples:

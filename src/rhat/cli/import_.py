@@ -33,7 +33,7 @@ def import_(
         "direction.safetensors"
     ),
     form: Annotated[
-        str | None, typer.Option("--from", help="The file's format, if it is not plain.", rich_help_panel=WHICH)
+        str | None, typer.Option("--from", help="Format of the file, if it is not detected.", rich_help_panel=WHICH)
     ] = None,
     site: Annotated[
         str | None,
@@ -45,30 +45,35 @@ def import_(
         ),
     ] = None,
     key: Annotated[
-        str | None, typer.Option("--key", help="The tensor's name in the file.", rich_help_panel=WHICH)
+        str | None, typer.Option("--key", help="Name of the tensor in the file.", rich_help_panel=WHICH)
     ] = None,
     row: Annotated[
-        int | None, typer.Option("--row", help="The row of a matrix, such as a decoder.", rich_help_panel=WHICH)
+        int | None, typer.Option("--row", help="Row of a matrix, such as a decoder.", rich_help_panel=WHICH)
     ] = None,
     negate: Annotated[
-        bool, typer.Option("--negate", help="Turn it round, if it points away from refusal.", rich_help_panel=WHICH)
+        bool,
+        typer.Option("--negate", help="Reverse the vector, if it points away from refusal.", rich_help_panel=WHICH),
     ] = False,
     position: Annotated[
         int | None,
-        typer.Option("--position", max=-1, help="Where prompts are read, -1 the last token, if the file does not say."),
+        typer.Option(
+            "--position",
+            max=-1,
+            help="Token position at which prompts are read, if the file does not state it; -1 is the last.",
+        ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Measure the means that the file does not have.")
+        bool, typer.Option("--measure/--no-measure", help="Measure the means that the file lacks.")
     ] = True,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Make a direction file of a vector that was found elsewhere.
+    """Turn a vector from another tool into a direction file.
 
-    The format is told by what is in the file: tensors, safetensors, GGUF control vectors, and what refusal_direction,
-    steering-vectors and lm-eval write. What the file lacks is measured with training prompts of both kinds: both mean
-    projections, and the position at which the difference of means points most along the vector. The vector is divided
-    by its length, and kept otherwise as it is. Pickles are read as data only; nothing in them is run.
+    The format is detected from the contents: tensors, safetensors, GGUF control vectors, and the files of
+    refusal_direction, steering-vectors and lm-eval. What the file lacks is measured on harmful and harmless training
+    prompts: both mean projections, and the position at which the difference of means is most aligned with the vector. The
+    vector is scaled to unit length and otherwise unchanged. Pickles are read as data only; nothing in them is run.
 
     Examples:
 

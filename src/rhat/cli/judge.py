@@ -25,23 +25,23 @@ def judge(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Completions: JSONL, CSV, JSON, or an Inspect log.")],
     judge: Annotated[
         str,
-        typer.Option("--judge", "-j", help="A judge's name, endpoint:URL#MODEL, or FILE.py:NAME of your own."),
+        typer.Option("--judge", "-j", help="Name of a judge, endpoint:URL#MODEL, or your own FILE.py:NAME."),
     ] = "words",
     labels: Annotated[
         Path | None,
         typer.Option(
-            "--labels", help="Labels to hold the judge against; FILE itself if it has them.", show_default=False
+            "--labels", help="Labels to test the judge against; FILE itself if it has them.", show_default=False
         ),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Print every completion's id and class, not the rates.")] = False,
     form: FormatOption = Format.table,
 ) -> None:
-    """Judge completions: which refuse, which do partly, which comply, which are broken; with 95 % intervals.
+    """Judge completions as refused, partial, complied or degenerate, and give rates with 95 % intervals.
 
-    Against labels it says how well the judge reads (sensitivity and specificity for each class, kappa) and
-    gives the rate of refusals corrected for its errors, and whether the judge passes the gate. Rows need a prompt
-    (prompt, instruction, question) and an answer (answer, response, completion); labels are matched by id, or by
-    prompt and answer. Rows with a language or a style are told apart by it.
+    With --labels, this also shows how well the judge reads (sensitivity and specificity for each class, kappa), whether it
+    passes the gate, and the rate of refusals corrected for its errors. Rows need a prompt (prompt, instruction, question)
+    and an answer (answer, response, completion); labels are matched by id, or by prompt and answer. If rows have a language
+    or a style, results are also given for each.
 
     Examples:
 
@@ -166,7 +166,7 @@ def _print(summary: dict[str, Any], file: Path) -> None:
     title = f"{file}: {summary['completions']} completions, judged by {summary['judge']} {summary['version']}"
     tables.rows(records, Format.table, columns, title=title)
     if summary["untold"]:
-        console.print(f"not told: {summary['untold']}; they are left out of the rates", soft_wrap=True)
+        console.print(f"unjudged: {summary['untold']}; they are left out of the rates", soft_wrap=True)
     if accuracy:
         console.print(f"kappa {_shown(summary['kappa'])} on {summary['labelled']} labelled completions", soft_wrap=True)
         if summary["corrected"]:

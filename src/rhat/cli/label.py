@@ -24,16 +24,19 @@ def label(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Completions: JSONL, CSV, JSON, or an Inspect log.")],
     destination: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Where labels go.", show_default="beside FILE, as NAME.labels.jsonl"),
+        typer.Option("--out", "-o", help="Where to save the labels.", show_default="beside FILE, as NAME.labels.jsonl"),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option("--sample", min=1, help="Only so many, drawn at random.", show_default=False)
+        int | None,
+        typer.Option(
+            "--sample", min=1, help="Number of completions to label, drawn at random. Default: all.", show_default=False
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Fixes the order in which they are shown.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed for the order in which they are shown.")] = 0,
 ) -> None:
     """Label completions by hand: a letter and Enter for each, shown in random order and without any judge's opinion.
 
-    Every label is saved at once, so that the same command goes on where it was stopped. With the result,
+    Every label is saved at once; rerunning the command resumes where it stopped. With the result,
     [bold]rhat judge FILE --labels NAME.labels.jsonl[/bold] says how well a judge reads these completions.
 
     Examples:

@@ -45,13 +45,13 @@ def run(
     direction = Direction.load(file)
     contrast = prompts.read(seed, where.offline)
     from rhat.artifacts.judging import adjust
-    from rhat.selection.around import around
+    from rhat.selection.given_direction import finding_for
     from rhat.study import EXPERIMENTS, open_lab
     from rhat.study.summary import head
 
     with progress() as report:
         model = where.load(report)
-        finding = around(model, contrast, direction, progress=report)
+        finding = finding_for(model, contrast, direction, progress=report)
         results: dict[str, Any] = {}
         found: dict[str, Any] = {}
         if finding.direction is not None:

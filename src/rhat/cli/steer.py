@@ -93,14 +93,14 @@ def steer(
     ] = None,
     layer: Annotated[
         int | None,
-        typer.Option("--layer", min=0, help="Layer to edit. [dim]default: r̂'s own[/dim]", show_default=False),
+        typer.Option("--layer", min=0, help="Layer to edit [dim](default: r̂'s own)[/dim].", show_default=False),
     ] = None,
     layers: Annotated[
         str | None,
         typer.Option(
             "--layers",
-            help="own, all, or layers such as 5,7-9. [dim]default: "
-            f"all for {', '.join(o.name for o in OPERATORS.values() if o.everywhere)}, else own[/dim]",
+            help="own, all, or layers such as 5,7-9 [dim](default: "
+            f"all for {', '.join(o.name for o in OPERATORS.values() if o.everywhere)}, else own)[/dim].",
             show_default=False,
         ),
     ] = None,

@@ -60,7 +60,7 @@ def study(
         str | None,
         typer.Option(
             "--borderline-column",
-            help="Where these are in each row.",
+            help="The same, for the borderline prompts only.",
             show_default=False,
             rich_help_panel=PROMPT_PANEL,
         ),
@@ -121,7 +121,7 @@ def study(
         Path | None,
         typer.Option(
             "--keep-answers",
-            help="Append all answers, those to harmful prompts too, to this JSONL file. Otherwise these are not kept.",
+            help="Append all answers, including those to harmful prompts, to this JSONL file; otherwise those are not kept.",
             show_default=False,
         ),
     ] = None,
@@ -131,7 +131,7 @@ def study(
 ) -> None:
     """Find r̂, use it to induce and remove refusal, and write results.json and report.html with intervals.
 
-    What is done is kept in the folder: after Ctrl-C, a signal or a full disk, rerunning the command resumes where it stopped.
+    Completed work is kept in the folder: after Ctrl-C, a signal or a full disk, rerunning the command resumes where it stopped.
     If a model rarely refuses, or no direction passes the rules, that is a result, and the report explains it.
     If answers open with a think block or a channel, everything is measured after a response prefix that closes it.
 

@@ -15,10 +15,10 @@ from rhat.errors import VerificationError
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.", show_default=False)],
 ) -> None:
-    """Compute every number and verdict of a study again from per_prompt.parquet. This needs neither the model nor torch.
+    """Recompute every number and verdict of a study from per_prompt.parquet. This needs neither the model nor torch.
 
-    The first that differs is told in one line, and the exit code is 1. What per_prompt.parquet does not hold the ground of is listed as
-    not checked.
+    If a value differs, one line reports the first that does, and the exit code is 1. Values that cannot be recomputed from
+    per_prompt.parquet are listed as not checked.
 
     Example:
 

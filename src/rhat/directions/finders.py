@@ -126,7 +126,7 @@ def logistic(
 def random_direction(
     d_model: int, seed: int, orthogonal_to: Float[Tensor, " d_model"] | None = None
 ) -> Float[Tensor, " d_model"]:
-    """A seeded random unit vector, float32, orthogonal to a given one: the control that every claim is held against."""
+    """A seeded random unit vector, float32, orthogonal to a given one: the control that every claim is compared with."""
     vector = torch.randn(d_model, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     if orthogonal_to is not None:
         unit = orthogonal_to.double().cpu()

@@ -16,7 +16,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """What `pack` packed, by a process of the same cluster; its tensors are on the CPU."""
+    """The inverse of `pack`, in a process of the same cluster; tensors are on the CPU."""
     import torch
 
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)

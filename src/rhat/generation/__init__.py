@@ -1,6 +1,6 @@
 """Decoding: completions of many prompts in one batch, each with its own interventions and sampling."""
 
-from rhat.generation.choosing import as_requested, greedy
+from rhat.generation.choosing import greedy, sample_per_request
 from rhat.generation.completions import generate, generate_tokens
 from rhat.generation.engine import Engine
 from rhat.generation.rows import Probe, Request, Row, TokenLogprob
@@ -18,8 +18,8 @@ __all__ = [
     "Sampling",
     "Text",
     "TokenLogprob",
-    "as_requested",
     "generate",
     "generate_tokens",
     "greedy",
+    "sample_per_request",
 ]

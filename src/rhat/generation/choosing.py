@@ -38,8 +38,8 @@ def greedy(logits: Float[Tensor, "rows vocab"], _rows: Sequence[Row]) -> Int[Ten
     return argmax_tokens(logits)
 
 
-def as_requested(logits: Float[Tensor, "rows vocab"], rows: Sequence[Row]) -> Int[Tensor, " rows"]:
-    """Each row's token as its request's sampling says; the likeliest where it says nothing."""
+def sample_per_request(logits: Float[Tensor, "rows vocab"], rows: Sequence[Row]) -> Int[Tensor, " rows"]:
+    """The token of each row, drawn as its request's sampling says; without sampling, the likeliest."""
     tokens = argmax_tokens(logits)
     for index, row in enumerate(rows):
         sampling = row.request.sampling

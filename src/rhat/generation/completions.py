@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from rhat.errors import PromptError
-from rhat.generation.choosing import as_requested, greedy
+from rhat.generation.choosing import greedy, sample_per_request
 from rhat.generation.engine import Engine
 from rhat.generation.prefilling import by_length
 from rhat.generation.rows import Choose, Request, Row
@@ -32,18 +32,18 @@ def generate_tokens(
     progress: Callable[[int, int], None] | None = None,
     choose: Choose = greedy,
     ignore_eos: bool = False,
-    own_edits: Sequence[Edits | None] | None = None,
+    edits_per_prompt: Sequence[Edits | None] | None = None,
     sampling: Sampling | None = None,
 ) -> list[Completion]:
     """Completions of tokenised prompts, in their order; greedy unless `choose` and `sampling` say otherwise.
 
     Prompts are run shortest first in groups of at most `n_slots`; a place that becomes free is filled at once when a
-    quarter of the batch is free. Row i of the edits' context is prompt i. `own_edits` holds one more mapping of edits (or
+    quarter of the batch is free. Row i of the edits' context is prompt i. `edits_per_prompt` holds one more mapping of edits (or
     None) for each prompt, which reaches that prompt alone; share one mapping object where prompts are edited alike. The
     plain path (RHAT_SLOW=1, or a model that the fast path does not suit) runs whole sequences again for every token.
     """
     requests = _requests(
-        prompts, own_edits, sampling, max_new_tokens=max_new_tokens, until=until, ignore_eos=ignore_eos
+        prompts, edits_per_prompt, sampling, max_new_tokens=max_new_tokens, until=until, ignore_eos=ignore_eos
     )
     if not requests:
         return []
@@ -77,7 +77,7 @@ def generate_tokens(
 
 def _requests(
     prompts: Sequence[TokenIds],
-    own_edits: Sequence[Edits | None] | None,
+    edits_per_prompt: Sequence[Edits | None] | None,
     sampling: Sampling | None,
     *,
     max_new_tokens: int,
@@ -85,8 +85,10 @@ def _requests(
     ignore_eos: bool,
 ) -> list[Request]:
     """One request a prompt; request number i is drawn with the seed `sampling.seed + i`."""
-    if own_edits is not None and len(own_edits) != len(prompts):
-        raise PromptError(f"own_edits: got {len(own_edits)}, expected one for each of {len(prompts)} prompts")
+    if edits_per_prompt is not None and len(edits_per_prompt) != len(prompts):
+        raise PromptError(
+            f"edits_per_prompt: got {len(edits_per_prompt)}, expected one for each of {len(prompts)} prompts"
+        )
     return [
         Request(
             tuple(prompt),
@@ -94,7 +96,7 @@ def _requests(
             row=i,
             until=until,
             ignore_eos=ignore_eos,
-            edits=own_edits[i] if own_edits is not None else None,
+            edits=edits_per_prompt[i] if edits_per_prompt is not None else None,
             sampling=None if sampling is None else replace(sampling, seed=sampling.seed + i),
         )
         for i, prompt in enumerate(prompts)
@@ -129,10 +131,10 @@ def generate(
         model,
         tokens,
         intervention if isinstance(intervention, Mapping) else ready,
-        own_edits=own,
+        edits_per_prompt=own,
         max_new_tokens=max_new_tokens,
         until=until,
-        choose=greedy if sampling is None else as_requested,
+        choose=greedy if sampling is None else sample_per_request,
         sampling=sampling,
         progress=progress,
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rhat.errors import PromptError
 from rhat.generation.batchedits import batch_edits
-from rhat.generation.choosing import as_requested, logprob
+from rhat.generation.choosing import logprob, sample_per_request
 from rhat.generation.prefilling import Prefill, template_lengths
 from rhat.generation.renewal import renew
 from rhat.generation.rows import Choose, Request, Row
@@ -49,7 +49,7 @@ class Engine:
         edits: Edits | None = None,
         n_slots: int = 64,
         max_length: int = 512,
-        choose: Choose = as_requested,
+        choose: Choose = sample_per_request,
         plain: bool | None = None,
         isolate: bool = False,
     ) -> None:

@@ -206,7 +206,7 @@ def check_threshold(threshold: float) -> None:
 
 
 def beside(direction: str | Path) -> Path:
-    """Where a direction file's calibration is kept: r.safetensors → r.guard.json in the same folder."""
+    """Path of a direction file's calibration: r.safetensors → r.guard.json in the same folder."""
     return Path(direction).with_suffix(".guard.json")
 
 

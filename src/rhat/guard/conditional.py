@@ -86,7 +86,7 @@ class Conditional(Applied):
         return merge({self.direction.site: WholeRead(gate.read)}, gated)
 
     def per_prompt(self, model: ChatModel, prompts: Sequence[TokenIds]) -> list[Edits | None]:
-        """Each prompt's own edits, as `generate_tokens(own_edits=…)` takes them; None where the gate stays shut."""
+        """Each prompt's own edits, as `generate_tokens(edits_per_prompt=…)` takes them; None where the gate stays shut."""
         on = self.intervention.edits(model)
         return [on if open_ else None for open_ in self.opens(model, prompts).tolist()]
 

@@ -22,7 +22,7 @@ Head = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Heads' mean outputs at the last prompt token, and what they write along r̂.
+    """Mean outputs of heads at the last prompt token, and what they write along r̂.
 
     contributions  [layer, head], residual-stream units: (mean harmful − mean harmless) head output, through its part of the
                    output projection, along r̂. Layers at or above r̂'s cannot write to it and are not in it; a layer

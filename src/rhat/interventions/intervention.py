@@ -241,5 +241,5 @@ def subtract(
 def ablate(
     direction: Direction, *, scope: str | Scope = "all", layer: int | None = None, where: Where = "all layers"
 ) -> Intervention:
-    """Remove r̂ from all that is written to the residual stream, at every layer (or at one with where="own layer")."""
+    """Remove r̂ from everything written to the residual stream, at every layer (or at one with where="own layer")."""
     return intervene("ablate", direction, layer=layer, where=where, scope=scope)

@@ -21,7 +21,7 @@ KL_PROMPTS = 256  # so many prompts' baseline logits are held, whatever the numb
 
 @dataclass(frozen=True, eq=False)
 class Dealt:
-    """Many controls for the price of one: prompt i gets intervention i mod len(doings)."""
+    """Each prompt gets one of several controls: prompt i gets intervention i mod len(doings)."""
 
     doings: tuple[Doing, ...]
 

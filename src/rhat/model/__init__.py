@@ -10,13 +10,11 @@ from rhat.model.layout import Layout
 from rhat.model.loading import load
 from rhat.model.logits import last_logits
 from rhat.model.plans import Plan, plan
-from rhat.model.positions import NEVER, Scope, TokenContext
+from rhat.model.positions import BEYOND, Scope, TokenContext
 from rhat.model.tap import declared, tap
 
-keep_base = cache_clean_run  # its name in earlier versions
-
 __all__ = [
-    "NEVER",
+    "BEYOND",
     "Chain",
     "ChatModel",
     "CleanRun",
@@ -30,7 +28,6 @@ __all__ = [
     "TokenContext",
     "cache_clean_run",
     "declared",
-    "keep_base",
     "last_logits",
     "load",
     "merge",

@@ -52,7 +52,7 @@ class HasResponsePrefix(Protocol):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ChatModel(Decoder):
-    """A chat model that rhat can read, edit and let speak: a decoder with its tokenizer and template.
+    """A chat model that rhat can read, edit and generate with: a decoder with its tokenizer and template.
 
     identity       hub revision or SHA-256 of the weights
     weight_format  how the weights were stored

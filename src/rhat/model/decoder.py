@@ -15,7 +15,7 @@ import torch
 from rhat.model.attention import configs_of, stand_in, suited
 from rhat.model.kv import MaskForm
 from rhat.model.layout import Layout, text_config
-from rhat.model.packing import positionwise
+from rhat.model.packing import tokenwise_mlps
 from rhat.model.plans import Plan, TokenIds, plan
 from rhat.model.positions import TokenContext
 from rhat.model.rotation import Rotation, rotation, turned
@@ -161,9 +161,9 @@ class Decoder:
         return rotation(self.hf, self.layout, self.dtype, self.device)
 
     @cached_property
-    def positionwise(self) -> tuple[Any, ...]:
+    def tokenwise_mlps(self) -> tuple[Any, ...]:
         """The MLPs that may be given the real tokens of a padded batch alone."""
-        return positionwise(self.layout)
+        return tokenwise_mlps(self.layout)
 
     @cached_property
     def room(self) -> dict[str, int]:

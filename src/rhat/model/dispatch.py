@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from rhat.model.edits import Edit, Edits
-from rhat.model.positions import NEVER, TokenContext
+from rhat.model.positions import BEYOND, TokenContext
 from rhat.sites import Site
 
 
@@ -64,7 +64,7 @@ class PerRow:
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """The earliest of all."""
-        return min((e.first_position(prompt_length, template_start) for e, _ in self.edits), default=NEVER)
+        return min((e.first_position(prompt_length, template_start) for e, _ in self.edits), default=BEYOND)
 
 
 def per_row(groups: Sequence[tuple[Edits, Group]]) -> dict[Site, Edit]:

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from rhat.model.positions import NEVER, TokenContext
+from rhat.model.positions import BEYOND, TokenContext
 from rhat.reprs import one_line
 from rhat.sites import Site
 
@@ -25,7 +25,7 @@ class Edit(Protocol):
         ...
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
-        """The first absolute position that this edit can change in a row of that shape (NEVER: it only reads)."""
+        """The first absolute position that this edit can change in a row of that shape (BEYOND: it only reads)."""
         ...
 
 
@@ -43,7 +43,7 @@ class Read:
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """Never: reading changes nothing."""
-        return NEVER
+        return BEYOND
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Chain:
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """The earliest of all."""
-        return min((e.first_position(prompt_length, template_start) for e in self.edits), default=NEVER)
+        return min((e.first_position(prompt_length, template_start) for e in self.edits), default=BEYOND)
 
 
 Edits = Mapping[Site, Edit]
@@ -87,4 +87,4 @@ def merge(*many: Edits) -> dict[Site, Edit]:
 
 def first_layer(edits: Edits) -> int:
     """The first block whose input or inside the edits or reads touch: blocks before it run as they would without."""
-    return min((site.layer for site in edits), default=NEVER)
+    return min((site.layer for site in edits), default=BEYOND)

@@ -52,7 +52,7 @@ def load(
     Local paths and models in the cache make no network call. `system` sets a system prompt; without it the template's
     own default stands. `device="auto"` spreads the model over all devices; `device_map` and `offload_folder` are
     accelerate's. `max_memory`, bytes or a text such as "8GB", bounds main memory: what does not fit is read from disk
-    each time that it is run (a mapping from device to memory is accelerate's, and is taken as it is). `adapter` is a
+    each time that it is run (a mapping from device to memory is passed to accelerate unchanged). `adapter` is a
     PEFT adapter (folder or hub id) put on top. `response_prefix` is put after the template: every answer begins with it.
 
     Raises:

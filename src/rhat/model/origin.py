@@ -78,8 +78,8 @@ def not_finite(
     where = _begins(model, tokens, edits or {}, *shape)
     if where is None:
         return NonFiniteError(
-            f"{model.name}: logits that are not finite in {with_range(model.dtype)}, but not where the same prompt is run alone "
-            f"and plainly; set RHAT_SLOW=1, or {REMEDIES.get(model.dtype, 'take another model')}"
+            f"{model.name}: logits that are not finite in {with_range(model.dtype)}, but not if the same prompt is run alone "
+            f"on the plain path; set RHAT_SLOW=1, or {REMEDIES.get(model.dtype, 'take another model')}"
         )
     if edits and _begins(model, tokens, {}, *shape) is None:
         return NonFiniteError(

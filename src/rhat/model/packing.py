@@ -52,7 +52,7 @@ def tokens_run(context: TokenContext) -> int:
     return -(-int(context.real.sum()) // ROWS) * ROWS if _worth_it(context) else context.real.numel()
 
 
-def positionwise(layout: Layout) -> tuple[nn.Module, ...]:
+def tokenwise_mlps(layout: Layout) -> tuple[nn.Module, ...]:
     """The blocks' MLPs, where they take hidden states alone and each token by itself; tried on one of each class.
 
     An MLP is the child of a block, other than its mixer, that holds two linear maps or more and no experts. Where a site

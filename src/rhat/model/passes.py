@@ -17,7 +17,7 @@ from rhat.model.decoder import Decoder
 from rhat.model.edits import Edits
 from rhat.model.kv import KeyValues, SlotCache, attention_mask, new_keys_values, prefix_cache
 from rhat.model.packing import packed
-from rhat.model.positions import NEVER, TokenContext
+from rhat.model.positions import BEYOND, TokenContext
 from rhat.model.replacing import replaced
 from rhat.model.tap import declared, declared_context, tap
 from rhat.model.work import note_blocks, note_vocabulary
@@ -119,7 +119,7 @@ def run_decoder(
     context = declared_context()
     with (
         model.running(context),
-        packed(model.positionwise if context is not None and context.padded else (), context),
+        packed(model.tokenwise_mlps if context is not None and context.padded else (), context),
     ):
         given = {
             "input_ids": ids,
@@ -156,7 +156,7 @@ def run_tokens(
     start: int = 0,
     residual: Float[Tensor, "rows seq d_model"] | None = None,
     below: KeyValues | None = None,
-    stop: int = NEVER,
+    stop: int = BEYOND,
 ) -> Pass:
     """Run tokens under `edits` after a prefix whose keys and values are there: the one prefill of search and decoding.
 
@@ -190,6 +190,6 @@ def run_step(
     # Every row attends to as many keys as the longest needs; the mask hides what lies beyond a row's own.
     positions = context.positions
     slots.at(positions[:, 0], int(positions.max()) + 1)
-    note_blocks(model, len(tokens), 1, slots.used, _run(model.layout.n_layers, start, residual, NEVER))
-    with torch.no_grad(), declared(context), blocks_between(model, start, residual, NEVER), tap(model, edits):
+    note_blocks(model, len(tokens), 1, slots.used, _run(model.layout.n_layers, start, residual, BEYOND))
+    with torch.no_grad(), declared(context), blocks_between(model, start, residual, BEYOND), tap(model, edits):
         return run_decoder(model, tokens[:, None], positions, slots.used, slots)[:, -1]

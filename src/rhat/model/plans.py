@@ -69,7 +69,7 @@ def plan(
     max_rows: int = 64,
     share_prefix: bool = True,
 ) -> Plan:
-    """Lay prompts out in batches of one length nearly, of at most `max_rows` rows and `max_tokens` tokens.
+    """Lay prompts out in batches of nearly equal length, of at most `max_rows` rows and `max_tokens` tokens.
 
     The longest come first: what later batches need then fits into memory that earlier ones have left.
     The shared prefix always leaves at least the template tokens after the instruction, and one token, to each row.

@@ -19,7 +19,7 @@ from rhat.vocabulary.scopes import SCOPES, WRITTEN, ScopeKind
 
 @dataclass(frozen=True, eq=False)
 class TokenContext:
-    """Which tokens the activation in hand belongs to.
+    """Which tokens an activation belongs to.
 
     positions       absolute position of each token in its row, from 0; padding tokens have any value
     real            False at padding
@@ -131,7 +131,7 @@ class TokenContext:
         return self if self.positions.device == device else self._each(lambda x: x.to(device))
 
 
-NEVER = 2**31
+BEYOND = 2**31
 """A position that no sequence reaches: the first position of an edit that changes nothing."""
 
 

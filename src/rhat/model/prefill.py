@@ -14,7 +14,7 @@ from rhat.model.edits import Edits, first_layer
 from rhat.model.kv import KeyValues
 from rhat.model.passes import run_tokens
 from rhat.model.plans import Batch, Plan
-from rhat.model.positions import NEVER
+from rhat.model.positions import BEYOND
 from rhat.model.prefix import reads_prefix, run_prefix, touches_prefix
 from rhat.model.tap import tapped
 
@@ -31,7 +31,7 @@ class Prefilled:
 
 
 def prefill(
-    model: Decoder, the_plan: Plan, edits: Edits | None = None, clean: CleanRun | None = None, stop: int = NEVER
+    model: Decoder, the_plan: Plan, edits: Edits | None = None, clean: CleanRun | None = None, stop: int = BEYOND
 ) -> Iterator[Prefilled]:
     """Run every batch of a plan under `edits`, fast; yields batches as they are done.
 

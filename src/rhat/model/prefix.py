@@ -13,7 +13,7 @@ from rhat.model.edits import Edits, Read, merge
 from rhat.model.kv import KeyValues
 from rhat.model.passes import run_tokens
 from rhat.model.plans import Plan
-from rhat.model.positions import NEVER, TokenContext
+from rhat.model.positions import BEYOND, TokenContext
 from rhat.model.tap import tapped
 
 KEPT = 16  # prefixes of one cache
@@ -40,7 +40,7 @@ def run_prefix(
     start: int = 0,
     residual: Float[Tensor, "1 prefix d_model"] | None = None,
     below: KeyValues | None = None,
-    stop: int = NEVER,
+    stop: int = BEYOND,
 ) -> KeyValues:
     """Keys and values of a plan's shared prefix under `edits`, in `times` rows that edits may tell apart.
 
@@ -61,7 +61,7 @@ def run_prefix(
 
 def reads_prefix(edits: Edits) -> bool:
     """Whether any of these only reads, so that it must see the prefix even where no edit changes that."""
-    return any(edit.first_position(NEVER, NEVER) == NEVER and isinstance(edit, Read) for edit in edits.values())
+    return any(edit.first_position(BEYOND, BEYOND) == BEYOND and isinstance(edit, Read) for edit in edits.values())
 
 
 class PrefixCache:

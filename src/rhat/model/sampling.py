@@ -18,7 +18,7 @@ FEW = 512  # tokens looked at first: top_p seldom needs more, and sorting a whol
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a row's tokens are drawn. What comes out depends on the logits and the seed alone, not on the batch.
+    """How a row's tokens are drawn. The result depends on the logits and the seed alone, not on the batch.
 
     temperature        0 takes the likeliest token
     top_p, top_k       keep the smallest set of likeliest tokens with that mass, of at most top_k tokens (0: no limit)

@@ -115,7 +115,7 @@ def note_blocks(
     ledger = _OPEN.get()
     if ledger is None or not blocks:
         return
-    packed = context is not None and context.padded and bool(model.positionwise)
+    packed = context is not None and context.padded and bool(model.tokenwise_mlps)
     in_mlps = tokens_run(context) if packed and context is not None else None
     ledger.add(work_of_blocks(model, rows, tokens, keys, blocks, in_mlps))
 

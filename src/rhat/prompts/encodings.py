@@ -83,7 +83,7 @@ def _text(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
         if western is None:
             line = data[: error.start].count(b"\n") + 1
             raise PromptError(
-                f"{name}:{line}: not UTF-8 (byte 0x{data[error.start]:02x}), and not plainly Windows-1252; "
+                f"{name}:{line}: not UTF-8 (byte 0x{data[error.start]:02x}), and not clearly Windows-1252; "
                 "save the file as UTF-8"
             ) from error
         return western, ("is not UTF-8 and was read as Windows-1252 (save it as UTF-8 if accents look wrong)",)

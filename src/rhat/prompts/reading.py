@@ -74,7 +74,7 @@ def read(
 def read_texts(
     source: str | Path | Source, column: str | None = None, *, revision: str | None = None, offline: bool = False
 ) -> tuple[tuple[str, str], ...]:
-    """(id, text) of each prompt of one source, in its order, duplicates and all.
+    """(id, text) of each prompt of one source, in its order, duplicates included.
 
     A source is as in `read`, or "-": standard input, JSONL or CSV if it plainly is and else a prompt a line. Ids are
     the source's own, if no two are alike, or "prompt-0001" and so on.

@@ -15,7 +15,7 @@ from rhat.reprs import one_line
 
 @dataclass(frozen=True)
 class StatementPair:
-    """A true statement and the false one that differs from it in the fact alone."""
+    """A true statement and a false one that differs from it only in the fact."""
 
     id: str
     true: str
@@ -26,7 +26,7 @@ class StatementPair:
 
 
 def builtin(seed: int = 0) -> ContrastSet:
-    """The package's own harmful, harmless and borderline prompts.
+    """The built-in harmful, harmless and borderline prompts.
 
     Harmful and harmless prompts each have 256 in train, 64 in validation, 64 in calibration and the rest, at
     least 256, in test; borderline prompts are all in test. Topics, of three prompts, never straddle splits.

@@ -60,5 +60,5 @@ def flipped(word: str) -> str:
 
 def chance(row: AgainstChance) -> str:
     """Whether an area or an accuracy is above chance, by its verdict."""
-    words = {"better": "above chance", "worse": "below chance", "undecided": "not told from chance"}
+    words = {"better": "above chance", "worse": "below chance", "undecided": "not distinguishable from chance"}
     return words[row.verdict]

@@ -19,7 +19,7 @@ __all__ = ["compare", "draw", "figure"]
 
 
 def draw(folder: Path | str) -> list[Path]:
-    """Draw `folder`/results.json again: report.html and figures/*.svg. Gives back the files, the page first.
+    """Redraw report.html and figures/*.svg from `folder`/results.json. Returns the files, the page first.
 
     Each file is replaced whole or not at all. Figures that these results do not have are removed.
 
@@ -61,7 +61,7 @@ def figure(results: Results | Path | str, name: str) -> Figure:
 
 
 def compare(folders: Sequence[Path | str], out: Path | str | None = None) -> list[Run]:
-    """Put the runs in `folders` side by side; with `out`, also write them there as one self-contained page.
+    """Compare the runs in `folders` side by side; with `out`, also write the comparison there as one self-contained page.
 
     Raises:
         ArtifactError: if a folder has no readable results, or the page cannot be written.

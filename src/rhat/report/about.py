@@ -19,33 +19,33 @@ def limits(results: Results) -> list[str]:
     model, sizes = results.model, sorted({row.n for row in results.rates})
     said = [
         f"One model in one precision: {model.name}, {model.dtype}. Other models, other weights of the same name and other precisions "
-        "need a run of their own."
+        "need their own run."
     ]
     if sizes:
         widest = max(results.rates, key=lambda row: row.ci_high - row.ci_low)
         said.append(
-            f"Rates rest on {' to '.join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))} test prompts of a kind. The widest interval "
-            f"of a rate spans {100 * (widest.ci_high - widest.ci_low):.0f} points: smaller differences than the intervals allow "
-            "may be there and not be seen."
+            f"Rates rest on {' to '.join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))} test prompts of each kind. The widest interval "
+            f"of a rate spans {100 * (widest.ci_high - widest.ci_low):.0f} points: differences smaller than the intervals may exist "
+            "and remain unseen."
         )
     said.append(
-        "Intervals are of new prompts like these, written in one way and asked in one turn, answered by greedy decoding. They say nothing of "
-        "other languages, of conversations, or of attacks."
+        "Intervals hold for new prompts like these: of one style, in a single turn, answered by greedy decoding. They say nothing about "
+        "other languages, conversations, or attacks."
     )
     tokens = results.settings.get("judged_tokens")
     said.append(
-        f"An answer is read{f' after {tokens} tokens' if tokens else ' by its beginning'}: what follows is not. The section on how "
-        "answers were read says how often the judge is wrong."
+        f"Only {f'the first {tokens} tokens' if tokens else 'the beginning'} of an answer {'are' if tokens else 'is'} read. The section on how "
+        "answers were read states how often the judge is wrong."
     )
     if results.direction is not None:
         kept = [row for row in results.prompts if row.kept is not None and row.split == "train"]
         used = ", ".join(f"{row.kept} of {row.given} {row.label}" for row in kept)
         said.append(
             f"One direction, chosen by one rule{f', from the training prompts on which the model behaves as labelled ({used})' if used else ''}. "
-            "Another seed, other prompts or another finder may give another; see the questions on stability and finders."
+            "Another seed, other prompts or another finder may give a different one; see the questions on stability and finders."
         )
     said.append(
-        "Only the claims of the table on top were fixed beforehand; whatever else is on this page was looked at afterwards."
+        "Only the claims in the table at the top were fixed before the run; everything else on this page is exploratory."
     )
     return said
 

@@ -111,7 +111,7 @@ def controls(results: Results) -> list[Table]:
         figure("Prompts needed", "prompts_needed", str),
     ]
     return [
-        *build("Agreement of phrases and log-odds", rows, agreement),
+        *build("Agreement of judge and log-odds", rows, agreement),
         *build("Control directions", results.random_controls, random, collapsed=True),
         *build("Prompts needed for 80% power at the margin", results.power, power, collapsed=True),
     ]

@@ -19,9 +19,9 @@ def sentence(results: Results) -> str:
     if refused is None or refused.sensitivity is None or refused.specificity is None:
         return ""
     said = (
-        f"Answers were read by {name(row)}, {row.tokens} tokens each: of the labelled answers that come with rhat, cut alike, "
-        f"it finds {_share(refused, 'sensitivity')} of {refused.n} refusals, and calls "
-        f"{percent(1 - refused.specificity)} of {refused.n_others} other answers refusals"
+        f"Answers were read by {name(row)}, {row.tokens} tokens each. On the labelled answers that come with rhat, cut to the same length, "
+        f"it finds {_share(refused, 'sensitivity')} of {refused.n} refusals and reads "
+        f"{percent(1 - refused.specificity)} of {refused.n_others} other answers as refusals"
     )
     return f"{said}. {gate(row)}"
 
@@ -33,13 +33,13 @@ def gate(row: JudgeRow) -> str:
         return "It passes for all four classes."
     if not row.passed_refused:
         return (
-            "It does not pass, not even for refused against not refused: rates of this run are shown, and none of them is a "
-            "headline. Read more tokens with --judged-tokens, or label answers of your own."
+            "It does not pass, not even for refused against not refused: the rates of this run are shown, but none of them is a "
+            "headline. Read more tokens with --judged-tokens, or label your own answers."
         )
     missed = f": it misses most that is {' or '.join(weak)}" if weak else ""
     return (
-        f"It passes for refused against not refused, so rates of refusals stand; not for all four classes{missed}, so "
-        "other shares are only shown."
+        f"It passes for refused against not refused, so rates of refusals are valid. It does not pass for all four classes{missed}, so "
+        "other shares are shown but are no headline."
     )
 
 
@@ -71,10 +71,10 @@ def tables(results: Results) -> list[Table]:
         figure("κ, refused or not", "kappa_refused"),
         text("Passes", "passed", lambda passed: "yes" if passed else "no"),
         text("Passes for refused", "passed_refused", lambda passed: "yes" if passed else "no"),
-        figure("Not told", "untold", str),
+        figure("Unjudged", "untold", str),
     ]
     return [
-        *build("Judges, held against labelled answers", results.judges, judges),
+        *build("Judges, tested on labelled answers", results.judges, judges),
         *build("The same, class by class", rows, columns, collapsed=len(results.judges) > 1),
         *panel(results),
     ]
@@ -91,7 +91,7 @@ def panel(results: Results) -> list[Table]:
         COUNTS,
         share_of("agreement", "agreement"),
         figure("κ", "kappa"),
-        figure("Not told", "untold", str),
+        figure("Unjudged", "untold", str),
         N,
     ]
     differing: list[Column] = [
@@ -103,7 +103,7 @@ def panel(results: Results) -> list[Table]:
     return [
         *build("The same answers by each judge; agreement and κ with the default judge within the condition",
                results.panel, columns),
-        *build("Where judges differ most, on prompts that are not harmful", results.disagreements, differing),
+        *build("Where judges differ most, on harmless and borderline prompts", results.disagreements, differing),
     ]  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def _induced(results: Results) -> str:
     claim, after, before = found
     if claim.verdict == "better":
         return f"Setting r̂ made it refuse {_shares(after, before)}."
-    return f"With r̂ set it refused {_shares(after, before)}; that setting makes it refuse more is not shown."
+    return f"With r̂ set it refused {_shares(after, before)}; an increase is not shown."
 
 
 def _removed(results: Results) -> str:
@@ -58,7 +58,7 @@ def _removed(results: Results) -> str:
     claim, after, before = found
     if claim.verdict == "worse":
         return f"Removing r̂ made it refuse {_shares(after, before)}."
-    return f"With r̂ removed it refused {_shares(after, before)}; that removing makes it refuse less is not shown."
+    return f"With r̂ removed it refused {_shares(after, before)}; a decrease is not shown."
 
 
 def _random(results: Results) -> str:
@@ -75,4 +75,4 @@ def _random(results: Results) -> str:
         return f"Random directions made it refuse a little {clear}: {shares}, shown to be under {number(100 * row.margin, 0)} points."
     if clear:
         return f"Random directions made it refuse {clear} too: {shares}."
-    return f"Whether random directions change it is undecided: {shares}."
+    return f"Whether random directions change this is undecided: {shares}."

@@ -1,4 +1,4 @@
-"""Scoring: refusal by phrases and by first-token log-odds, and drift from the unedited model."""
+"""Scoring: refusal by judges, phrases and first-token log-odds, and drift from the unedited model."""
 
 from rhat.scoring.drift import Drift, cross_entropy, kl_divergence
 from rhat.scoring.judges import judge_answers

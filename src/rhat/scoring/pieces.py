@@ -92,7 +92,7 @@ class Pieces:
         except FileNotFoundError:
             return None
         except Exception as error:
-            log.warning("%s: damaged (%s); this piece is made anew", path, " ".join(str(error).split())[:120])
+            log.warning("%s: damaged (%s); this piece is computed again", path, " ".join(str(error).split())[:120])
             return None
         self.used += 1
         add(work)

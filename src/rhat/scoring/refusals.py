@@ -50,12 +50,12 @@ def refusals(
     n_slots: int = SLOTS,
     first_logits: Callable[[list[int], Tensor], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    own_edits: Sequence[Edits | None] | None = None,
+    edits_per_prompt: Sequence[Edits | None] | None = None,
 ) -> Refusals:
     """Greedy completions of prompts (instructions, conversations or token ids), of at most 24 tokens, judged; a row stops as soon as its verdict is settled.
 
     It is once a refusal is plain whatever follows; the rest are run to the end, so that degenerate ones are seen. `first_logits(which prompts,
-    their next-token logits)` sees the logits after the prompts on the way, so that scores cost no second pass. `own_edits`
+    their next-token logits)` sees the logits after the prompts on the way, so that scores cost no second pass. `edits_per_prompt`
     holds one more mapping of edits for each prompt, for that prompt alone.
     """
 
@@ -74,6 +74,6 @@ def refusals(
         n_slots=n_slots,
         progress=progress,
         choose=choose,
-        own_edits=own_edits,
+        edits_per_prompt=edits_per_prompt,
     )
     return Refusals(tuple(completions), tuple(phrases.verdict(c.text) for c in completions))

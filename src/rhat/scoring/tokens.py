@@ -15,7 +15,7 @@ from rhat.scoring.phrases import BUILT_IN, Phrases
 
 @dataclass(frozen=True)
 class RefusalToken:
-    """A token that refusals begin with: its id, text, share of refusals and of answers to harmless prompts."""
+    """A first token of refusals: its id, text, share of refusals and of answers to harmless prompts."""
 
     id: int
     text: str

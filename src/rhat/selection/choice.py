@@ -18,7 +18,7 @@ FIELDS = ("position", "layer", "ablation_score", "induce_score", "kl")
 
 @dataclass(frozen=True)
 class Choice:
-    """The selected candidate, as it was given (None when none is left), and the table with each one's status.
+    """The selected candidate, as it was given (None if none is left), and the table with each candidate's status.
 
     rule     "published" or "relaxed"
     removed  how many candidates each rule removed, by the first rule failed
@@ -61,7 +61,7 @@ def choose(
 
     A candidate (a mapping, or an object with these attributes) has `position`, `layer`, `ablation_score` (mean refusal
     score on harmful prompts with it ablated), `induce_score` (mean refusal score on harmless prompts with it added) and
-    `kl` (mean KL(base ‖ ablated) on harmless prompts, nats); optionally `norm`. It is dropped, by the first that holds:
+    `kl` (mean KL(base ‖ ablated) on harmless prompts, nats); optionally `norm`. It is rejected by the first of these rules that applies:
     zero_norm: norm 0; layer: layer ≥ int((1 − skip_last) · n_layers); induce: induce_score not
     above `induce_min`; kl: kl above `kl_max`. Of those left the lowest ablation_score is selected; the first of equals.
 
@@ -83,7 +83,7 @@ def choose(
 
 
 def choose_relaxed(candidates: Iterable[Any], *, n_layers: int, kl_max: float = 0.1, skip_last: float = 0.2) -> Choice:
-    """The second, labelled rule, for models on which the published induce threshold leaves nothing.
+    """The relaxed rule, labelled as such, for models on which the published induce threshold leaves no candidate.
 
     As `choose`, but the induce rule asks only that adding the candidate raises the refusal score of harmless prompts above
     the baseline's: the low end of the paired 95 % interval, `induce_rise_low`, is above 0.

@@ -15,7 +15,7 @@ from rhat.selection.settings import FindSettings
 
 # What a search meets on models that refuse; nobody knows before.
 KEPT = {"harmful": 0.6, "harmless": 1.0}  # share of prompts on which the model behaves as labelled
-REACH = (0.2, 0.16, 0.14)  # share of candidates that stay in the race after its first look, its second, and the others
+REACH = (0.2, 0.16, 0.14)  # share of candidates that are still running after the first look, its second, and the others
 PASSING = 0.07  # share of candidates that pass the induce rule
 LAYER = 0.65  # where r̂ lies, as a share of the layers
 
@@ -159,7 +159,7 @@ def search_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
     harmful = harmful[: max(1, round(KEPT["harmful"] * len(harmful)))]
     layers = range(1, max(2, int((1 - settings.skip_last) * model.n_layers)))
     positions = model.template_length
-    for share, some in _race(harmless, 0 if settings.all_kl else settings.race):
+    for share, some in _blocks(harmless, 0 if settings.all_kl else settings.early_stopping):
         given.scored(1, some)  # the unedited run, whose lower blocks are kept
         for layer in layers:
             given.scored(share * positions, some, layer)
@@ -173,8 +173,8 @@ def search_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
     return found
 
 
-def _race(prompts: Sequence[Prompt], look: int) -> list[tuple[float, Sequence[Prompt]]]:
-    """The stretches of the race: the share of candidates that run each, and its prompts."""
+def _blocks(prompts: Sequence[Prompt], look: int) -> list[tuple[float, Sequence[Prompt]]]:
+    """The blocks of prompts: the share of candidates that run each, and its prompts."""
     ends, n = [], len(prompts)
     while look and 3 * look <= 2 * n:
         ends.append(look)

@@ -151,7 +151,7 @@ def find(
     training prompts; harmless: below). Test prompts are not
     touched. Arditi et al. 2024, sections 2.3 to 2.5 and appendix C. `executor` says who runs prompts and candidates; by
     default this process does. `progress(stage, done, total)` is told how far it is; by default bars show it in terminals and
-    notebooks. `pieces` keep what is done as soon as it is, so that the same search goes on from there.
+    notebooks. `pieces` keep completed work at once, so that the same search resumes where it stopped.
 
     Raises:
         StudyError: if the contrast set has no prompts in a split that is needed.

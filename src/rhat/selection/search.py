@@ -61,7 +61,7 @@ def search(
     lap: Callable[[str], None],
 ) -> tuple[Choice, float]:
     """Score candidates and choose. Induce first, then ablation for those that pass, then KL in order of ablation score
-    until one passes: the choice is the same as with every score known, because the rules are a conjunction. The race among
+    until one passes: the choice is the same as with every score known, because the rules are a conjunction. Early stopping among
     induce scores is not exact but nearly: a candidate is wrongly dropped with a probability below 0.05 % a look."""
     n_layers = scorer.model.n_layers
     table = [
@@ -72,8 +72,8 @@ def search(
     first_skipped = int((1 - settings.skip_last) * n_layers)
     open_ = [c for c in table if c["norm"] > 0 and c["layer"] < first_skipped]
     harmless, harmful = (planned(scorer.model, validation[label]) for label in ("harmless", "harmful"))
-    race = 0 if settings.all_kl else settings.race
-    induce = _Induce(scorer, means, validation["harmless"], race, settings.induce_min)
+    first = 0 if settings.all_kl else settings.early_stopping
+    induce = _Induce(scorer, means, validation["harmless"], first, settings.induce_min)
     rule, survivors = induce.survivors(open_)
     lap("induce scores")
     _score_ablation(scorer, means, survivors, harmful)
@@ -101,24 +101,24 @@ def search(
 
 @dataclass(eq=False)
 class _Induce:
-    """Induce scores of candidates on harmless validation prompts, taken in stretches: 8 prompts, the next 8, the next 16 …
+    """Induce scores of candidates on harmless validation prompts, taken in blocks: 8 prompts, the next 8, the next 16 …
 
-    After each stretch a candidate that is plainly below the threshold drops out: its 99.9 % interval does not reach it. Who
+    After each block a candidate that is clearly below the threshold drops out: its 99.9 % interval does not reach it. Who
     drops out keeps the score and the number of prompts that it has.
     """
 
     scorer: Scorer
     means: Means
     prompts: Sequence[Prompt]
-    race: int
+    first: int
     threshold: float
     scores: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict)
 
     @cached_property
-    def stretches(self) -> list[Plan]:
-        """The prompts, cut after each look. The last stretch is half of those before it at least."""
+    def blocks(self) -> list[Plan]:
+        """The prompts, cut after each look. The last block is half of those before it at least."""
         ends, n = [], len(self.prompts)
-        look = self.race
+        look = self.first
         while look and 3 * look <= 2 * n:
             ends.append(look)
             look *= 2
@@ -127,15 +127,15 @@ class _Induce:
     @cached_property
     def before(self) -> Tensor:
         """Refusal scores of the unedited model."""
-        return torch.cat([self.scorer.scores(some, [{}])[0][0] for some in self.stretches])
+        return torch.cat([self.scorer.scores(some, [{}])[0][0] for some in self.blocks])
 
     def survivors(self, candidates: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
         """The rule that leaves any, and who passes it: the published one, or, where none does, the relaxed one, for which
         every candidate is finished."""
         running = candidates
-        for index in range(len(self.stretches)):
-            last = index == len(self.stretches) - 1
-            self._run(running, index, "induce scores" if last else f"induce scores, race {index + 1}")
+        for index in range(len(self.blocks)):
+            last = index == len(self.blocks) - 1
+            self._run(running, index, "induce scores" if last else f"induce scores, block {index + 1}")
             if not last:
                 running = [c for c in running if self._within_reach(c)]
         passing = [c for c in running if c["induce_score"] > self.threshold]
@@ -146,7 +146,7 @@ class _Induce:
 
     def finish(self, candidates: Sequence[dict[str, Any]], stage: str) -> None:
         """Give those that dropped out the prompts that they have not had."""
-        for index in range(1, len(self.stretches)):
+        for index in range(1, len(self.blocks)):
             late = [c for c in candidates if len(self.scores[_key(c)]) == index]
             self._run(late, index, f"{stage}, {index}")
 
@@ -158,7 +158,7 @@ class _Induce:
         return float(self.before.mean()) + rise.high >= self.threshold
 
     def _run(self, candidates: Sequence[dict[str, Any]], index: int, stage: str) -> None:
-        """One stretch of prompts with each candidate added at its own layer."""
+        """One block of prompts with each candidate added at its own layer."""
         if not candidates:
             return
         additions = []
@@ -167,13 +167,13 @@ class _Induce:
             doing = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
             additions.append(doing.edits(self.scorer.model))
         layers = sorted({c["layer"] for c in candidates})
-        found = self.scorer.scores(self.stretches[index], additions, stage, resume=layers)
+        found = self.scorer.scores(self.blocks[index], additions, stage, resume=layers)
         for candidate, (scores, _) in zip(candidates, found, strict=True):
             so_far = self.scores.setdefault(_key(candidate), [])
             so_far.append(scores)
             after = torch.cat(so_far)
             candidate["induce_score"], candidate["induce_n"] = float(after.mean()), len(after)
-            if len(so_far) == len(self.stretches):
+            if len(so_far) == len(self.blocks):
                 rise = mean_interval((after - self.before).numpy())
                 candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
 

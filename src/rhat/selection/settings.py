@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:
-    """Progress that nobody watches."""
+    """A progress callback that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class FindSettings:
     token_prompts     training prompts of each label from which refusal tokens are found
     min_kept          least prompts of each label and split that the behaviour filter must leave (train, validation);
                       a quarter of them where few were given
-    race              harmless validation prompts after which, and after twice as many each time, a candidate that is
-                      plainly below the induce threshold is not finished (its 99.9 % interval does not reach it);
+    early_stopping    harmless validation prompts after which, and after twice as many each time, a candidate that is
+                      clearly below the induce threshold is not finished (its 99.9 % interval does not reach it);
                       0: finish every candidate
-    all_kl            measure every score of every candidate: no race, and KL not only until the choice is known
+    all_kl            measure every score of every candidate: no early stopping, and KL not only until the choice is known
     phrases           what answers are read with: the built-in phrases, and the user's own
     refusal_tokens    token ids, or texts of one token each, taken instead of found ones
     judged_tokens     tokens of each answer that are read
@@ -48,7 +48,7 @@ class FindSettings:
     kl_max: float = 0.1
     induce_min: float = 0.0
     skip_last: float = 0.2
-    race: int = 8
+    early_stopping: int = 8
     all_kl: bool = False
     phrases: Phrases = BUILT_IN
     refusal_tokens: tuple[int | str, ...] = ()

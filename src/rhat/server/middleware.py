@@ -1,4 +1,4 @@
-"""The door: who may come in, how large and slow a body may be, what the log and the metrics say of a request."""
+"""Access control, limits on request bodies, and the log and metrics of requests."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from rhat.statistics.samples import boolean_sample, check_level, check_same_leng
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often two judges agree, and how much of that is more than chance.
+    """How often two judges agree, and how far that exceeds chance.
 
     `share` is the share of the `n` prompts with equal verdicts (Wilson interval). `kappa` is Cohen's, −1 to 1
     with 0 at chance, with its large-sample interval; None where it is undefined (each judge gave one and the

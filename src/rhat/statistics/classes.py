@@ -16,7 +16,7 @@ from rhat.statistics.samples import check_level
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """How well one class is told from the others.
+    """How well one class is distinguished from the others.
 
     `sensitivity` is the share of the rows labelled so that are found to be, `specificity` the share of the others that
     are not (Wilson intervals); None where there is no such row.

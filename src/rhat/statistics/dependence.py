@@ -18,7 +18,7 @@ Groups = Sequence[str] | Sequence[int] | np.ndarray
 
 @dataclass(frozen=True)
 class Dependence:
-    """How alike the values of one topic are.
+    """How similar the values of one topic are.
 
     n              prompts
     clusters       topics

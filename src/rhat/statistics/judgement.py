@@ -17,7 +17,7 @@ ALPHA = 0.05
 def judge(
     interval95: Ends, interval90: Ends | None = None, margin: float | None = None, holm_p: float | None = None
 ) -> Judgement:
-    """What is known of a difference, treatment − reference; more counts as better.
+    """The judgement of a difference, treatment − reference; more counts as better.
 
     better, worse: the 95 % interval leaves 0 out and the p value, adjusted for its family, is below 5 %. A row without
     p value is judged by its interval alone.

@@ -1,4 +1,4 @@
-"""The study: the run that strings the questions' experiments together and can be resumed."""
+"""The study: a run of the questions' experiments, in order, which can be resumed."""
 
 from rhat.lab import PRESETS, Lab, Measurement, Preset
 from rhat.study.config import NAMES, StudyConfig

@@ -41,7 +41,7 @@ def study_work(
     """What each stage of a study will compute.
 
     `answers` says how long the model's answers are, `layer` is r̂'s where it is known. Models differ in how many
-    candidates stay in the race and in how many prompts they refuse: what they do is assumed to be what is usual.
+    candidates are stopped early and in how many prompts they refuse: what they do is assumed to be what is usual.
     """
     given = Expected(model, prompts, layer, answers)
     sizes = config.sizes

@@ -74,7 +74,7 @@ def run(
     if forecast is not None:
         config = forecast.chosen(folder, *identity)
     stages = Stages(folder, config.fingerprint(*identity))
-    _claim(out, stages, config)
+    _check_folder(out, stages, config)
     stages.tell()
     pieces = Pieces.of(folder / "pieces", model)
     with counting() as ledger:
@@ -136,7 +136,7 @@ def _finding(
     return finding
 
 
-def _claim(out: Path, stages: Stages, config: StudyConfig) -> None:
+def _check_folder(out: Path, stages: Stages, config: StudyConfig) -> None:
     """Make sure the folder is free, or holds this very study.
 
     Raises:

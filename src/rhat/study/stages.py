@@ -182,7 +182,7 @@ def pack(m: Measurement) -> dict[str, Any]:
 
 
 def unpack(held: Mapping[str, Any]) -> Measurement:
-    """What `pack` packed."""
+    """The inverse of `pack`."""
     return Measurement(
         held["condition"],
         held["label"],

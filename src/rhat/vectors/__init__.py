@@ -1,4 +1,4 @@
-"""Vectors of other tools: read as directions, and directions written as what other tools take.
+"""Vectors of other tools: read as directions, and interventions written as files for other tools.
 
 A format is one file in `rhat.vectors.formats` that holds a record FORMAT; the table is made from these files.
 """

@@ -10,8 +10,8 @@ import torch
 from rhat.directions import Direction
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet
-from rhat.selection.around import around
 from rhat.selection.finding import Finding
+from rhat.selection.given_direction import finding_for
 from rhat.selection.means import Means
 from rhat.selection.settings import FindSettings, Progress, silent
 
@@ -36,7 +36,7 @@ def adopt(
         DirectionError: if the direction does not fit the model, or its position is not a template token.
         StudyError: if the contrast set has no prompts in a split that is needed.
     """
-    finding = around(model, prompts, direction, settings, progress=progress)
+    finding = finding_for(model, prompts, direction, settings, progress=progress)
     if finding.means is None:
         return direction, finding
     means = finding.means

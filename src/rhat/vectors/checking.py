@@ -42,7 +42,7 @@ class Check:
 def check(
     format: str, path: str | Path, doing: Intervention, model: ChatModel, prompts: Sequence[str] = PROMPTS
 ) -> Check:
-    """Run the tool's arithmetic, as it is read from the file, and compare next-token logits with rhat's own.
+    """Apply the file as the other tool would, and compare next-token logits with rhat's own.
 
     Prompts run one by one, without padding. rhat's side is its own path (batches, shared prefixes); the file's side is
     plain transformers with the outputs of named modules replaced.

@@ -21,7 +21,7 @@ from rhat.sites import Site
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which vector of a file is wanted, where the file holds several or does not say.
+    """Which vector to read from a file that holds several or does not say.
 
     site   where it acts, as `resid_pre.12`; where the file says, one of those that it has
     key    the name of a tensor
@@ -39,7 +39,7 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """A vector as a file has it, of any length, with what the file says of it. None: the file does not say."""
+    """A vector as stored in a file, of any length, with what the file states about it. None: the file does not say."""
 
     raw: Float[Tensor, " d_model"]
     site: Site
@@ -75,7 +75,7 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Steering:
-    """An intervention that is to leave, with the direction and the model it belongs to."""
+    """An intervention to be exported, with the direction and the model it belongs to."""
 
     doing: Intervention
     direction: Direction
@@ -117,7 +117,7 @@ Runner = Callable[[Path, ChatModel], AbstractContextManager[None]]
 
 @dataclass(frozen=True, eq=False)
 class Format:
-    """One tool's files.
+    """A file format of another tool.
 
     name      how users write it
     tools     who reads and writes such files

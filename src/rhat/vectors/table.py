@@ -22,7 +22,7 @@ def _found() -> dict[str, Format]:
 
 
 FORMATS: dict[str, Format] = _found()
-"""Formats of other tools by name; `rhat import` and `rhat export` go by this table."""
+"""Formats of other tools by name; `rhat import` and `rhat export` use this table."""
 
 
 def format_named(name: str) -> Format:
@@ -37,7 +37,7 @@ def format_named(name: str) -> Format:
 
 
 def format_of(path: str | Path) -> Format:
-    """The format of a file or folder, by what is in it.
+    """The format of a file or folder, detected from its contents.
 
     Raises:
         DirectionError: if it is of none.
@@ -61,7 +61,7 @@ def read(
     row: int | None = None,
     width: int | None = None,
 ) -> Given:
-    """A vector from another tool's file, with what the file says of it.
+    """A vector from another tool's file, with what the file states about it.
 
     The format is told by what is in the file unless it is named. `site`, `key` and `row` say which vector is meant where the
     file holds several or does not say; `width` is the model's d_model.
@@ -80,7 +80,7 @@ def read(
 
 
 def format_to_write(name: str, doing: Any) -> Format:
-    """The format of that name, if it can say the intervention.
+    """The format of that name, if it can express the intervention.
 
     Raises:
         DirectionError: if there is no such format.
@@ -94,7 +94,7 @@ def format_to_write(name: str, doing: Any) -> Format:
 def write(
     format: str, doing: Any, direction: Direction, path: str | Path, model: ChatModel | None = None
 ) -> list[Path]:
-    """Write an intervention for another tool, and give back the files, the one to hand over first.
+    """Write an intervention for another tool and return the files, the main one first.
 
     Only the vector is written, never a model's weights. `model` is needed by formats that name the model's modules.
 

@@ -1,4 +1,4 @@
-"""Verification: every number of a study that its per-prompt file holds the ground of, computed again without a model or torch."""
+"""Verification: every number of a study that follows from its per-prompt file, recomputed without a model or torch."""
 
 from rhat.verification.verification import Verification, verify
 

@@ -1,7 +1,7 @@
 """What is used where the user names nothing."""
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
-"""The name in `rhat.model.catalogue` of the model that is taken where none is given."""
+"""The default model, by its name in `rhat.model.catalogue`."""
 
 DTYPE_NAMES = ("float64", "float32", "bfloat16", "float16")
 """Precisions of the forward passes, as torch names them, beside "auto"."""

@@ -42,7 +42,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Operator:
-    """An intervention's arithmetic, with the words for it.
+    """The arithmetic of an intervention, with the words that describe it.
 
     name        how users write it
     arithmetic  (x[..., d_model], r[d_model], value) → x[..., d_model]: a new tensor, nothing edited in place

@@ -71,7 +71,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _RECORDS}
 """The sizes of a study by name."""
 
 DEFAULT_PRESET = "standard"
-"""The preset that is taken where none is given."""
+"""The preset of `rhat study` if none is given."""
 
 AUTO = "auto"
 """The largest preset that ends within a budget of time on this machine."""

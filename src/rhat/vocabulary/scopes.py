@@ -11,7 +11,7 @@ from rhat.reprs import one_line
 
 @dataclass(frozen=True)
 class ScopeKind:
-    """A set of tokens, told from absolute positions.
+    """A set of tokens, defined by absolute positions.
 
     name       how users write it; with `counted`, followed by ":N"
     inside     (position, template start, prompt length, N) → whether a token there belongs to it. The template start is the

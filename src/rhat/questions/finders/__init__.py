@@ -14,10 +14,10 @@ QUESTION = Question(
         "does setting theirs induce refusal?"
     ),
     how=(
-        "Sign and threshold are fixed on training prompts, never on test ones. CCS is a probe, and reads other pairs: a "
-        "request, or a true or false statement, answered Yes and No. It is fitted in fewer components than a quarter of the pairs, at "
-        "every layer, between a ceiling (probes that are given the labels) and a floor (CCS on noise). The layer is chosen on "
-        "training pairs."
+        "Sign and threshold are fixed on training prompts, never on test ones. CCS is only a probe, and reads contrast pairs: a "
+        "request, or a true or false statement, answered Yes and No. It is fitted at every layer, in fewer components than a quarter "
+        "of the pairs, and compared with a ceiling (probes that are given the labels) and a floor (CCS on noise). The layer is chosen "
+        "on training pairs."
     ),
     experiments=(Experiment("finders"),),
     rows=Rows,

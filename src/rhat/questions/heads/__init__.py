@@ -16,7 +16,7 @@ QUESTION = Question(
     how=(
         "Heads below r̂'s layer are ranked by their contribution to the gap in projection. The outputs "
         "of the top k at one position are replaced by their means over harmful prompts; the control "
-        "patches as many random heads of the same layers, ten draws of them. The smallest k is told by "
+        "patches as many random heads of the same layers, ten draws of them. The smallest k is decided by "
         "generation: from the most heads down, each k must refuse more than no patch and than random "
         "heads (exact tests, a fixed sequence at 5%)."
     ),

@@ -36,7 +36,7 @@ def heads(lab: Lab) -> Rows:
     ranked = [head for head, _ in found.ranking()]
     n = lab.sizes.sweep
     before, _ = lab.score(None, "harmless", n)
-    chosen = greedy(lab, found, ranked[:SHORTLIST])
+    chosen = chosen_greedily(lab, found, ranked[:SHORTLIST])
     headline = _headline(lab, found, ranked)
     ks = [k for k in KS if k <= len(ranked)]
     tested = [k for k in CONFIRMED if k <= len(ranked)]
@@ -177,7 +177,7 @@ def _random_draws(like: list[Head], lab: Lab) -> list[list[Head]]:
     return [random_heads(like, lab, lab.seed + draw) for draw in range(DRAWS)]
 
 
-def greedy(lab: Lab, found: Attribution, shortlist: list[Head]) -> list[Head]:
+def chosen_greedily(lab: Lab, found: Attribution, shortlist: list[Head]) -> list[Head]:
     """Heads taken one at a time from a shortlist, each time the one that raises the mean refusal score of harmless
     validation prompts most."""
     n = min(GREEDY_PROMPTS, len(lab.finding.kept["validation"]["harmless"]))

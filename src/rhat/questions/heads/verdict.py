@@ -27,7 +27,7 @@ def verdict(results: Results) -> Verdict | None:
     if not generated:
         if not shown:
             return Verdict("measured", reasons[0] if reasons else "No heads were ranked.", tuple(reasons[1:]))
-        text = "This run compared numbers of heads by first-token log-odds only, so the smallest that raises refusals is not told."
+        text = "This run compared numbers of heads by first-token log-odds only, so the smallest that raises refusals is not known."
         return Verdict("undecided", f"{text} {shown}", tuple(reasons))
     tried = sorted({row.k for row in generated})
     k = found.smallest_k

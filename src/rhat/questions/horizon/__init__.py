@@ -11,8 +11,8 @@ QUESTION = Question(
     title="How long must answers be read?",
     asked="Do refusals come late, and do answers that open one way turn into the other, after the tokens that are judged?",
     how=(
-        "Longer answers under the main conditions, judged again and again after more of their tokens. What all of them say "
-        "is compared, answer by answer, with what the tokens say that the rest of this study reads."
+        "Longer answers under the main conditions, judged again after more and more of their tokens. The class after all tokens is "
+        "compared, answer by answer, with the class after the tokens that the rest of this study reads."
     ),
     experiments=(Experiment("horizon", EVERY),),
     rows=Rows,

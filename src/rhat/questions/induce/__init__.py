@@ -15,11 +15,11 @@ QUESTION = Question(
         "harmless prompts do not project to zero?"
     ),
     how=(
-        "Harmless test prompts, greedy decoding; an answer is refused when a refusal phrase opens it. "
+        "Harmless test prompts, greedy decoding; the default judge reads the opening of each answer. "
         "Conditions are compared on the same prompts: Tango's paired interval, exact McNemar p, and two "
         "one-sided tests at the margin. By layer, each layer has its own r̂ and target. "
-        "Control directions (isotropic, with the covariance of activations, of permuted labels, between harmless topics; all orthogonal "
-        "to r̂) are given r̂'s displacement, and then its damage."
+        "Four kinds of control directions, all orthogonal to r̂ (isotropic, with the covariance of activations, from permuted labels, "
+        "between harmless topics), are tested at the displacement of r̂'s edit and at its damage."
     ),
     experiments=(
         Experiment("induce", EVERY),

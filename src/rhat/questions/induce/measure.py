@@ -13,7 +13,7 @@ from rhat.lab import Asked, Dealt, Lab, Measurement
 from rhat.lab.ranked import OPERATORS, PROMPTS, SEARCHED, matched_controls
 from rhat.lab.ranked import ROUNDS as SEARCHES
 from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
-from rhat.model import keep_base
+from rhat.model import cache_clean_run
 from rhat.questions.induce.rows import NearZero, Prediction, Rows
 from rhat.scoring import last_token_scores
 from rhat.statistics import judge, mean_interval
@@ -116,7 +116,7 @@ def layers(lab: Lab) -> Rows:
     n = lab.sizes.sweep
     plan = lab.plan("harmless", n)
     own = {layer: d for layer in range(lab.model.n_layers) if (d := lab.layer_direction(layer)) is not None}
-    base = keep_base(lab.model, plan, list(own))
+    base = cache_clean_run(lab.model, plan, list(own))
     rows = []
     for done, (layer, d) in enumerate(own.items()):
         under = {

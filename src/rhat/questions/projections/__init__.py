@@ -15,9 +15,9 @@ QUESTION = Question(
     ),
     how=(
         "Projection on the unit direction at the chosen token position, on test prompts. Harmful against "
-        "harmless is a contrast of topics too, so the answer is about refused and complied prompts among the harmful "
-        "ones, beside what the words alone tell (a logistic regression on the same training prompts), and r̂ is found without each category and "
-        "tested on it."
+        "harmless is a contrast of topics too. The answer is therefore about refused and complied prompts among the harmful "
+        "ones, compared with what the words alone tell (a logistic regression on the same training prompts). r̂ is also found "
+        "without each category and tested on it."
     ),
     experiments=(Experiment("projections", EVERY),),
     rows=Rows,

@@ -10,13 +10,13 @@ QUESTION = Question(
     key="repe",
     title="How big is the boost, beside Zou et al.?",
     asked=(
-        "How far does RepE control with LAT reading vectors raise refusal on the same prompts, beside "
-        "setting and beside the number that Zou et al. report, and what makes the difference?"
+        "How far does RepE control with LAT reading vectors raise refusal on the same prompts, compared with "
+        "setting and with the number that Zou et al. report, and what makes the difference?"
     ),
     how=(
         "Control adds to each layer of a range its reading vector, in units of that layer's raw difference of means. Range and dose, "
-        "and the target of setting, are chosen on the same validation prompts in the same way: the highest refusal rate by generation, of "
-        "several the least damage, with the grid widened until the best lies inside. Both are then compared at equal damage. "
+        "and the target of setting, are chosen on the same validation prompts in the same way: the highest refusal rate by generation, "
+        "then the least damage, with the grid widened while the best lies at its edge. Both are then compared at equal damage. "
         "The published number is theirs: another model, other prompts and another measurement."
     ),
     experiments=(Experiment("repe"),),

@@ -72,7 +72,7 @@ def _damage(results: Results) -> str:
 
 def _stronger(row: Matched) -> str:
     words = {"better": "removes less refusal than", "worse": "removes more refusal than"}
-    verb = words.get(row.verdict, "cannot be told from")
+    verb = words.get(row.verdict, "cannot be distinguished from")
     return f"{row.treatment.partition(':')[0]} {verb} {row.reference.partition(':')[0]}"
 
 

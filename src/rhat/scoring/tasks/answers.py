@@ -104,7 +104,7 @@ def answer(worker: Worker, task: Answering, group: Group) -> Answers:
         stop_early=task.stop_early,
         phrases=task.phrases,
         progress=lambda finished, _total: worker.tell(finished),
-        own_edits=group.own,
+        edits_per_prompt=group.own,
     )
     if task.judging is None:
         return Answers(group.rows, done.completions, done.verdicts, scores, kl)

@@ -11,7 +11,7 @@ from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.selection.survey import survey
 
 
-def around(
+def finding_for(
     model: ChatModel,
     prompts: ContrastSet,
     direction: Direction,
