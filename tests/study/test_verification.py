@@ -80,6 +80,8 @@ NUMBERS = [
 @pytest.mark.parametrize("path", NUMBERS, ids=lambda path: ".".join(map(str, path)))
 def test_a_changed_number_is_found(folder, path):
     def alter(found):
+        if path[0] == "half_effect" and path[0] not in found:
+            pytest.skip("on this machine the taught model refuses at no dose, or at all: there is no half")
         for part in path[:-1]:
             found = found[part]
         found[path[-1]] = found[path[-1]] + 1 if isinstance(found[path[-1]], int) else found[path[-1]] * 0.9 + 0.01
