@@ -5,7 +5,7 @@ from labs import tiny_lab
 from rhat.errors import SiteError
 from rhat.heads import attribute, patch_heads
 from rhat.model import Read, last_logits, merge
-from rhat.questions.heads.measure import greedy, random_heads
+from rhat.questions.heads.measure import chosen_greedily, random_heads
 from rhat.sites import Site
 
 
@@ -103,7 +103,7 @@ def test_random_heads_are_as_many_of_the_same_layers(lab):
 def test_greedy_takes_the_best_head_first(lab):
     found = attribute(lab.model, lab.direction, texts(lab, "harmful"), texts(lab, "harmless"))
     shortlist = [h for h, _ in found.ranking()[:4]]
-    chosen = greedy(lab, found, shortlist)
+    chosen = chosen_greedily(lab, found, shortlist)
     n = len(lab.finding.kept["validation"]["harmless"])
     alone = {h: float(lab.score(patch_heads(found, [h]), "harmless", n, "validation")[0].mean()) for h in shortlist}
     assert chosen[0] == max(alone, key=alone.get)

@@ -160,7 +160,7 @@ KNOWN_SETS = (
         label="harmful",
         only=Rows("prompt_style", ("base",), why="not of the base style"),
         details={"id": ("question_id",), "category": ("category",)},
-        note="the base style only, of which the other styles are rewritings",
+        note="the base style only; the other styles rewrite it",
     ),
     KnownSet(
         "MT-Bench",
