@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,8 @@ from rhat.questions.repe.rows import Rows
 
 POINTS = Measure("points", "ci_low", "ci_high", "Boost over baseline (points)", "")
 
+WIDTH = 20  # characters of a label beside the bars: a phone is narrow
+
 
 def boost(results: Results) -> Figure | None:
     """Boost in points, beside the published one."""
@@ -20,7 +23,7 @@ def boost(results: Results) -> Figure | None:
     if not repe:
         return None
     rows: list[Any] = list(repe.boosts)
-    names = [wording.condition(row.condition) for row in rows]
+    names = ["<br>".join(wrap(wording.condition(row.condition), WIDTH)) for row in rows]
     tones = [canvas.colour(row.condition) for row in rows]
     if published := repe.published:
         value = published.value
