@@ -85,7 +85,7 @@ def test_a_study_of_a_model_that_hardly_refuses_says_so_with_the_numbers(tmp_pat
     assert done.returncode == 0, done.stderr[-1000:]
     results = contract.read(tmp_path / "smol")
     # It refuses about a sixth of harmful prompts, as the judge reads it: at the edge of what can be studied.
-    assert results["outcome"] in ("no_refusal", "found_relaxed")
+    assert results["outcome"] in ("no_refusal", "no_candidate", "found_relaxed")
     sentence = results["outcome_sentence"]
     if results["outcome"] == "no_refusal":
         assert "direction" not in results
@@ -93,12 +93,13 @@ def test_a_study_of_a_model_that_hardly_refuses_says_so_with_the_numbers(tmp_pat
             "smollm2-135m hardly refuses (prompts on which it behaves as labelled: train harmful: "
         )
         assert sentence.endswith("needed), so there is no refusal to study")
-    said = sentence.split(" (removed by")[0]  # the page and the terminal leave the names of rules to the table
-    assert said in done.stdout
+        assert f"no_refusal: {sentence}" in done.stdout
+        assert sentence in (tmp_path / "smol" / "report.html").read_text("utf-8")
+    else:
+        assert "relaxed" in sentence
     harmful = next(r for r in results["rates"] if r["prompts"] == "harmful" and r["condition"] == "baseline")
     assert harmful["n"] == 64
     assert harmful["ci_high"] < 0.5
-    assert said in (tmp_path / "smol" / "report.html").read_text("utf-8")
     assert json.loads((tmp_path / "smol" / "manifest.json").read_text())["seed"] == 0
 
 
