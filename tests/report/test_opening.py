@@ -35,6 +35,16 @@ def test_three_sentences_and_a_place(run):
     assert "removed by" not in "".join(found)
 
 
+def test_random_directions_act_too_only_where_setting_does(results):
+    told(results, "set_vs_baseline", "undecided")
+    sentence = told(results, "random_vs_baseline", "undecided", "better")[2]
+    assert "Random directions made it refuse more: " in sentence
+    told(results, "set_vs_baseline", "better")
+    sentence = told(results, "random_vs_baseline", "undecided", "worse")[2]
+    assert "Random directions made it refuse less: " in sentence
+    assert "made it refuse more too: " in told(results, "random_vs_baseline", "undecided", "better")[2]
+
+
 @pytest.mark.parametrize(
     ("claim", "verdict", "row", "index", "words"),
     [

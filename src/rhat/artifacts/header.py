@@ -100,7 +100,7 @@ class RefusalToken(Record):
 
 
 class Opening(Record):
-    """Commonest openings of answers to harmful training prompts, where nothing was found."""
+    """Commonest openings of answers to harmful training prompts, where too few of them refuse to look for r̂."""
 
     text: str
     """its first few words"""

@@ -67,7 +67,7 @@ class Results(Part):
     refusal_tokens: tuple[RefusalToken, ...] = ()
     """First tokens of refusals, found on training prompts."""
     openings: tuple[Opening, ...] = ()
-    """Commonest openings of answers to harmful training prompts, where nothing was found."""
+    """Commonest openings of answers to harmful training prompts, where too few of them refuse to look for r̂."""
     direction: DirectionRow | None = None
     """The direction r̂ that everything below uses."""
     selection: Selection | None = None

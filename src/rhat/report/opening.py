@@ -15,7 +15,11 @@ def opening(results: Results) -> tuple[str, ...]:
 
     A sentence is left out where the run did not make its comparison.
     """
-    told = (_induced(results), _removed(results), _random(results))
+    told = (
+        _effect(results, "set_vs_baseline", "better", "Setting", "set", "an increase"),
+        _effect(results, "ablate_vs_baseline", "worse", "Removing", "removed", "a decrease"),
+        _random(results),
+    )
     return tuple(sentence for sentence in (*told, place(results)) if sentence)
 
 
@@ -41,24 +45,15 @@ def _shares(after: Rate, before: Rate) -> str:
     return f"{percent(after.rate)} of {after.prompts} requests ({percent(before.rate)} before)"
 
 
-def _induced(results: Results) -> str:
-    found = _claimed(results, "set_vs_baseline")
+def _effect(results: Results, claim_id: str, shown: str, doing: str, done: str, change: str) -> str:
+    """What an edit did: that it did it only where the claim's verdict is `shown`."""
+    found = _claimed(results, claim_id)
     if found is None:
         return ""
     claim, after, before = found
-    if claim.verdict == "better":
-        return f"Setting r̂ made it refuse {_shares(after, before)}."
-    return f"With r̂ set it refused {_shares(after, before)}; an increase is not shown."
-
-
-def _removed(results: Results) -> str:
-    found = _claimed(results, "ablate_vs_baseline")
-    if found is None:
-        return ""
-    claim, after, before = found
-    if claim.verdict == "worse":
-        return f"Removing r̂ made it refuse {_shares(after, before)}."
-    return f"With r̂ removed it refused {_shares(after, before)}; a decrease is not shown."
+    if claim.verdict == shown:
+        return f"{doing} r̂ made it refuse {_shares(after, before)}."
+    return f"With r̂ {done} it refused {_shares(after, before)}; {change} is not shown."
 
 
 def _random(results: Results) -> str:
@@ -72,7 +67,12 @@ def _random(results: Results) -> str:
     if claim.verdict == "equivalent" and clear is None:
         return f"Random directions changed nothing: {shares}, a difference shown to be under {number(100 * row.margin, 0)} points."
     if claim.verdict == "equivalent":
-        return f"Random directions made it refuse a little {clear}: {shares}, shown to be under {number(100 * row.margin, 0)} points."
+        return (
+            f"Random directions made it refuse a little {clear}: {shares}, a difference shown to be under "
+            f"{number(100 * row.margin, 0)} points."
+        )
     if clear:
-        return f"Random directions made it refuse {clear} too: {shares}."
+        induced = next((one.verdict for one in results.primary if one.id == "set_vs_baseline"), "")
+        too = " too" if induced == row.verdict else ""
+        return f"Random directions made it refuse {clear}{too}: {shares}."
     return f"Whether random directions change this is undecided: {shares}."

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 THINKING = 512  # tokens that an answer may spend on its markup before it is given up
 THINKERS = 8  # harmful training prompts that are answered at that length
+ENOUGH = 2  # refusals among the answers to harmful training prompts, without which there is nothing to look for
 SHOWN = 3  # openings that are told
 WORDS, CHARACTERS = 4, 32  # of each opening
 ALIKE = 0.25  # share of answers with one opening from which on they may be refusals in words unknown to us
@@ -62,7 +63,7 @@ class Heard:
                 f"{name} gives no answers to study: {self.broken} of {self.n} to harmful training prompts are empty or "
                 f"degenerate ({count}); check the chat template, the dtype and the files"
             )
-        elif self.refused >= 2:
+        elif self.refused >= ENOUGH:
             why = (
                 f"{name} refuses ({count}), but its refusals begin as its answers to harmless prompts do: {common}; put what they "
                 "share before every answer with --response-prefix"

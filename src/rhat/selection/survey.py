@@ -20,7 +20,7 @@ from rhat.scoring import RefusalToken, tasks
 from rhat.scoring.keeping import Counting, Keeping
 from rhat.scoring.phrases import BUILT_IN, Phrases
 from rhat.scoring.pieces import Pieces
-from rhat.selection.answers import Heard, listen
+from rhat.selection.answers import ENOUGH, Heard, listen
 from rhat.selection.means import Means
 from rhat.selection.search import planned
 from rhat.selection.settings import FindSettings, Progress, silent
@@ -115,7 +115,7 @@ def survey(
         "markup": heard.markup,
         "openings": heard.openings,
     }
-    if not tokens or (heard.refused < 2 and not settings.refusal_tokens):
+    if _too_little_heard(heard, settings):
         known |= {"timings": tuple(clock.stages), "work": clock.work}
         return Survey(heard.why_not(), prompts=_counts(given, {}), **known)
     if pieces is not None:
@@ -145,6 +145,11 @@ def _given(prompts: ContrastSet, settings: FindSettings) -> dict[str, dict[str, 
     return given  # type: ignore[return-value]
 
 
+def _too_little_heard(heard: Heard, settings: FindSettings) -> bool:
+    """Whether the answers hold too few refusals to look for a direction; refusal tokens of the user's own stand in for them."""
+    return not heard.tokens or (heard.refused < ENOUGH and not settings.refusal_tokens)
+
+
 def _heard(
     model: ChatModel,
     train: Mapping[str, Sequence[Prompt]],
@@ -159,9 +164,8 @@ def _heard(
 
     def make() -> dict[str, Any]:
         heard = listen(model, train, settings, progress, executor)
-        told = (
-            () if heard.tokens and heard.refused >= 2 else heard.openings
-        )  # words, needed where there is nothing to study
+        # Openings are words of answers: written down only where they are all that there is to tell.
+        told = heard.openings if _too_little_heard(heard, settings) else ()
         return {**vars(heard), "model": heard.model.response_prefix, "openings": told}
 
     asked = [[p.text for p in train[label][: settings.token_prompts]] for label in SIDES]
