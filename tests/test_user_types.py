@@ -34,7 +34,7 @@ REVEALED = (
     "rhat.directions.direction.Direction",
     "float",
     "rhat.interventions.intervention.Intervention",
-    "list[rhat.generation.rows.Completion]",
+    "list[rhat.model.completion.Completion]",
     "rhat.statistics.intervals.Interval",
     "int",
 )

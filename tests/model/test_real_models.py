@@ -76,7 +76,20 @@ def test_fast_and_plain_agree_under_every_operator(model, op, monkeypatch):
 
 def test_a_study_of_a_model_that_hardly_refuses_says_so_with_the_numbers(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "rhat", "study", "-m", "smollm2-135m", "-p", "quick", "-o", tmp_path / "smol"],
+        [
+            sys.executable,
+            "-m",
+            "rhat",
+            "study",
+            "-m",
+            "smollm2-135m",
+            "-p",
+            "quick",
+            "--only",
+            "suppress",
+            "-o",
+            tmp_path / "smol",
+        ],
         env=os.environ | {"COLUMNS": "300"},
         capture_output=True,
         text=True,
@@ -97,6 +110,9 @@ def test_a_study_of_a_model_that_hardly_refuses_says_so_with_the_numbers(tmp_pat
         assert sentence in (tmp_path / "smol" / "report.html").read_text("utf-8")
     else:
         assert "relaxed" in sentence
+        page = (tmp_path / "smol" / "report.html").read_text("utf-8")
+        assert "relaxed rule" in page
+        assert "relaxed rule" in done.stdout
     harmful = next(r for r in results["rates"] if r["prompts"] == "harmful" and r["condition"] == "baseline")
     assert harmful["n"] == 64
     assert harmful["ci_high"] < 0.5
