@@ -29,6 +29,7 @@ SHOWN = (
     ("harmful", ("baseline", "ablate", "subtract", "random_ablate")),
     ("borderline", ("baseline", "set_harmless_mean", "set_projection", "ablate")),
 )  # fmt: skip
+KEPT = ("results.json", "per_prompt.parquet")  # all that `rhat verify` reads; no answer is in them
 FIGURES = ("rates_harmless", "set_add_zero", "damage")
 ANSWERED = ("induce", "suppress", "scopes", "repe", "heads")
 
@@ -68,7 +69,7 @@ def block(results: Results) -> str:
     ]
     lines.append(
         "All figures are in [docs/example/figures](docs/example/figures), all numbers in "
-        "[docs/example/results.json](docs/example/results.json)."
+        "[docs/example/results.json](docs/example/results.json); `rhat verify docs/example` computes them again."
     )
     return "\n".join(lines)
 
@@ -84,7 +85,8 @@ def main() -> None:
     if len(sys.argv) > 1:
         source = Path(sys.argv[1])
         EXAMPLE.mkdir(exist_ok=True)
-        shutil.copy(source / "results.json", EXAMPLE / "results.json")
+        for name in KEPT:
+            shutil.copy(source / name, EXAMPLE / name)
     draw(EXAMPLE)
     (EXAMPLE / "report.html").unlink()  # several megabytes, most of them Plotly's
     results = contract.load(EXAMPLE)

@@ -14,13 +14,15 @@ from labs import contrast_set
 from refusing import refusing_folder
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "example"
-EXAMPLE_ASKED = (
+RELEASED = Path(__file__).parent / "released"
+"""The standard study that came with the first release, as it was written: schema version 1."""
+RELEASED_ASKED = (
     *("induce", "projections", "pca", "suppress", "scopes", "repe", "heads", "finders", "over_refusal"),
     *("dose_response", "stability"),
 )
-"""The questions of the run in docs/example; those that are newer than it are not among them."""
-EXAMPLE_LACKS = ("matched_controls", "transfer", "probes")
-"""Figures of those questions that are newer than the run in docs/example."""
+"""The questions of that study; newer ones are not among them."""
+RELEASED_LACKS = ("matched_controls", "transfer", "probes")
+"""Figures of those questions that are newer than that study."""
 NEEDS_CATEGORIES = ("transfer",)
 """Figures that are drawn where prompts name their categories; those of `arguments` do not."""
 

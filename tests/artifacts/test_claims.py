@@ -13,9 +13,10 @@ from rhat.lab.rows import compare
 from rhat.statistics import holm
 
 
-@pytest.fixture(params=["example", "studied"], scope="module")
+@pytest.fixture(params=["released", "example", "studied"], scope="module")
 def run(request):
-    return contract.load(studies.EXAMPLE if request.param == "example" else request.getfixturevalue("studied"))
+    folders = {"released": studies.RELEASED, "example": studies.EXAMPLE}
+    return contract.load(folders.get(request.param) or request.getfixturevalue("studied"))
 
 
 def test_an_equivalence_claim_carries_the_p_of_equivalence(run):

@@ -34,9 +34,9 @@ def ends(trace, axis="y"):
     return low, [v + up for v, up in zip(values, bars.array, strict=True)]
 
 
-def test_every_figure_is_drawn_from_a_study(run, example):
-    newer = {d.name for question in QUESTIONS if question.key not in studies.EXAMPLE_ASKED for d in question.figures}
-    lacking = {*newer, *studies.EXAMPLE_LACKS} if run is example else studies.NEEDS_CATEGORIES
+def test_every_figure_is_drawn_from_a_study(run, released):
+    newer = {d.name for question in QUESTIONS if question.key not in studies.RELEASED_ASKED for d in question.figures}
+    lacking = {*newer, *studies.RELEASED_LACKS} if run is released else studies.NEEDS_CATEGORIES
     assert [d.name for d, _ in drawings.drawn(run)] == [d.name for d in drawings.FIGURES if d.name not in lacking]
 
 
@@ -45,10 +45,10 @@ def test_every_question_has_its_figures_on_the_page():
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.key)
-def test_a_figure_does_without_each_field_of_its_question(example, question):
+def test_a_figure_does_without_each_field_of_its_question(released, question):
     own = set(question.rows.model_fields) - set(Part.model_fields) if question.rows else {"comparisons"}
     for name in (*own, "direction", "rates"):
-        without = example.model_copy(update={name: type(example).model_fields[name].default})
+        without = released.model_copy(update={name: type(released).model_fields[name].default})
         for drawing in question.figures:
             drawing.draw(without)
 

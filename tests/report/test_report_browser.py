@@ -87,7 +87,7 @@ def test_the_comparison_is_drawn_on_a_phone(browser, drawn_folder, tmp_path):
 
 def test_paper_holds_whole_figures_and_open_tables(browser, tmp_path):
     """From a wide window in the dark: on paper nothing is wider than the page, hidden or dark, and the window is as before afterwards."""
-    shutil.copy(studies.EXAMPLE / "results.json", tmp_path)
+    shutil.copy(studies.RELEASED / "results.json", tmp_path)
     report.draw(tmp_path)
     page, _ = opened(browser, tmp_path / "report.html", 1600, "dark")
     closed = page.locator("details:not([open])").count()

@@ -101,7 +101,7 @@ def test_the_answer_comes_first_in_five_lines(results):
 def test_a_section_per_question_with_heading_figures_and_captions(results):
     outline = Outline(html_of(results))
     sections = outline.ids("section")
-    assert [f"question-{key}" for key in KEYS if key in studies.EXAMPLE_ASKED] == [
+    assert [f"question-{key}" for key in KEYS if key in studies.RELEASED_ASKED] == [
         s for s in sections if s.startswith("question")
     ]
     assert sections[-7:] == ["controls", "tokens", "candidates", "prompts", "run", "limits", "cite"]
@@ -111,8 +111,8 @@ def test_a_section_per_question_with_heading_figures_and_captions(results):
     tags = [tag for tag, _ in outline.tags]
     assert tags.count("table") == tags.count("caption") > 20
     plots = [attrs for tag, attrs in outline.tags if attrs.get("class") == "plot"]
-    newer = [d for question in QUESTIONS if question.key not in studies.EXAMPLE_ASKED for d in question.figures]
-    assert len(plots) == len(drawings.FIGURES) - len(newer) - len(studies.EXAMPLE_LACKS)
+    newer = [d for question in QUESTIONS if question.key not in studies.RELEASED_ASKED for d in question.figures]
+    assert len(plots) == len(drawings.FIGURES) - len(newer) - len(studies.RELEASED_LACKS)
     assert all(plot["aria-description"] and plot["aria-labelledby"] for plot in plots)
     assert [
         attrs["href"] for tag, attrs in outline.tags if tag == "a" and attrs["href"][1:] not in (*sections, "main")
@@ -126,16 +126,16 @@ def test_tables_show_rates_with_interval_and_n(results):
     assert "Holm p" in text
 
 
-def test_each_field_can_be_missing(example, monkeypatch):
+def test_each_field_can_be_missing(released, monkeypatch):
     monkeypatch.setattr(page, "page", lambda _template, _figures, **context: context["sections"])
-    full = len(page.render(example, []))
-    for name, field in type(example).model_fields.items():
+    full = len(page.render(released, []))
+    for name, field in type(released).model_fields.items():
         if name == "comparisons":  # a run with scopes must have theirs
             with pytest.raises(ArtifactError, match="comparisons: expected scope:"):
-                page.render(example.model_copy(update={"comparisons": (), "primary": ()}), [])
+                page.render(released.model_copy(update={"comparisons": (), "primary": ()}), [])
         elif not field.is_required():
             default = field.get_default(call_default_factory=True)
-            left = example.model_copy(update={name: default})
+            left = released.model_copy(update={name: default})
             assert full - 3 <= len(page.render(left, [])) <= full
 
 
@@ -269,20 +269,14 @@ def test_compare_without_a_page_gives_the_rows_only(tmp_path, results):
 
 
 def test_version_1_and_its_upgrade_draw_the_same(tmp_path):
-    """docs/example is stored as version 1; written again it is version 2, with the same page and figures."""
+    """The first release's study is stored as version 1; written again it is of the newest version, with the same page and figures."""
     pages = []
     for name in ("old", "new"):
         folder = tmp_path / name
         if name == "old":
             folder.mkdir()
-            (folder / "results.json").write_bytes((studies.EXAMPLE / "results.json").read_bytes())
+            (folder / "results.json").write_bytes((studies.RELEASED / "results.json").read_bytes())
         else:
-            contract.write(contract.read(studies.EXAMPLE), folder)
+            contract.write(contract.read(studies.RELEASED), folder)
         pages.append({path.name: path.read_bytes() for path in report.draw(folder)})
     assert pages[0] == pages[1]
-
-
-def test_the_examples_figures_are_those_that_are_stored(tmp_path):
-    (tmp_path / "results.json").write_bytes((studies.EXAMPLE / "results.json").read_bytes())
-    drawn = {path.name: path.read_bytes() for path in report.draw(tmp_path)[1:]}
-    assert drawn == {path.name: path.read_bytes() for path in (studies.EXAMPLE / "figures").iterdir()}

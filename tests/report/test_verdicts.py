@@ -40,9 +40,9 @@ def compared(results, treatment, reference, prompts, pairs, question):
     return results | {"comparisons": [*kept, *others, row], "primary": []}
 
 
-def test_every_question_that_was_measured_is_answered(run, example):
+def test_every_question_that_was_measured_is_answered(run, released):
     found = verdicts(run)
-    assert tuple(found) == (KEYS if run is not example else tuple(key for key in KEYS if key in studies.EXAMPLE_ASKED))
+    assert tuple(found) == (KEYS if run is not released else tuple(key for key in KEYS if key in studies.RELEASED_ASKED))
     for key, verdict in found.items():
         assert verdict.word in {"better", "worse", "equivalent", "undecided", "mixed", "measured"}
         assert verdict.sentence
@@ -245,10 +245,10 @@ def test_the_smallest_part_is_named_only_after_every_larger_one(results, run):
     assert QUESTION["scopes"].verdict(records(results)).word == "undecided"
 
 
-def test_parts_that_all_fall_short_by_the_margin_are_seldom_named(example):
+def test_parts_that_all_fall_short_by_the_margin_are_seldom_named(released):
     """Simulated with the study's six comparisons, each truly 10 points short on n = 96."""
     generator = np.random.default_rng(3)
-    rows = [row for row in example.comparisons if row.question == "scopes"]
+    rows = [row for row in released.comparisons if row.question == "scopes"]
     false = 0
     for _ in range(400):
         drawn = generator.multinomial(96, [0.02, 0.12, 0.86], size=len(rows))
@@ -340,7 +340,7 @@ def test_nothing_refuses_nats_of_prompts(run):
 def test_the_published_boost_is_said_to_be_another_measurement(run):
     verdict = QUESTION["repe"].verdict(run)
     assert "another model, other prompts and another measurement" in verdict.sentence
-    own = run.repe.target is not None  # tuned as RepE was, which docs/example is too old for
+    own = run.repe.target is not None  # tuned as RepE was, which the first release is too old for
     expected = "Setting, tuned on the same prompts in the same way" if own else "Its damage beside that of setting"
     assert any(expected in reason for reason in verdict.reasons)
 
@@ -360,13 +360,13 @@ def test_a_guard_that_misses_its_target_says_so(results, run):
     assert not any("than it was set for" in r for r in QUESTION["over_refusal"].verdict(records(results)).reasons)
 
 
-def test_probes_at_chance_are_said_to_be(example):
-    reasons = QUESTION["finders"].verdict(example).reasons
+def test_probes_at_chance_are_said_to_be(released):
+    reasons = QUESTION["finders"].verdict(released).reasons
     assert any("No unsupervised probe tells these requests apart here" in r and "896 dimensions" in r for r in reasons)
 
 
 def test_absent_fields_give_no_verdict():
-    results = contract.read(studies.EXAMPLE)
+    results = contract.read(studies.RELEASED)
     head = {key: results[key] for key in ("schema_version", "outcome", "outcome_sentence", "model")}
     assert verdicts(records(head)) == {}
 
