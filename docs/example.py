@@ -29,12 +29,13 @@ SHOWN = (
     ("harmful", ("baseline", "ablate", "subtract", "random_ablate")),
     ("borderline", ("baseline", "set_harmless_mean", "set_projection", "ablate")),
 )  # fmt: skip
-FIGURES = ("rates_harmless", "set_add_zero", "damage")
+SCREEN = DOCS / "images" / "report.png"
+CHROMIUM = Path("/usr/bin/chromium")
 ANSWERED = ("induce", "suppress", "scopes", "repe", "heads")
 
 
 def block(results: Results) -> str:
-    """The README's block: the printed table, three figures and the answers in words."""
+    """The README's block: the printed table, the answers in words and the first screen of the report."""
     model, direction = results.model, results.direction
     rule = results.selection.rule
     lines = [
@@ -60,10 +61,9 @@ def block(results: Results) -> str:
     lines += [f"- {found[q].sentence}" for q in ANSWERED]
     lines.append("")
     lines += [
-        " ".join(
-            f'<img src="docs/example/figures/{name}.svg" width="32%" alt="{name.replace("_", " ")}">'
-            for name in FIGURES
-        ),
+        "The report begins:",
+        "",
+        f'<img src="docs/images/{SCREEN.name}" width="800" alt="first screen of the report">',
         "",
     ]
     lines.append(
@@ -80,12 +80,29 @@ def put(text: str, new: str) -> str:
     return f"{before}{BEGIN}\n{new}\n{END}{after}"
 
 
+def photograph(page: Path) -> None:
+    """The first screen of the report at 1280 pixels, in the light scheme."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        screen = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        screen.goto(page.as_uri())
+        screen.wait_for_function("document.documentElement.dataset.drawn", timeout=60_000)
+        screen.screenshot(path=SCREEN)
+        browser.close()
+
+
 def main() -> None:
     if len(sys.argv) > 1:
         source = Path(sys.argv[1])
         EXAMPLE.mkdir(exist_ok=True)
         shutil.copy(source / "results.json", EXAMPLE / "results.json")
     draw(EXAMPLE)
+    if CHROMIUM.exists():
+        photograph(EXAMPLE / "report.html")
     (EXAMPLE / "report.html").unlink()  # several megabytes, most of them Plotly's
     results = contract.load(EXAMPLE)
     README.write_text(put(README.read_text("utf-8"), block(results)), "utf-8")
