@@ -56,11 +56,11 @@ def _share(row: GuardRow) -> str:
 
 
 def _changed(row: Comparison) -> str:
+    margin = f"by less than {number(100 * row.margin, 0)} points"
     words = {
-        "better": "raises",
-        "worse": "lowers",
-        "equivalent": "does not change",
-        "undecided": "is not shown to change",
+        "better": f"raises refusals{f', {margin}' if row.equivalent else ''}",
+        "worse": f"lowers refusals{f', {margin}' if row.equivalent else ''}",
+        "equivalent": f"changes refusals {margin}",
+        "undecided": "is not shown to change refusals",
     }
-    small = " by less than the margin" if row.equivalent and row.verdict in ("better", "worse") else ""
-    return f"{condition(row.treatment)} {words[row.verdict]} refusals of {row.prompts} prompts{small}: {difference(row)} (n = {row.n})."
+    return f"{condition(row.treatment)}, {row.prompts} prompts: {words[row.verdict]} ({difference(row)}, n = {row.n})."
