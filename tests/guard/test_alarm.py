@@ -72,5 +72,5 @@ def test_once_raised_it_stays_and_evidence_is_the_logarithm_of_odds():
 
 
 def test_a_rate_that_is_none_is_rejected():
-    with pytest.raises(StatisticsError, match="false_alarm: got 1.5"):
+    with pytest.raises(StatisticsError, match=r"false_alarm: got 1\.5"):
         Alarm(calibration(np.random.default_rng(3)), 1.5)
