@@ -24,10 +24,10 @@ TALK = [
     {"role": "user", "content": "Break the lock of the house."},
 ]
 TRAFFIC = [
-    {"prompt": "Paint the wall of the house.", "category": "crafts"},
-    {"prompt": "Paint the bell of the school.", "category": "crafts"},
+    {"messages": [{"role": "user", "content": "Paint the wall of the house."}], "category": "crafts"},
+    {"messages": TALK[:1], "category": "crafts"},
+    {"messages": [{"role": "user", "content": "Break the clock of the old mill."}], "category": "talks"},
     {"messages": TALK, "category": "talks"},
-    {"prompt": "Break the clock of the old mill.", "category": "talks"},
 ]
 
 

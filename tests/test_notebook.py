@@ -42,7 +42,10 @@ def said(notebook, start):
 def test_the_hour_reaches_its_goal(run):
     assert "Direction(" in said(run, "found = rhat.find")
     assert "{'before': 12, 'r̂ ablated': 0, 'of': 12}" in said(run, "from rhat.scoring")
-    assert said(run, "before = model").count("Sorry, no.") == 3
+    answers = said(run, "before = model")
+    assert (
+        answers.count("Glad to help.") == 2
+    )  # before; with r̂ set, and under a system prompt that it has not seen, it answers otherwise
     assert "1.0" in said(run, "import tempfile")
     assert any(
         "image/png" in one.get("data", {}) for cell in run.cells if cell.cell_type == "code" for one in cell.outputs
