@@ -8,7 +8,7 @@ OUT    ?= runs/default
 PRESET ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help study test check bench clean
+.PHONY: help study test check bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -31,15 +31,19 @@ check: $(VENV)/.installed-dev  ## lint, formatting, types, and which part may im
 bench: $(VENV)/.installed-test  ## measure speed against the plain procedure
 	$(BIN)/python benchmarks/run.py
 
+docs: $(VENV)/.installed-docs  ## build the pages of docs/ as a site into site/, its links checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:  ## remove caches and build products; results (runs/), .venv and downloaded models stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .benchmarks
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each set of packages, made again when what is asked for changes.
 $(VENV)/.installed: EXTRAS =
 $(VENV)/.installed-test: EXTRAS = [test]
 $(VENV)/.installed-dev: EXTRAS = [dev]
-$(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev: pyproject.toml constraints.txt
+$(VENV)/.installed-docs: EXTRAS = [docs]
+$(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev $(VENV)/.installed-docs: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing rhat$(EXTRAS) into $(VENV): a few minutes the first time"
 	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.$(EXTRAS)'

@@ -1,8 +1,8 @@
-"""Copy a study's results into docs/example, draw its figures there and put its numbers into the README.
+"""Copy a study's results into docs/example, draw its figures there and put its numbers into the README and docs/guard.md.
 
     .venv/bin/python docs/example.py runs/default
 
-No number of the README's block is written by hand: it comes from docs/example/results.json. Run with no argument to draw
+No number of the blocks is written by hand: it comes from docs/example/results.json. Run with no argument to draw
 the figures and write the block again from there.
 """
 
@@ -16,12 +16,12 @@ from rhat import results as contract
 from rhat.artifacts.run import Results
 from rhat.display import wording
 from rhat.errors import ArtifactError
-from rhat.report import draw
+from rhat.report import draw, guard
 from rhat.report.verdicts import verdicts
 
 DOCS = Path(__file__).parent
 EXAMPLE = DOCS / "example"
-README = DOCS.parent / "README.md"
+README, GUARD = DOCS.parent / "README.md", DOCS / "guard.md"
 BEGIN, END = "<!-- numbers: docs/example.py -->", "<!-- end of numbers -->"
 SHOWN = (
     ("harmless", ("baseline", "set_projection", "add_average", "add_difference", "random_set_projection", "repe_add",
@@ -30,12 +30,13 @@ SHOWN = (
     ("borderline", ("baseline", "set_harmless_mean", "set_projection", "ablate")),
 )  # fmt: skip
 KEPT = ("results.json", "per_prompt.parquet")  # all that `rhat verify` reads; no answer is in them
-FIGURES = ("rates_harmless", "set_add_zero", "damage")
+SCREEN = DOCS / "images" / "report.png"
+CHROMIUM = Path("/usr/bin/chromium")
 ANSWERED = ("induce", "suppress", "scopes", "repe", "heads")
 
 
 def block(results: Results) -> str:
-    """The README's block: the printed table, three figures and the answers in words."""
+    """The README's block: the printed table, the answers in words and the first screen of the report."""
     model, direction = results.model, results.direction
     rule = results.selection.rule
     lines = [
@@ -59,12 +60,12 @@ def block(results: Results) -> str:
     found = verdicts(results)
     lines += ["", "What the numbers say, computed by the report:", ""]
     lines += [f"- {found[q].sentence}" for q in ANSWERED]
+    lines += [f"- The guard. {' '.join(guard.sentences(results))}"]
     lines.append("")
     lines += [
-        " ".join(
-            f'<img src="docs/example/figures/{name}.svg" width="32%" alt="{name.replace("_", " ")}">'
-            for name in FIGURES
-        ),
+        "The report begins:",
+        "",
+        f'<img src="docs/images/{SCREEN.name}" width="800" alt="first screen of the report">',
         "",
     ]
     lines.append(
@@ -74,11 +75,34 @@ def block(results: Results) -> str:
     return "\n".join(lines)
 
 
+def guard_block(results: Results) -> str:
+    """The block of docs/guard.md: what the guard of this run did on test prompts."""
+    model = results.model.name.rsplit("/", 1)[-1]
+    said = [f"The study in docs/example ({model}, preset {results.settings['preset']}) measured, on test prompts:", ""]
+    said += [f"- {sentence}" for sentence in guard.sentences(results)]
+    return "\n".join(said)
+
+
 def put(text: str, new: str) -> str:
-    """The README with its block replaced."""
+    """A page with its block replaced."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{new}\n{END}{after}"
+
+
+def photograph(page: Path) -> None:
+    """The first screen of the report at 1280 pixels, in the light scheme."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        screen = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        screen.goto(page.as_uri(), timeout=180_000)
+        screen.wait_for_function("document.documentElement.dataset.drawn", timeout=180_000)
+        screen.screenshot(path=SCREEN)
+        browser.close()
 
 
 def main() -> None:
@@ -88,9 +112,12 @@ def main() -> None:
         for name in KEPT:
             shutil.copy(source / name, EXAMPLE / name)
     draw(EXAMPLE)
+    if CHROMIUM.exists():
+        photograph(EXAMPLE / "report.html")
     (EXAMPLE / "report.html").unlink()  # several megabytes, most of them Plotly's
     results = contract.load(EXAMPLE)
-    README.write_text(put(README.read_text("utf-8"), block(results)), "utf-8")
+    for page, made in ((README, block(results)), (GUARD, guard_block(results))):
+        page.write_text(put(page.read_text("utf-8"), made), "utf-8")
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ print(run.comparison("ablate", "baseline", "harmful").verdict)
 - `condition`, `treatment` and `reference` are ids: keys of `conditions`. The usual ones are `baseline`, `set_projection`, `add_average` (c is
   the mean harmful projection), `add_difference` (c is the length of the raw difference), `ablate`, `subtract`, `set_harmless_mean`,
   `random_set_projection`, `random_ablate`, `repe_add`, `scope:last_prompt_token`, `heads:6`, `random_heads:6`.
-- Prompts appear as ids and categories, never as text; nor do completions, but for a few answers to harmless and borderline prompts in
-  `disagreements`. completions.jsonl and per_prompt.parquet hold each answer's class by each judge and a salted hash (sha256 over the prompt
+- Prompts and completions never appear as text, with two exceptions: `examples` has a few harmless prompts with their answers, and
+  `disagreements` a few answers to harmless and borderline prompts. Every other prompt is an id and a category. completions.jsonl and per_prompt.parquet hold each answer's class by each judge and a salted hash (sha256 over the prompt
   set's fingerprint, the prompt's id and the answer), and the texts of answers to harmless and borderline prompts only.
 - `question` is the key of a question of the report:
 """

@@ -18,6 +18,8 @@ def test_every_number_of_the_readme_comes_from_the_example():
     results = contract.load(module.EXAMPLE)
     readme = (ROOT / "README.md").read_text("utf-8")
     assert module.put(readme, module.block(results)) == readme
+    guard = module.GUARD.read_text("utf-8")
+    assert module.put(guard, module.guard_block(results)) == guard
 
 
 def test_links_of_the_readme_and_docs_lead_somewhere():

@@ -4,6 +4,7 @@ import pytest
 
 from rhat.display.wording import percent
 from rhat.report.opening import opening, place
+from rhat.report.picture import picture
 from rhat.results import records
 
 
@@ -77,12 +78,34 @@ def test_a_run_without_claims_says_where_it_is_only(results):
 
 
 def test_the_page_opens_with_them(drawn_folder, studied):
-    from markupsafe import escape
-
     from rhat import results as contract
+    from rhat.report.terms import Terms
 
     page = (drawn_folder / "report.html").read_text()
     run = contract.load(studied)
-    at = [page.index(f"<p>{escape(sentence)}</p>") for sentence in opening(run)]
+    terms = Terms()
+    at = [page.index(f'<p class="opening">{terms.explained(sentence)}</p>') for sentence in opening(run)]
+    at += [page.index('id="figure-opening"'), page.index("The answer</h2>")]
     assert at == sorted(at)
-    assert at[-1] < page.index("The answer</h2>")
+
+
+def test_the_picture_shows_each_kind_of_requests_by_itself(run):
+    """Controls of harmful and of harmless prompts never share a row."""
+    figure = picture(run)
+    assert [note.text for note in figure.layout.annotations] == ["Harmless requests", "Harmful requests"]
+    for trace, label, names in zip(
+        figure.data,
+        ("harmless", "harmful"),
+        (("baseline", "set_projection", "random_set_projection"), ("baseline", "ablate", "random_ablate")),
+        strict=True,
+    ):
+        assert list(trace.x) == [run.find_rate(name, label).rate for name in names]
+
+
+def test_nothing_edited_is_no_picture(results):
+    left = {
+        "rates": [row for row in results["rates"] if row["condition"] == "baseline"],
+        "comparisons": [],
+        "primary": [],
+    }
+    assert picture(records(results | left | {"scopes": []})) is None

@@ -1,9 +1,11 @@
 """The page in Debian's Chromium: every figure drawn, no error, no request, nothing wider than a phone."""
 
-import shutil
+import re
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
+import pypdf
 import pytest
 
 import studies
@@ -85,33 +87,64 @@ def test_the_comparison_is_drawn_on_a_phone(browser, drawn_folder, tmp_path):
     page.close()
 
 
-def test_paper_holds_whole_figures_and_open_tables(browser, tmp_path):
-    """From a wide window in the dark: on paper nothing is wider than the page, hidden or dark, and the window is as before afterwards."""
-    shutil.copy(studies.RELEASED / "results.json", tmp_path)
-    report.draw(tmp_path)
-    page, _ = opened(browser, tmp_path / "report.html", 1600, "dark")
+def words(text):
+    """A text as it can be found in a PDF: no spaces, no ligatures."""
+    return re.sub(r"\s", "", unicodedata.normalize("NFKC", text))
+
+
+def test_paper_holds_whole_figures_and_open_tables(browser, drawn_folder, tmp_path):
+    """Printed from a wide dark window: the PDF has every cell and figure, whole, inside its margins; the window is as before afterwards."""
+    page, _ = opened(browser, drawn_folder / "report.html", 1600, "dark")
     closed = page.locator("details:not([open])").count()
     assert closed
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    page.emulate_media(media="print")
-    page.set_viewport_size({"width": 700, "height": 1000})
-    page.wait_for_function(
-        "[...document.querySelectorAll('.plot .main-svg')].every(svg => svg.getBoundingClientRect().width <= 700)"
+    cells = page.evaluate("[...document.querySelectorAll('caption, th, td')].map(cell => cell.textContent)")
+    figures = page.evaluate(
+        "[...document.querySelectorAll('figure')].map(figure => [figure.querySelector('figcaption').textContent,"
+        "...[...figure.querySelectorAll('.xtitle, .ytitle')].map(title => title.textContent)])"
     )
-    assert page.locator("details:not([open])").count() == 0
-    assert (
-        page.evaluate(
-            "[...document.querySelectorAll('table')].filter(t => t.getBoundingClientRect().right > 700).length"
-        )
-        == 0
-    )
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    page.emulate_media(media="screen")
-    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    page.pdf(path=tmp_path / "page.pdf", format="A4", prefer_css_page_size=True)
+    printed, ends = [], []
+    for sheet in pypdf.PdfReader(tmp_path / "page.pdf").pages:
+        width = float(sheet.mediabox.width)
+
+        def visit(text, cm, tm, _font, _size, width=width):
+            if text.strip():
+                ends.append((tm[4] * cm[0] + tm[5] * cm[2] + cm[4]) / width)
+
+        printed.append(words(sheet.extract_text(visitor_text=visit)))
+    assert min(ends) > 0
+    assert max(ends) < 0.95
+    everything = "".join(printed)
+    assert [cell for cell in cells if words(cell) not in everything] == []
+    for caption, *titles in figures:  # on one page, beginning to end
+        sheets = [sheet for sheet in printed if words(caption) in sheet and all(words(t) in sheet for t in titles)]
+        assert sheets, (caption, titles)
     assert page.locator("details:not([open])").count() == closed
     assert page.evaluate("document.documentElement.dataset.theme") is None
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as CSV").first.click()
     table = pd.read_csv(saved.value.path())
     assert len(table) == page.locator(".scroll table").first.locator("tbody tr").count()
+    page.close()
+
+
+def test_a_term_shows_its_meaning_to_pointer_and_keyboard(browser, drawn_folder):
+    page, trouble = opened(browser, drawn_folder / "report.html", 390, "light")
+    term = page.locator("a.term", has_text="nats").first
+    meaning = page.locator(f"{term.get_attribute('href')} dd").text_content()
+    assert meaning.startswith("the unit of natural logarithms")
+    tip = page.locator("#meaning")
+    assert tip.is_hidden()
+    term.hover()
+    assert tip.text_content() == meaning
+    box = tip.bounding_box()
+    assert 0 <= box["x"] < box["x"] + box["width"] <= 390
+    page.mouse.move(0, 0)
+    assert tip.is_hidden()
+    page.locator("a.term", has_text="KL").first.focus()
+    assert "Kullback" in tip.text_content()
+    page.keyboard.press("Escape")
+    assert tip.is_hidden()
+    assert trouble == []
     page.close()

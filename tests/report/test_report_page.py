@@ -104,7 +104,7 @@ def test_a_section_per_question_with_heading_figures_and_captions(results):
     assert [f"question-{key}" for key in KEYS if key in studies.RELEASED_ASKED] == [
         s for s in sections if s.startswith("question")
     ]
-    assert sections[-7:] == ["controls", "tokens", "candidates", "prompts", "run", "limits", "cite"]
+    assert sections[-9:] == ["guard", "controls", "tokens", "candidates", "prompts", "run", "limits", "cite", "terms"]
     levels = [int(tag[1]) for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -114,9 +114,8 @@ def test_a_section_per_question_with_heading_figures_and_captions(results):
     newer = [d for question in QUESTIONS if question.key not in studies.RELEASED_ASKED for d in question.figures]
     assert len(plots) == len(drawings.FIGURES) - len(newer) - len(studies.RELEASED_LACKS)
     assert all(plot["aria-description"] and plot["aria-labelledby"] for plot in plots)
-    assert [
-        attrs["href"] for tag, attrs in outline.tags if tag == "a" and attrs["href"][1:] not in (*sections, "main")
-    ] == []
+    places = {"main", *sections, *outline.ids("div")}
+    assert [attrs["href"] for tag, attrs in outline.tags if tag == "a" and attrs["href"][1:] not in places] == []
 
 
 def test_tables_show_rates_with_interval_and_n(results):
@@ -208,8 +207,8 @@ def quick(results):
 
 def test_a_run_of_two_questions_leaves_the_others_out(results):
     outline = Outline(html_of(quick(results)))
-    expected = ["question-induce", "question-suppress", "tokens", "candidates", "prompts", "run", "limits", "cite"]
-    assert outline.ids("section") == expected
+    others = ["tokens", "candidates", "prompts", "run", "limits", "cite", "terms"]
+    assert outline.ids("section") == ["question-induce", "question-suppress", *others]
 
 
 def test_draw_again_removes_figures_that_are_no_longer_there(tmp_path, results):

@@ -17,6 +17,7 @@ from rhat.questions.heads.rows import HeadComparison
 from rhat.questions.scopes.verdict import from_the_largest
 from rhat.questions.sentences import describe
 from rhat.report.appendix import primary
+from rhat.report.guard import sentences as guard_sentences
 from rhat.report.verdicts import verdicts
 from rhat.results import records
 
@@ -376,3 +377,15 @@ def test_dose_reads_from_the_lowest_to_the_highest_target(results):
     targets = [row["target"] for row in results["dose"]]
     sentence = QUESTION["dose_response"].verdict(records(results)).sentence
     assert sentence.startswith(f"From a target of {wording.number(min(targets))} to {wording.number(max(targets))}")
+
+
+def test_the_guard_is_told_with_what_it_flagged_and_changed(results):
+    said = guard_sentences(records(results))
+    assert said[0].endswith("it flagged 9.0% [5.8, 13.8] of harmless prompts (n = 200), 55% [45.2, 64.4] of borderline prompts (n = 100), "
+                            "90% [85.6, 93.8] of harmful prompts (n = 200).")  # fmt: skip
+    assert (
+        "Guard (relax), borderline prompts: changes refusals by less than 10 points (+1.0 points [−3.7, 6.1], n = 100)."
+        in said
+    )
+    assert any(one.startswith("Guard (strengthen), harmless prompts: raises refusals (+7.5 points") for one in said)
+    assert guard_sentences(records(results | {"guard": []})) == []

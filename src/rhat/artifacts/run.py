@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
+from rhat.artifacts.categories import CategoryRate
+from rhat.artifacts.examples import Example
 from rhat.artifacts.header import (
     Candidate,
     Claim,
@@ -84,6 +86,10 @@ class Results(Part):
     """With `--judge`: the answers of each condition as each judge reads them."""
     disagreements: tuple[Disagreement, ...] = ()
     """With `--judge`: answers to harmless and borderline prompts on which the judges differ most."""
+    category_rates: tuple[CategoryRate, ...] = ()
+    """Refusal rates within each category of prompts."""
+    examples: tuple[Example, ...] = ()
+    """Harmless prompts with their answers and verdicts."""
     timings: tuple[Timing, ...] = ()
     """Where the time went."""
 

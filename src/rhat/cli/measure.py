@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rhat.directions import Direction
     from rhat.model import ChatModel
 
-COLUMNS = {"id": "Prompt", "projection": "Projection", "scaled": "Scaled"}
+COLUMNS = {"id": "Prompt", "projection": "Projection", "scaled": "Scaled", "flagged": "Flagged"}
 
 
 @shared
@@ -34,7 +34,8 @@ def measure(
     """Project prompts onto a direction, at the layer and position where it was found.
 
     The projection is in residual-stream units. The scaled value is 0 at the mean of the harmless training prompts
-    and 1 at the mean of the harmful ones. --format jsonl works in chunks, so files may be of any size.
+    and 1 at the mean of the harmful ones. Where a calibration lies next to the direction (rhat calibrate), each prompt also
+    says whether it is above the threshold. --format jsonl works in chunks, so files may be of any size.
 
     Examples:
 
@@ -46,8 +47,11 @@ def measure(
 
     n = count_texts(source, column, offline=where.offline)
     from rhat.directions import Direction
+    from rhat.guard import Calibration, beside
 
     r = Direction.load(direction)
+    calibrated = beside(direction)
+    threshold = Calibration.load(calibrated).check_belongs(r).threshold if calibrated.exists() else None
     kept: list[dict[str, Any]] = []
     with progress() as report:
         model = where.load(report).for_direction(r)
@@ -55,6 +59,8 @@ def measure(
         done = 0
         for chunk in stream_texts(source, column, offline=where.offline):
             for record in projections(model, r, chunk):
+                if threshold is not None:
+                    record["flagged"] = record["projection"] > threshold
                 if form is Format.jsonl:
                     tables.line(record)
                 else:
@@ -63,7 +69,8 @@ def measure(
             report("projections", done, n or done + len(chunk))
     if form is not Format.jsonl:
         title = f"Projection on {r.site}, position {tables.shown(r.position)}"
-        tables.rows(kept, form, COLUMNS, title=title)
+        columns = {name: head for name, head in COLUMNS.items() if name != "flagged" or threshold is not None}
+        tables.rows(kept, form, columns, title=title)
 
 
 def check_position(direction: Direction, model: ChatModel) -> None:

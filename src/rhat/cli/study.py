@@ -207,8 +207,10 @@ def _at_work(config: StudyConfig, address: str | None, workers: int | None) -> A
 
 def show(results: dict[str, Any]) -> None:
     """The main tables and the verdicts, on stdout."""
+    from rich.markup import escape
+
     from rhat.display import tables as parts
-    from rhat.questions import KEYS
+    from rhat.questions import QUESTIONS
     from rhat.report.appendix import primary
     from rhat.report.judges import sentence
     from rhat.report.opening import opening
@@ -232,7 +234,8 @@ def show(results: dict[str, Any]) -> None:
         console.print(told, markup=False, soft_wrap=True)
     if reading := sentence(run):
         console.print(reading, markup=False, soft_wrap=True)
-    width = max(map(len, KEYS))
-    for key, verdict in verdicts(run).items():
-        console.print(f"[bold]{key:{width}}[/bold]  ", end="")
-        console.print(verdict.sentence, markup=False, soft_wrap=True)
+    found = verdicts(run)
+    for question in QUESTIONS:
+        if verdict := found.get(question.key):
+            console.print(f"[bold]{escape(question.title)}[/bold] ", end="", soft_wrap=True)
+            console.print(verdict.sentence, markup=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """Guard: calibrated thresholds on a prompt's projection, and interventions conditional on them."""
 
+from rhat.guard.alarm import Alarm
 from rhat.guard.calibration import (
     Calibration,
     beside,
@@ -13,6 +14,7 @@ from rhat.guard.conditional import Conditional, by_gate, relax, strengthen
 from rhat.guard.reading import check_position, check_prefix, prompt_projections
 
 __all__ = [
+    "Alarm",
     "Calibration",
     "Conditional",
     "beside",

@@ -19,6 +19,7 @@ from rhat.directions import Direction
 from rhat.errors import ArtifactError, StatisticsError
 from rhat.guard.reading import prompt_projections
 from rhat.model.chat import ChatModel
+from rhat.model.template import ChatPrompt
 from rhat.prompts import ContrastSet
 from rhat.reprs import one_line
 from rhat.statistics import CalibratedThreshold, Interval, auroc, design_effect, roc_curve, threshold_at_fpr, wilson
@@ -214,9 +215,9 @@ def evaluate(
     model: ChatModel,
     direction: Direction,
     threshold: float,
-    harmful: Sequence[str],
-    harmless: Sequence[str],
-    borderline: Sequence[str] = (),
+    harmful: Sequence[ChatPrompt],
+    harmless: Sequence[ChatPrompt],
+    borderline: Sequence[ChatPrompt] = (),
 ) -> dict[str, Any]:
     """How a calibrated guard does on prompts that neither found r̂ nor set the threshold: plain values for results.json.
 

@@ -13,6 +13,7 @@ from rhat.capture import Moments, captured
 from rhat.directions import Direction
 from rhat.errors import ModelError, SiteError
 from rhat.model.chat import ChatModel
+from rhat.model.template import ChatPrompt
 from rhat.reprs import one_line
 from rhat.sites import Site
 
@@ -78,8 +79,8 @@ def output_weight(model: ChatModel, layer: int) -> Float[Tensor, "d_model width"
 def attribute(
     model: ChatModel,
     direction: Direction,
-    harmful: Sequence[str],
-    harmless: Sequence[str],
+    harmful: Sequence[ChatPrompt],
+    harmless: Sequence[ChatPrompt],
     *,
     position: int = -1,
     progress: Callable[[int, int], None] | None = None,

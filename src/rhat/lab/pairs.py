@@ -69,7 +69,7 @@ def _answer_ids(lab: Lab, text: str) -> list[TokenIds]:
     """The prompt `text` followed by each answer's tokens, as if the model had said them."""
     model = lab.model
     said = [{"role": "user", "content": text}]
-    prompt = render(model.tokenizer, said, model.template.system, model.response_prefix)
+    prompt = render(model.tokenizer, said, model.template.system, model.response_prefix, model.template.thinking)
     return [(*prompt, *model.tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in ANSWERS]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast, runtime_checkable
 
-from rhat.errors import DirectionError, PromptError
+from rhat.errors import DirectionError, PromptError, TemplateError
 from rhat.model import proofs
 from rhat.model.attention import suited
 from rhat.model.completion import Completion
@@ -133,8 +133,25 @@ class ChatModel(Decoder):
         """This model, same weights, with prompts that end with `prefix` after the template."""
         if prefix == self.response_prefix:
             return self
+        return self._with(prefix, self.template.thinking)
+
+    def with_thinking(self, on: bool = True) -> ChatModel:
+        """This model, same weights, with thinking before its answers switched on or off in the chat template; off as it is loaded.
+
+        Raises:
+            TemplateError: if the template knows no such switch.
+        """
+        other = self._with(self.response_prefix, on)
+        one = "Name a river."
+        if on and other.template.render(one) == self._with(self.response_prefix, False).template.render(one):
+            raise TemplateError(
+                f"{self.name}: its chat template has no switch for thinking (enable_thinking); a response prefix can open a think block"
+            )
+        return other
+
+    def _with(self, prefix: str, thinking: bool) -> ChatModel:
         other = copy.copy(self)
-        other.template = make_template(self.tokenizer, self.name, None, self.template.system, prefix)
+        other.template = make_template(self.tokenizer, self.name, None, self.template.system, prefix, thinking)
         other.template_length = other.template.length
         return other
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,7 @@ class _Without(logging.Filter):
 def _hush() -> None:
     for name, words in NOISE.items():
         logging.getLogger(name).addFilter(_Without(words))
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm in notebooks; rhat shows its own progress
 
 
 _hush()  # when rhat.model is imported, which is before it imports transformers

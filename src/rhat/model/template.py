@@ -24,12 +24,14 @@ class Template:
                      response prefix included; positions −length … −1
     system           a system prompt given by the user; None leaves the template's own default
     response_prefix  text put after the template, with which every answer is made to begin (such as an empty think block)
+    thinking         whether the model may think before its answer, where the template knows the switch
     """
 
     tokenizer: Any
     system: str | None
     length: int
     response_prefix: str = ""
+    thinking: bool = False
 
     def render(self, prompt: ChatPrompt) -> tuple[int, ...]:
         """Token ids of an instruction, or of a conversation, up to where the model begins to answer.
@@ -41,15 +43,19 @@ class Template:
         """
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
         own = bool(messages) and messages[0].get("role") in ("system", "developer")
-        return render(self.tokenizer, messages, None if own else self.system, self.response_prefix)
+        return render(self.tokenizer, messages, None if own else self.system, self.response_prefix, self.thinking)
 
 
 def render(
-    tokenizer: Any, messages: Sequence[dict[str, str]], system: str | None = None, response_prefix: str = ""
+    tokenizer: Any,
+    messages: Sequence[dict[str, str]],
+    system: str | None = None,
+    response_prefix: str = "",
+    thinking: bool = False,
 ) -> tuple[int, ...]:
     """Token ids of a conversation up to where the model begins to answer, after `response_prefix` if there is one.
 
-    Thinking is switched off where the template knows the switch: the answer then starts after an empty think block.
+    Without `thinking` it is switched off where the template knows the switch: the answer then starts after an empty think block.
     Template and prefix are tokenised as one text, so that a line break of each may become one token, as in training.
 
     Raises:
@@ -63,7 +69,7 @@ def render(
             tokenize=not response_prefix,
             add_generation_prompt=True,
             return_dict=False,
-            enable_thinking=False,
+            enable_thinking=thinking,
         )
         if response_prefix:
             ids = tokenizer(ids + response_prefix, add_special_tokens=False)["input_ids"]
@@ -84,6 +90,7 @@ def make_template(
     chat_template: str | Path | None = None,
     system: str | None = None,
     response_prefix: str = "",
+    thinking: bool = False,
 ) -> Template:
     """The template of a tokenizer, or the one in the file `chat_template`; prompts end with `response_prefix`.
 
@@ -102,7 +109,9 @@ def make_template(
             f"{name}: this model has no chat template, so it is probably a base model, not a chat model; "
             "if you know its format, give a Jinja template with --chat-template FILE (chat_template= in Python)"
         )
-    rendered = [render(tokenizer, [{"role": "user", "content": probe}], system, response_prefix) for probe in _PROBES]
+    rendered = [
+        render(tokenizer, [{"role": "user", "content": probe}], system, response_prefix, thinking) for probe in _PROBES
+    ]
     length = 0
     shortest = min(len(r) for r in rendered)
     while length < shortest and len({r[-1 - length] for r in rendered}) == 1:
@@ -116,4 +125,4 @@ def make_template(
         raise TemplateError(
             f"{name}: its chat template leaves the instruction out; give another with --chat-template FILE"
         )
-    return Template(tokenizer, system, length, response_prefix)
+    return Template(tokenizer, system, length, response_prefix, thinking)

@@ -117,6 +117,36 @@ def controls(results: Results) -> list[Table]:
     ]
 
 
+def categories(results: Results) -> list[Table]:
+    """Refusal rates within each category of prompts: one table a kind of prompts, one column a condition."""
+    found = []
+    for label in canvas.unique(row.prompts for row in results.category_rates):
+        mine = [row for row in results.category_rates if row.prompts == label]
+        names = canvas.unique(row.condition for row in mine)
+        cells = {(row.category, row.condition): wording.rate(row) for row in mine}
+        rows = [
+            SimpleNamespace(
+                category=row.category, n=row.n, **{name: cells.get((row.category, name), "") for name in names}
+            )
+            for row in {row.category: row for row in mine}.values()
+        ]
+        columns = [text("Category", "category", lambda name: name.replace("_", " "))]
+        columns += [figure(wording.condition(name), name, str) for name in names]
+        found += build(f"Refusals of {label} prompts by category, 95% interval", rows, [*columns, N])
+    return found
+
+
+def examples(results: Results) -> list[Table]:
+    """The first harmless prompts with their answers and verdicts."""
+    columns: list[Column] = [
+        text("Request", "prompt"),
+        CONDITION,
+        (Head("Answer, as far as it was read", wide=True), lambda row: row.answer),
+        text("Verdict", "verdict"),
+    ]
+    return build("The first harmless test prompts and their answers", results.examples, columns)
+
+
 def conditions(results: Results) -> list[Table]:
     """What each condition id stands for."""
     rows = [joined(condition, id=name) for name, condition in results.conditions.items()]

@@ -6,8 +6,10 @@ from rhat.artifacts.run import Results
 from rhat.questions import QUESTIONS
 from rhat.questions.question import Drawing, Figure
 from rhat.report.appendix import CANDIDATES, CONTROLS
+from rhat.report.picture import OPENING
 
 FIGURES: tuple[Drawing, ...] = (
+    OPENING,
     *(drawing for question in QUESTIONS for drawing in question.figures),
     CONTROLS,
     CANDIDATES,

@@ -15,8 +15,10 @@ from rhat.display import wording
 from rhat.display.tables import Table
 from rhat.questions import QUESTIONS
 from rhat.questions.question import Drawing, Figure, Verdict
-from rhat.report import about, appendix, judges
+from rhat.report import about, appendix, guard, judges
 from rhat.report.opening import opening
+from rhat.report.picture import OPENING
+from rhat.report.terms import Terms
 from rhat.report.verdicts import verdicts
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -72,6 +74,7 @@ def render(results: Results, figures: list[tuple[Drawing, Figure]], files: Seque
         figures,
         title=f"The refusal direction of {results.model.name}",
         opening=opening(results),
+        picture=plots(figures, OPENING.name),
         model=results.model,
         facts=_facts(results),
         note=prose()["notes"].get(results.outcome, ""),
@@ -93,9 +96,12 @@ def page(template: str, figures: list[tuple[Drawing, Figure]], **context: Any) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    terms = Terms()
+    files.filters["explained"] = terms.explained
     data = {drawing.name: json.loads(figure.to_json()) for drawing, figure in figures}
     return files.get_template(template).render(
         **context,
+        terms=terms,
         figures=Markup(json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")),
         style=Markup((TEMPLATES / "style.css").read_text("utf-8")),
         script=Markup((TEMPLATES / "script.js").read_text("utf-8")),
@@ -135,6 +141,10 @@ def _sections(
             )
         )
     made += [
+        Section("categories", "Rates by category", words["categories"], tables=tuple(appendix.categories(results))),
+        Section("examples", "Examples", words["examples"], tables=tuple(appendix.examples(results))),
+        Section("guard", "As a guard", words["guard"], points=tuple(guard.sentences(results)),
+                tables=tuple(guard.tables(results))),
         Section("controls", "Controls", words["controls"], None, "", plots(figures, appendix.CONTROLS.name),
                 tuple(appendix.controls(results))),
         Section("tokens", "Refusal tokens", words["tokens"], tables=tuple(appendix.tokens(results))),

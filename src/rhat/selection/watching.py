@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rhat.selection.settings import Progress, silent
 
@@ -20,7 +22,11 @@ def watched() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
+    if console.is_jupyter:  # rich's bars would need ipywidgets there
+        with _in_a_cell() as told:
+            yield told
+        return
+    if not console.is_terminal:
         yield silent
         return
     with Bars(console=console, transient=True, refresh_per_second=4) as bars:
@@ -34,3 +40,29 @@ def watched() -> Iterator[Progress]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield tell
+
+
+PAUSE = 0.25  # seconds between two updates of a cell
+
+
+@contextmanager
+def _in_a_cell() -> Iterator[Progress]:
+    """One line in the notebook's cell with the stage, a bar and the count; the line is empty at the end."""
+    from IPython.display import HTML, display
+
+    handle: Any = display(HTML(""), display_id=True)
+    stage_before, shown_at = "", 0.0
+
+    def tell(stage: str, done: int, total: int) -> None:
+        nonlocal stage_before, shown_at
+        now = time.monotonic()
+        if stage == stage_before and now - shown_at < PAUSE and done < total:
+            return
+        stage_before, shown_at = stage, now
+        bar = f'<progress value="{done}" max="{total or 1}"></progress> {done} of {total}'
+        handle.update(HTML(f"<div>{html.escape(stage)} {bar}</div>"))
+
+    try:
+        yield tell
+    finally:
+        handle.update(HTML(""))

@@ -44,6 +44,18 @@ class Metrics:
             buckets=SCALED,
             registry=registry,
         )
+        self.evidence = Gauge(
+            "rhat_moderation_evidence",
+            "Decimal logarithm of the evidence that moderated texts no longer look like the harmless calibration prompts.",
+            ["direction"],
+            registry=registry,
+        )
+        self.alarm = Gauge(
+            "rhat_moderation_alarm",
+            "1 since that evidence reached 100 to 1, which happens to at most 1 % of servers whose traffic looks so for ever.",
+            ["direction"],
+            registry=registry,
+        )
         self.active = Gauge("rhat_active_answers", "Answers being written.", registry=registry)
         self.waiting = Gauge("rhat_waiting_answers", "Answers waiting for a slot.", registry=registry)
 

@@ -22,7 +22,7 @@ CATEGORY = "refusal"
 
 @router.post("/v1/moderations", responses=ERRORS, response_model=None)
 async def moderations(request: Request, body: ModerationRequest) -> Response:
-    """Score texts as prompts by their projection on r̂; flagged above the calibrated threshold."""
+    """Score texts or conversations as prompts by their projection on r̂; flagged above the calibrated threshold."""
     service = service_of(request)
     name, direction = service.directions.named(body.direction)
     threshold = service.directions.threshold(name)
@@ -32,12 +32,19 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
         and not body.model.startswith("text-moderation")
     ):
         service.check_model(body.model)
-    texts = body.texts
-    if len(texts) > service.settings.slots * 4:
+    talks = body.conversations
+    if len(talks) > service.settings.slots * 4:
         raise RequestError(
-            400, f"input: got {len(texts)} texts, at most {service.settings.slots * 4} are taken at once", param="input"
+            400, f"input: got {len(talks)} texts, at most {service.settings.slots * 4} are taken at once", param="input"
         )
-    prompts = tuple([await service.chat_tokens([{"role": "user", "content": text}]) for text in texts])
+    for number, talk in enumerate(talks, 1):
+        if talk[-1]["role"] != "user":
+            raise RequestError(
+                400,
+                f"input: conversation {number} ends with the {talk[-1]['role']}'s turn; end it with the user's",
+                param="input",
+            )
+    prompts = tuple([await service.chat_tokens(talk) for talk in talks])
     for tokens in prompts:
         service.check_length(tokens, None)
     ticket = service.runner.submit(ProjectionJob(direction, prompts))
@@ -65,6 +72,9 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
         service.metrics.flagged.labels(str(flagged).lower()).inc()
         scaled = (value - direction.mean_harmless) / gap if gap else float(flagged)
         service.metrics.projections.labels(name).observe(scaled)
+        if alarm := service.directions.alarms.get(name):
+            service.metrics.alarm.labels(name).set(alarm.see(value))
+            service.metrics.evidence.labels(name).set(alarm.evidence)
         score = min(1.0, max(0.0, scaled))
         results.append(
             {

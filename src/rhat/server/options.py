@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rhat.directions import Direction
 from rhat.errors import RhatError
-from rhat.guard import Calibration, Conditional, check_position, check_prefix
+from rhat.guard import Alarm, Calibration, Conditional, check_position, check_prefix
 from rhat.interventions import Intervention, intervene
 from rhat.model import ChatModel, Layout
 from rhat.server.errors import RequestError, ServerError
@@ -53,6 +53,7 @@ class Directions:
         self.model = model
         self.known = dict(directions)
         self.calibrations = dict(calibrations or {})
+        self.alarms = {name: Alarm(calibration) for name, calibration in self.calibrations.items()}
         for name, direction in self.known.items():
             direction.check_fits(model)
             if direction.response_prefix == model.response_prefix:

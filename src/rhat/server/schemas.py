@@ -268,13 +268,25 @@ class ModerationRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    input: str | Annotated[list[str], Field(min_length=1)] | Annotated[list[TextPart], Field(min_length=1)]
+    input: (
+        str
+        | Annotated[list[str], Field(min_length=1)]
+        | Annotated[list[TextPart], Field(min_length=1)]
+        | Annotated[list[Message], Field(min_length=1)]
+        | Annotated[list[Annotated[list[Message], Field(min_length=1)]], Field(min_length=1)]
+    ) = Field(description="A text, texts, a conversation (messages up to the user's last turn), or conversations.")
     model: Name | None = None
     direction: Name | None = Field(None, description="The direction to score with; the server's first without it.")
 
     @property
-    def texts(self) -> list[str]:
-        """The texts to score."""
-        if isinstance(self.input, str):
-            return [self.input]
-        return [item if isinstance(item, str) else item.text for item in self.input]
+    def conversations(self) -> list[list[dict[str, str]]]:
+        """What to score, each as the messages of a conversation; a text is one user turn."""
+        items = [self.input] if isinstance(self.input, str) else self.input
+        if isinstance(items[0], Message):
+            items = [items]
+        return [
+            [{"role": message.role, "content": message.text} for message in item]
+            if isinstance(item, list)
+            else [{"role": "user", "content": item if isinstance(item, str) else item.text}]
+            for item in items
+        ]

@@ -30,6 +30,7 @@ from rhat.study.answers import check_readers
 from rhat.study.budget import Forecast
 from rhat.study.config import StudyConfig
 from rhat.study.cost import find_settings
+from rhat.study.differing import differing
 from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
 from rhat.study.opening import lab_of, open_model, open_prompts
@@ -154,7 +155,7 @@ def _check_folder(out: Path, stages: Stages, config: StudyConfig) -> None:
     if held not in (None, stages.fingerprint):
         if not config.overwrite:
             raise ArtifactError(
-                f"{out}: holds another study (other model, prompts or settings); give another folder with --out, "
+                f"{out}: holds another study ({differing(marker, config.settings())}); give another folder with --out, "
                 "or --overwrite to replace it"
             )
         shutil.rmtree(stages.folder, ignore_errors=True)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from rhat import results as contract
+from rhat.artifacts import examples
+from rhat.artifacts.categories import category_rates
 from rhat.artifacts.claims import fingerprint, primary_claims
 from rhat.artifacts.header import ScoreAgreement
 from rhat.artifacts.judging import adjust
@@ -102,8 +104,30 @@ def finish(results: dict[str, Any], lab: Lab) -> None:
             results["primary"] = [claim.plain() for claim in claims]
     if results.get("rates"):
         judge_readings(results, lab)
+        kinds = {p.id: p.category for p in lab.prompts.prompts}
+        for name, rows in (
+            ("category_rates", category_rates(lab.measurements.values(), kinds)),
+            ("examples", _examples(lab)),
+        ):
+            if rows:
+                results[name] = [row.plain() for row in rows]
     if lab.finding.refusal_tokens and (agreed := score_agreement(lab)):
         results["score_agreement"] = agreed.plain()
+
+
+def _examples(lab: Lab) -> list[examples.Example]:
+    """The first harmless test prompts, under each condition that was measured on them."""
+    texts = {p.id: p.text for p in lab.prompts.prompts if p.label == "harmless"}
+    both = [lab.measurements.get((name, "harmless")) for name in examples.CONDITIONS]
+    measured = [m for m in both if m is not None and m.texts and m.verdicts]
+    return [
+        examples.Example.of(
+            {"prompt_id": m.prompt_ids[i], "prompt": texts[m.prompt_ids[i]], "condition": m.condition}
+            | {"answer": m.texts[i], "verdict": m.verdicts[i]}
+        )
+        for i in range(min((len(m.texts) for m in measured), default=0))[: examples.MANY]
+        for m in measured
+    ]
 
 
 LONGER = ("audit:", "horizon:")  # the same answers as under another condition, only longer

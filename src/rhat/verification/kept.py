@@ -73,9 +73,10 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """All of a study's answers, by condition and label."""
+    """All of a study's answers, by condition and label, and the category of each prompt, by id."""
 
     answers: Mapping[tuple[str, str], Answers]
+    categories: Mapping[str, str | None] = field(default_factory=dict)
 
     __repr__ = one_line
 
@@ -118,7 +119,8 @@ def read(folder: Path) -> Kept:
     rows: dict[tuple[str, str], list[int]] = {}
     for i, key in enumerate(zip(table["condition"], table["label"], strict=True)):
         rows.setdefault(key, []).append(i)
-    return Kept({key: _answers(*key, table, some) for key, some in rows.items()})
+    answers = {key: _answers(*key, table, some) for key, some in rows.items()}
+    return Kept(answers, dict(zip(table["prompt_id"], table.get("category", ()), strict=False)))
 
 
 def _answers(condition: str, label: str, table: Mapping[str, list[Any]], rows: list[int]) -> Answers:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rhat.artifacts.categories import category_rates
 from rhat.artifacts.claims import fingerprint, primary_claims
 from rhat.artifacts.judging import adjust
 from rhat.artifacts.measured import compare, drift_row, rate_row, score_row, undecided
@@ -119,6 +120,21 @@ def panel(written: Written, kept: Kept) -> Iterator[Recomputed]:
             yield Recomputed(("panel", i), made)
 
 
+def by_category(written: Written, kept: Kept) -> Iterator[Recomputed]:
+    """Rates within each category of prompts."""
+    if "category_rates" in written:
+        yield Recomputed(("category_rates",), [row.plain() for row in category_rates(kept, kept.categories)])
+
+
+def examples(written: Written, kept: Kept) -> Iterator[Recomputed]:
+    """The verdicts of the answers that are shown."""
+    for i, row in enumerate(written.get("examples", [])):
+        found = kept.judged(row["condition"], "harmless")
+        if found is not None and row["prompt_id"] in found.prompt_ids:
+            verdict = found.verdicts[found.prompt_ids.index(row["prompt_id"])]
+            yield Recomputed(("examples", i), {"verdict": verdict})
+
+
 def score_agreement(written: Written, kept: Kept) -> Iterator[Recomputed]:
     """How far verdicts and scores agree, over every condition with answers."""
     said = written.get("score_agreement")
@@ -156,6 +172,8 @@ SECTIONS: tuple[Callable[[Written, Kept], Iterator[Recomputed]], ...] = (
     drift,
     comparisons,
     panel,
+    by_category,
+    examples,
     score_agreement,
     *questions.SECTIONS,
 )

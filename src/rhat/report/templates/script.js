@@ -55,6 +55,30 @@
     scroll.after(save);
   });
 
+  // A term's meaning beside it, while the pointer or the focus is on it; its link leads to the list at the end.
+  const meaning = document.createElement("div");
+  meaning.className = "meaning";
+  meaning.id = "meaning";
+  meaning.setAttribute("role", "tooltip");
+  meaning.hidden = true;
+  document.body.append(meaning);
+  const explain = (term) => {
+    meaning.textContent = document.querySelector(`${term.getAttribute("href")} dd`).textContent;
+    meaning.hidden = false;
+    const at = term.getBoundingClientRect();
+    const box = meaning.getBoundingClientRect();
+    const below = at.bottom + 6 + box.height < innerHeight;
+    meaning.style.left = `${Math.max(8, Math.min(at.left, root.clientWidth - box.width - 8))}px`;
+    meaning.style.top = `${below ? at.bottom + 6 : at.top - 6 - box.height}px`;
+    term.setAttribute("aria-describedby", "meaning");
+  };
+  const leave = (term) => { meaning.hidden = true; term.removeAttribute("aria-describedby"); };
+  document.querySelectorAll("a.term").forEach((term) => {
+    ["pointerenter", "focus"].forEach((name) => term.addEventListener(name, () => explain(term)));
+    ["pointerleave", "blur"].forEach((name) => term.addEventListener(name, () => leave(term)));
+    term.addEventListener("keydown", (event) => { if (event.key === "Escape") leave(term); });
+  });
+
   // Paper has another width and another scheme than the window, and nothing on it opens.
   const PAPER = 680;  // pixels that A4 and Letter leave between their margins
   let before = null;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rhat.errors import JudgeError
@@ -14,6 +14,7 @@ __all__ = ["CLASSES", "DEFAULT", "JUDGES", "Class", "Judge", "Judgement", "find_
 
 JUDGES: dict[str, Judge] = {judge.name: judge for judge in (WORDS, PHRASES)}
 DEFAULT = WORDS.name
+Conversation = Sequence[Mapping[str, str]]  # messages with a role and a content
 
 
 def find_judge(name: str = DEFAULT, cache: Path | None = None) -> Judge:
@@ -37,9 +38,12 @@ def find_judge(name: str = DEFAULT, cache: Path | None = None) -> Judge:
     raise JudgeError(f"judge {name!r}: expected one of {', '.join(JUDGES)}, endpoint:URL#MODEL, or FILE.py:NAME")
 
 
-def judge_answers(prompts: Sequence[str], answers: Sequence[str], judge: str = DEFAULT) -> list[Class | None]:
+def judge_answers(
+    prompts: Sequence[str | Conversation], answers: Sequence[str], judge: str = DEFAULT
+) -> list[Class | None]:
     """The class of each answer to its prompt: refused, partial, complied or degenerate; None if the judge cannot tell.
 
+    Of a conversation the judge sees what was asked last.
     Whole answers or their openings; the default judge reads the first 1000 characters, always has a class, and takes
     a few milliseconds an answer at most. docs/judging.md says how well it reads.
 
@@ -48,8 +52,15 @@ def judge_answers(prompts: Sequence[str], answers: Sequence[str], judge: str = D
     """
     from rhat.scoring.judges.clauses import whole
 
-    found = find_judge(judge)(prompts, [whole(answer) for answer in answers])
+    found = find_judge(judge)([_asked(prompt) for prompt in prompts], [whole(answer) for answer in answers])
     return [None if judgement is None else judgement.label for judgement in found]
+
+
+def _asked(prompt: str | Conversation) -> str:
+    """What was to be answered: an instruction, or the last user turn of a conversation; empty if it has none."""
+    if isinstance(prompt, str):
+        return prompt
+    return next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
 
 
 def settled(prompt: str, text: str, judge: str = DEFAULT) -> Class | None:
