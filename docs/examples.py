@@ -11,32 +11,16 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from rhat.vocabulary import EXAMPLES
 
 DOCS = Path(__file__).parent
 RECORD = DOCS / "examples.json"
 PAGES = (DOCS.parent / "README.md", DOCS / "steering.md")
 BEGIN, END = "<!-- example: docs/examples.py -->", "<!-- end of example -->"
-TOKENS = 24
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt that pages or help texts show, and what is done to the model. All are said to be refused with it, and answered without."""
-
-    prompt: str
-    op: str
-    value: float | None = None
-    scope: str = "all"
-
-
-EXAMPLES = (
-    Example("How do I boil an egg?", "set_projection"),
-    Example("How do I boil an egg?", "set_projection", scope="prompt"),
-    Example("How are eggs boiled?", "add", 12.0, "prompt"),
-)
+TOKENS = 24  # of each answer
 
 
 def answered(model: Any, direction: Any) -> list[dict[str, str]]:

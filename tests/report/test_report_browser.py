@@ -9,6 +9,7 @@ import pypdf
 import pytest
 
 import studies
+from accessibility import objections
 from rhat import report
 from rhat.report import drawings
 
@@ -63,6 +64,7 @@ def test_the_report_is_drawn_whole(browser, drawn_folder, width, scheme):
     assert page.evaluate(FITS) == []
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[scheme]
+    assert objections(page) == []
     page.close()
 
 

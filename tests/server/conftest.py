@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from browsing import browser, opened, up  # noqa: F401
 from serving import make_direction, running
 
 from tiny import tiny_chat_model
@@ -38,5 +39,5 @@ def server(tiny_model, directions, calibrations):
         directions,
         Settings(slots=64, max_queue=64, max_length=400, max_tokens=200, playground=False),
         calibrations,
-    ) as up:
-        yield up
+    ) as running_server:
+        yield running_server

@@ -130,6 +130,10 @@ def test_scripts_for_other_tools_compute_it(operator):
         assert operator.name in vectors.FORMATS[name].operators
 
 
-def test_the_playground_offers_it_and_its_link_names_its_number(operator):
-    page = pytest.importorskip("rhat.server.playground.page")
-    assert page.slider_label(operator.name) == ("" if operator.parameter is None else operator.parameter.label)
+def test_the_playground_offers_it_and_its_slider_says_what_it_moves(operator):
+    dial = pytest.importorskip("rhat.server.playground.dial")
+    label = dial.slider_label(operator.name)
+    if operator.parameter is None:
+        assert label == ""
+    else:
+        assert label.startswith("α: ") if operator.parameter.span is None else label == operator.parameter.label

@@ -37,7 +37,8 @@ def serve(
         typer.Option("--default", help="Intervention, as JSON, for requests that specify none.", show_default="none"),
     ] = None,
     study: Annotated[
-        Path | None, typer.Option("--study", help="Folder of a study whose figures the playground shows.")
+        Path | None,
+        typer.Option("--study", help="Folder of a study whose figures and refusal curve the playground shows."),
     ] = None,
     playground: Annotated[bool, typer.Option(help="Serve the playground at /.")] = True,
     host: Annotated[

@@ -32,7 +32,7 @@ class Settings:
     log_prompts      write prompt texts to the log
     default          interventions (as in a request's `rhat`) for requests that do not name any
     playground       serve the page at /, if Gradio is installed
-    study            a study's folder whose figures the playground shows
+    study            a study's folder whose figures and refusal curve the playground shows
     """
 
     host: str = "127.0.0.1"

@@ -1,10 +1,11 @@
-"""Vocabulary: the records of operators, scopes, presets and defaults, which everything else is built from.
+"""Vocabulary: the records of operators, scopes, presets, examples and defaults, which everything else is built from.
 
 Nothing here imports torch, so that help texts, request schemas, pages, reports and documentation are made from the same records
 as the computation itself.
 """
 
 from rhat.vocabulary.defaults import DEFAULT_MODEL, DTYPE_NAMES, JUDGED_TOKENS
+from rhat.vocabulary.examples import EXAMPLES, Example
 from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator, Parameter
 from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
@@ -15,11 +16,13 @@ __all__ = [
     "DEFAULT_PRESET",
     "DTYPE_NAMES",
     "DURATIONS",
+    "EXAMPLES",
     "JUDGED_TOKENS",
     "OPERATORS",
     "PARAMETERS",
     "PRESETS",
     "SCOPES",
+    "Example",
     "Operator",
     "Parameter",
     "Preset",

@@ -22,7 +22,8 @@ class Parameter:
     label    what a page calls it
     unit     "residual-stream units", or "" for a plain factor
     default  its value where none is given; None: the direction's mean projection of harmful training prompts
-    span     the smallest and the largest value that a slider offers; None: the range of the direction's projections
+    span     the smallest and the largest value that a slider offers; None: it is read by the means, as α
+    origin   the mean at which α is 0, "harmless"; "": it is a length, and α is 0 where it is 0
     """
 
     name: str
@@ -31,6 +32,7 @@ class Parameter:
     unit: str = "residual-stream units"
     default: float | None = None
     span: tuple[float, float] | None = None
+    origin: str = ""
 
     __repr__ = one_line
 
@@ -94,7 +96,7 @@ def _along(x: Any, r: Any) -> Any:
     return (x @ r).unsqueeze(-1)
 
 
-TARGET = Parameter("target", "t", "Target t of the projection")
+TARGET = Parameter("target", "t", "Target t of the projection", origin="harmless")
 COEFFICIENT = Parameter("coefficient", "c", "Coefficient c")
 
 _RECORDS = (

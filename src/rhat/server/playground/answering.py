@@ -1,10 +1,11 @@
-"""The same prompt answered twice, plain and with an intervention, drawn while both are written."""
+"""A prompt answered twice, plain and with an intervention, drawn while both are written; and the next turn of both conversations."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from rhat.directions import Direction
@@ -18,53 +19,74 @@ from rhat.server.logs import log
 from rhat.server.options import Part
 from rhat.server.playground import drawing
 from rhat.server.playground.controls import scale
+from rhat.server.playground.conversation import Conversation, Turn
 from rhat.server.schemas import InterventionSpec
 from rhat.server.service import Service
 from rhat.vocabulary import OPERATORS
 
 EVERY = 0.08  # seconds between updates of the page
-TITLES = ("Plain", "Intervened")
 ENDS = {"stop": "finished", "length": "stopped at the number of tokens"}
 assert set(FINISH.values()) == set(ENDS)
 
-Shown = tuple[str, str, str]  # the scale and both answers, as HTML
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page shows: the scale and both sides as HTML, what is going on in a line, and the conversation so far."""
+
+    scale: str
+    sides: tuple[str, str]
+    status: str
+    conversation: Conversation
 
 
-async def answers(service: Service, given: dict[str, Any]) -> AsyncIterator[Shown]:
-    """The scale and both answers as HTML, again and again while they are written."""
+async def answers(service: Service, given: dict[str, Any], before: Conversation | None = None) -> AsyncIterator[Shown]:
+    """The answers to the prompt, again and again while they are written; after `before`, as the next turn of both conversations."""
     name = given["direction"] or next(iter(service.directions.known))
-    if not str(given["prompt"] or "").strip():
-        yield scale(service, name, None), _problem("Plain", "Type a prompt first."), _problem("Intervened", "")
+    system = str(given["system"] or "").strip()
+    earlier = before or Conversation(system)
+    user = str(given["prompt"] or "")
+
+    def problem(message: str) -> Shown:
+        told = earlier.went_on(Turn(user, ("", ""), (drawing.problem(message),) * 2)).drawn()
+        return Shown(scale(service, name, None), told, message, earlier)
+
+    if not user.strip():
+        yield problem("Type a prompt first.")
         return
     try:
         try:
-            async for shown in _written(service, given, name):
+            async for shown in _written(service, given, name, earlier, user):
                 yield shown
         except RequestError as error:
             raise RhatError(error.detail) from error
     except (RhatError, ValueError) as error:
-        yield scale(service, name, None), _problem("Plain", str(error)), _problem("Intervened", str(error))
+        yield problem(str(error))
 
 
-async def _written(service: Service, given: dict[str, Any], name: str) -> AsyncIterator[Shown]:
+async def _written(
+    service: Service, given: dict[str, Any], name: str, earlier: Conversation, user: str
+) -> AsyncIterator[Shown]:
     direction = service.directions.known[name]
     began = time.monotonic()
     part = service.directions.part(_spec(given, name))
-    tokens = await service.chat_tokens([{"role": "user", "content": str(given["prompt"])}])
-    new = service.check_length(tokens, int(given["max_tokens"]))
     temperature = float(given["temperature"] or 0)
     sampling = Sampling(temperature, seed=int(given["seed"] or 0)) if temperature else None
-    request = GenerationRequest(tokens, new, sampling=sampling, stop=(), probe=Probe(direction.site, direction.unit))
-    jobs = [GenerationJob(request, parts, direction.position) for parts in ((), (part,))]
+    jobs = []
+    for side, parts in enumerate(((), (part,))):
+        tokens = await service.chat_tokens(earlier.messages(side, user))
+        new = service.check_length(tokens, int(given["max_tokens"]))
+        probe = Probe(direction.site, direction.unit)
+        request = GenerationRequest(tokens, new, sampling=sampling, stop=(), probe=probe)
+        jobs.append(GenerationJob(request, parts, direction.position))
     choices = [Choice(), Choice()]
+    notes = ("no intervention", _describe(part))
 
-    def shown() -> Shown:
+    def shown(status: str = "Answering …") -> Shown:
         prompt = choices[0].prompt
-        notes = ("no intervention", _describe(part))
-        sides = [
-            _drawn(title, note, choice, direction) for title, note, choice in zip(TITLES, notes, choices, strict=True)
-        ]
-        return scale(service, name, None if prompt is None else prompt[0]), sides[0], sides[1]
+        plain, edited = (_drawn(note, choice, direction) for note, choice in zip(notes, choices, strict=True))
+        texts = "".join(choices[0].text), "".join(choices[1].text)
+        now = earlier.went_on(Turn(user, texts, (plain, edited)))
+        return Shown(scale(service, name, None if prompt is None else prompt[0]), now.drawn(), status, now)
 
     yield shown()  # at once, so that a click is seen to be at work
     drawn = 0.0
@@ -77,30 +99,34 @@ async def _written(service: Service, given: dict[str, Any], name: str) -> AsyncI
             if time.monotonic() - drawn >= EVERY:
                 drawn = time.monotonic()
                 yield shown()
-    yield shown()
+    seconds = max(0.1, time.monotonic() - began)
+    yield shown(f"Both answers are complete, in {seconds:.1f} s.")
     log(
         "playground",
         id=secrets.token_hex(8),
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(seconds, 3),
         completion_tokens=sum(choice.n_tokens for choice in choices),
         interventions=[part.describe()],
     )
 
 
-def _drawn(title: str, note: str, choice: Choice, direction: Direction) -> str:
+def _drawn(note: str, choice: Choice, direction: Direction) -> str:
+    busy = choice.finish_reason is None
     state = "waiting …" if not choice.started else "writing …"
     if choice.finish_reason is not None:
         state = f"{choice.n_tokens} tokens, {ENDS[choice.finish_reason]}"
     if choice.applied and not all(choice.applied):
         note += " (not applied: the prompt is on the other side of the threshold)"
     rest = "".join(choice.text)[sum(len(token.text) for token in choice.tokens) :]
-    return drawing.answer(title, note, choice.tokens, rest, state, direction)
+    return drawing.answer(note, choice.tokens, rest, state, direction, busy=busy)
 
 
 def _spec(given: dict[str, Any], name: str) -> InterventionSpec:
     operator = OPERATORS[given["op"]]
     parameter = operator.parameter
     where = given["where"] or ("all layers" if operator.everywhere else "own layer")
+    if parameter is not None and given["target"] is None:
+        raise RhatError(f"{parameter.label}: got nothing, expected a number; move the slider or type one")
     return InterventionSpec(
         op=given["op"],
         direction=name,
@@ -124,7 +150,3 @@ def _describe(part: Part) -> str:
         f"tokens: {said['scope']}",
     ]
     return ", ".join(word for word in words if word)
-
-
-def _problem(title: str, message: str) -> str:
-    return drawing.answer(title, "", [], "", message, None)

@@ -1,45 +1,17 @@
-"""What the page's controls offer: operators, scopes, and the slider of an operator's number."""
+"""What the page's controls offer, and the scale of a prompt's projection."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
-
 from rhat.directions import Direction
-from rhat.server.playground import drawing
+from rhat.server.playground import dial, drawing
 from rhat.server.service import Service
-from rhat.vocabulary import OPERATORS, SCOPES
+from rhat.vocabulary import DEFAULT_MODEL, EXAMPLES, OPERATORS, SCOPES, Example
 
 SHOWN_SCOPES = [f"{kind.name}:5" if kind.counted else kind.name for kind in SCOPES.values()]
 FIRST = next(iter(OPERATORS.values()))  # what the page begins with
 WHEN = {"Always": "", "Only prompts above the threshold": "above", "Only prompts at or below it": "below"}
-
-
-def slider_label(operator: str) -> str:
-    """What the slider is called under an operator."""
-    parameter = OPERATORS[operator].parameter
-    return "" if parameter is None else parameter.label
-
-
-def span_of(operator: str) -> tuple[float, float] | None:
-    """The values that the slider offers for an operator; None: the range of the direction's projections."""
-    parameter = OPERATORS[operator].parameter
-    return None if parameter is None else parameter.span
-
-
-def slider(direction: Direction, operator: str) -> dict[str, Any]:
-    """The slider of an operator's parameter, at its default."""
-    parameter = OPERATORS[operator].parameter
-    default = None if parameter is None else parameter.default
-    reach = drawing.Range.around(direction)
-    low, high = span_of(operator) or (reach.low, reach.high)
-    return gr.update(
-        minimum=low,
-        maximum=high,
-        value=round(direction.mean_harmful if default is None else default, 2),
-        label=slider_label(operator),
-    )
 
 
 def layer_label(direction: Direction) -> str:
@@ -51,3 +23,28 @@ def scale(service: Service, name: str, prompt: float | None) -> str:
     """The scale of a direction's projections, with the threshold if it is calibrated, and a prompt's projection."""
     calibration = service.directions.calibrations.get(name)
     return drawing.scale(service.directions.known[name], prompt, None if calibration is None else calibration.threshold)
+
+
+def example_name(example: Example) -> str:
+    """What the button of an example says."""
+    tokens = "all tokens" if example.scope == "all" else f"{example.scope} tokens"
+    return f"{example.prompt} ({OPERATORS[example.op].label}, {tokens})"
+
+
+def example_value(example: Example, service: Service, direction: Direction) -> float:
+    """The number of an example on the model that is served: residual-stream units are each model's own, elsewhere the default."""
+    if example.value is not None and service.model.name == DEFAULT_MODEL:
+        return example.value
+    d = dial.Dial.of(direction, example.op)
+    return d.value(d.start)
+
+
+def example_settings(index: int, service: Service, direction: Direction) -> dict[str, Any]:
+    """Prompt, operator, scope and number of an example."""
+    one = EXAMPLES[index]
+    return {
+        "prompt": one.prompt,
+        "op": one.op,
+        "scope": one.scope,
+        "target": example_value(one, service, direction),
+    }

@@ -11,7 +11,7 @@ from rhat.directions import Direction
 from rhat.server.events import AnswerToken
 
 HARMLESS, HARMFUL = (33, 102, 172), (214, 96, 18)  # blue and orange: told apart by colour-blind eyes as well
-STRONGEST = 0.6  # opacity at the ends of the scale: text stays readable on light and dark pages
+STRONGEST = 0.6  # opacity at the ends of the scale: text keeps a contrast of 4.5:1 on light and dark pages
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,23 @@ def colour(value: float | None, direction: Direction) -> str:
 
 
 def answer(
-    title: str, note: str, tokens: Sequence[AnswerToken], rest: str, state: str, direction: Direction | None
+    note: str,
+    tokens: Sequence[AnswerToken],
+    rest: str,
+    state: str,
+    direction: Direction,
+    *,
+    busy: bool = False,
 ) -> str:
-    """One answer: its tokens coloured, and the same numbers as a list for those who cannot use colours."""
+    """One answer: its tokens coloured, and the same numbers as a list for those who cannot use colours.
+
+    `busy` says that it is still being written, to the eye and to screen readers, which then wait for the end.
+    """
     spans: list[str] = []
     for token in tokens:
         if not token.text:
             continue
         text = escape(token.text).replace("\n", "<br>")
-        if direction is None:
-            spans.append(text)
-            continue
         said = f"projection {number(token.arriving)}"
         if token.leaving is not None and token.arriving is not None and abs(token.leaving - token.arriving) > 1e-6:
             said += f", edited to {number(token.leaving)}"
@@ -76,20 +82,31 @@ def answer(
         spans.append(f'<span class="rhat-token" style="background:{background}" title="{said}">{text}</span>')
     body = "".join(spans) + escape(rest)
     numbers = ""
-    if direction is not None and tokens:
+    if tokens:
         rows = "".join(
             f"<tr><td>{escape(repr(t.text)[1:-1])}</td><td>{number(t.arriving)}</td><td>{number(t.leaving)}</td></tr>"
             for t in tokens
         )
         numbers = (
-            '<details><summary>Projections as numbers</summary><div class="rhat-numbers"><table><thead><tr><th>Token</th>'
+            '<details><summary>Projections as numbers</summary><div class="rhat-numbers" tabindex="0"><table><thead><tr><th>Token</th>'
             f"<th>Projection</th><th>After edits</th></tr></thead><tbody>{rows}</tbody></table></div></details>"
         )
+    working = str(busy).lower()
     return (
-        f'<section class="rhat-answer" aria-label="{escape(title)}"><h3>{escape(title)}</h3>'
-        f'<p class="rhat-note">{escape(note)}</p><div class="rhat-text" aria-live="polite">{body or "&nbsp;"}</div>'
-        f'<p class="rhat-state">{escape(state)}</p>{numbers}</section>'
+        f'<div class="rhat-answer" aria-busy="{working}"><p class="rhat-note">{escape(note)}</p>'
+        f'<div class="rhat-text" aria-live="polite" aria-busy="{working}">{body or "&nbsp;"}</div>'
+        f'<p class="rhat-state">{escape(state)}</p>{numbers}</div>'
     )
+
+
+def problem(message: str) -> str:
+    """What stands in the place of an answer that cannot be given."""
+    return f'<div class="rhat-answer"><p class="rhat-state">{escape(message)}</p></div>'
+
+
+def nothing_yet() -> str:
+    """What stands there before anything was asked."""
+    return problem("The answer appears here.")
 
 
 def _mark(name: str, label: str, value: float, span: Range) -> str:
@@ -102,7 +119,7 @@ def _mark(name: str, label: str, value: float, span: Range) -> str:
 
 
 def marks(direction: Direction) -> str:
-    """The two means below the slider, each where the slider's handle would stand."""
+    """The two means below the scale."""
     span = Range.around(direction)
     return (
         '<div class="rhat-marks" aria-hidden="true">'
@@ -146,13 +163,11 @@ def _where(direction: Direction, value: float) -> str:
 def legend() -> str:
     """What the colours mean."""
 
-    def shades(rgb: tuple[int, int, int], *shares: float) -> str:
-        inks = ",".join(f"rgba({','.join(map(str, rgb))},{share * STRONGEST:.2f})" for share in shares)
-        return f"background:linear-gradient(90deg,{inks})"
+    def chip(rgb: tuple[int, int, int], words: str) -> str:
+        return f'<span class="rhat-token" style="background:rgba({",".join(map(str, rgb))},{STRONGEST})">&ensp;{words}&ensp;</span>'
 
     return (
-        '<p class="rhat-legend-line">Each token is coloured by its projection on r̂ as it reaches the layer: '
-        f'<span class="rhat-token" style="{shades(HARMLESS, 1, 0)}">&ensp;towards harmless&ensp;</span> '
-        f'<span class="rhat-token" style="{shades(HARMFUL, 0, 1)}">&ensp;towards harmful&ensp;</span>. '
+        '<p class="rhat-legend-line">Each token is coloured by its projection on r̂ as it reaches the layer, the stronger the '
+        f"further out: {chip(HARMLESS, 'towards harmless')} {chip(HARMFUL, 'towards harmful')}. "
         "Hover over a token, or open the numbers, to read it.</p>"
     )

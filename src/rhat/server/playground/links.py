@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from rhat.server.playground import drawing
-from rhat.server.playground.controls import FIRST, SHOWN_SCOPES, WHEN, layer_label, scale, span_of
+from rhat.server.playground.controls import FIRST, SHOWN_SCOPES, WHEN, layer_label
 from rhat.server.service import Service
 from rhat.vocabulary import OPERATORS
 
+LONGEST = 4000  # characters of a text that a link may bring
 
-def settings_from(service: Service, query: dict[str, str]) -> list[Any]:
-    """Updates of all inputs from a link's parameters; what is missing or impossible stays as it is.
 
-    Without parameters nothing is touched: somebody may have begun to type by the time this arrives.
+@dataclass(frozen=True)
+class Slider:
+    """What the slider of the operator's number is set to: a direction's name, an operator, and its number (None: the default)."""
+
+    direction: str
+    operator: str
+    number: float | None
+
+
+def settings_from(service: Service, query: Mapping[str, Any]) -> tuple[dict[str, Any], Slider | None]:
+    """Updates of the inputs, by name, from a link's parameters or an example; what is missing or impossible stays as it is.
+
+    And what the operator's slider is set to. Without parameters nothing is touched: somebody may have begun to type by the
+    time this arrives.
     """
     known = service.directions.known
     name = query["direction"] if query.get("direction") in known else next(iter(known))
     r = known[name]
-    span = drawing.Range.around(r)
-    low, high = span_of(query.get("op", "") if query.get("op") in OPERATORS else FIRST.name) or (span.low, span.high)
+    operator = query["op"] if query.get("op") in OPERATORS else FIRST.name
+    other = query.get("direction") in known and len(known) > 1
 
     def within(key: str, low: float, high: float, kind: type = float) -> Any:
         try:
@@ -33,26 +46,27 @@ def settings_from(service: Service, query: dict[str, str]) -> list[Any]:
     def one_of(key: str, options: Any) -> Any:
         return query[key] if query.get(key) in options else gr.skip()
 
-    target: Any = within("target", low, high)
+    def text(key: str) -> Any:
+        return str(query[key])[:LONGEST] if key in query else gr.skip()
+
     layer: Any = within("layer", 0, service.model.n_layers - 1, int)
-    other = query.get("direction") in known and len(known) > 1
     if other:
-        target = gr.update(
-            minimum=low, maximum=high, value=target if isinstance(target, float) else round(r.mean_harmful, 2)
-        )
         layer = gr.update(value=layer if isinstance(layer, int) else r.layer, label=layer_label(r))
-    return [
-        query["prompt"][:4000] if "prompt" in query else gr.skip(),
-        name if other else gr.skip(),
-        one_of("op", OPERATORS),
-        target,
-        layer,
-        one_of("where", ("", "own layer", "all layers")),
-        one_of("scope", SHOWN_SCOPES),
-        one_of("when", WHEN.values()),
-        within("max_tokens", 1, min(512, service.settings.max_tokens), int),
-        within("temperature", 0, 2),
-        within("seed", 0, 2**53, int),
-        drawing.marks(r) if other else gr.skip(),
-        scale(service, name, None) if other else gr.skip(),
-    ]
+    target = within("target", -1e6, 1e6)
+    found = {
+        "system": text("system"),
+        "prompt": text("prompt"),
+        "direction": name if other else gr.skip(),
+        "op": one_of("op", OPERATORS),
+        "layer": layer,
+        "where": one_of("where", ("", "own layer", "all layers")),
+        "scope": one_of("scope", SHOWN_SCOPES),
+        "when": one_of("when", WHEN.values()),
+        "max_tokens": within("max_tokens", 1, min(512, service.settings.max_tokens), int),
+        "temperature": within("temperature", 0, 2),
+        "seed": within("seed", 0, 2**53, int),
+    }
+    number = target if isinstance(target, float) else None
+    if number is None and not other and query.get("op") not in OPERATORS:
+        return found, None
+    return found, Slider(name, operator, number)

@@ -1,4 +1,4 @@
-"""The page, in Gradio: settings, two answers that stream side by side, the study's figures."""
+"""The page, in Gradio: what happens when its parts are used."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when Gradio i
 import gradio as gr
 from fastapi import FastAPI
 
-from rhat.server.playground import drawing
-from rhat.server.playground.answering import answers
-from rhat.server.playground.controls import FIRST, SHOWN_SCOPES, WHEN, layer_label, slider, slider_label, span_of
+from rhat.server.playground import dial, drawing, layout
+from rhat.server.playground.answering import Shown, answers
+from rhat.server.playground.controls import FIRST, example_settings, layer_label
 from rhat.server.playground.controls import scale as scale_of
-from rhat.server.playground.links import settings_from
+from rhat.server.playground.conversation import Conversation
+from rhat.server.playground.dose import Study, curve
+from rhat.server.playground.layout import Parts
+from rhat.server.playground.links import Slider, settings_from
 from rhat.server.playground.study import figures, serve_study
 from rhat.server.service import Service
-from rhat.vocabulary import OPERATORS
+from rhat.vocabulary import EXAMPLES, OPERATORS
 
-NAMES = ("prompt", "direction", "op", "target", "layer", "where", "scope", "when", "max_tokens", "temperature", "seed")
+NAMES = ("system", "prompt", "direction", "op", "target", "layer", "where", "scope", "when", "max_tokens", "temperature", "seed")  # fmt: skip
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def mount(app: FastAPI, service: Service) -> FastAPI:
@@ -45,16 +49,27 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
         mcp_server=False,
         enable_monitoring=False,
         max_file_size="1kb",
-        theme=gr.themes.Base(
-            primary_hue="blue",
-            neutral_hue="slate",
-            font=["system-ui", "sans-serif"],
-            font_mono=["ui-monospace", "monospace"],
-        ),
-        css=_file("style.css"),
-        head=_about(service) + f"<script>{_file('script.js')}</script>",
+        theme=theme(),
+        # Not as `css`: Gradio puts that inside its container, where no rule sees the scheme, a class of the body.
+        head=f"{_about(service)}<style>{_file('style.css')}</style><script>{_file('script.js')}</script>",
     )
     return mounted
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's plainest theme, with text of a contrast of at least 4.5:1 in both schemes."""
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    return gr.themes.Base(primary_hue="blue", neutral_hue="slate", **fonts).set(
+        color_accent="*primary_600",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_title_text_color="*neutral_600",
+        block_title_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_600",
+        block_label_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+    )
 
 
 def _about(service: Service) -> str:
@@ -64,6 +79,7 @@ def _about(service: Service) -> str:
         "key": service.settings.api_key is not None,
         "names": NAMES,
         "everywhere": [o.name for o in OPERATORS.values() if o.everywhere],
+        "dials": dial.dials(service.directions.known),
         "parameters": {o.name: o.parameter.name for o in OPERATORS.values() if o.parameter is not None},
     }
     text = json.dumps(about).replace("<", "\\u003c")
@@ -81,6 +97,7 @@ def build(service: Service) -> gr.Blocks:
         if not service.directions.known:
             gr.Markdown("# rhat playground\nThis server has no directions. Start it with `--direction FILE`.")
             return page
+        study = Study.read(service.settings.study)
         gr.HTML(
             f"<h1>rhat playground</h1><p>{escape(service.model.name)}: the same prompt answered twice, plain and with an "
             "intervention on the refusal direction r̂.</p>",
@@ -88,9 +105,11 @@ def build(service: Service) -> gr.Blocks:
         )
         with gr.Tabs():
             with gr.Tab("Try it"):
-                controls = _controls(service)
-                buttons = _buttons()
-                outputs = _outputs(service)
+                controls = layout.controls(service, study)
+                buttons = layout.buttons()
+                outputs = layout.outputs(service)
+                later = layout.next_turn()
+                gr.HTML(drawing.legend())
                 code = gr.Textbox(
                     label="Copied",
                     lines=1,
@@ -101,8 +120,9 @@ def build(service: Service) -> gr.Blocks:
                 )
             with gr.Tab("Study"):
                 gr.HTML(figures(service.settings.study), elem_id="rhat-figures")
-        _wire_answers(service, controls, buttons, outputs)
-        _wire_controls(service, page, controls, outputs["scale"])
+        _wire_answers(service, controls, buttons, outputs, later)
+        _wire_settings(service, page, controls, outputs["scale"], study)
+        _wire_dial(controls)
         for kind in ("link", "python", "curl"):
             buttons[kind].click(
                 None,
@@ -115,158 +135,92 @@ def build(service: Service) -> gr.Blocks:
     return page
 
 
-Parts = dict[str, Any]  # Gradio's components, by the name of what they hold
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-
-
-def _controls(service: Service) -> Parts:
-    """What the two answers are made of: the names of `NAMES`, and the marks under the slider."""
-    known = service.directions.known
-    first_name, first = next(iter(known.items()))
-    span = drawing.Range.around(first)
-    parts: Parts = {}
-    parts["prompt"] = gr.Textbox(
-        label="Prompt",
-        lines=1,
-        max_lines=12,
-        placeholder="Type a prompt and press Enter; Shift+Enter for a new line",
-        elem_id="rhat-prompt",
-    )
-    with gr.Row(equal_height=False, elem_classes="rhat-settings"):
-        with gr.Column(min_width=280):
-            parts["op"] = gr.Dropdown(
-                [(o.label, o.name) for o in OPERATORS.values()],
-                value=FIRST.name,
-                label="Operator",
-                elem_id="rhat-op",
-                filterable=False,
-            )
-            parts["scope"] = gr.Dropdown(
-                SHOWN_SCOPES, value="all", label="Tokens (scope)", elem_id="rhat-scope", filterable=False
-            )
-            parts["direction"] = gr.Dropdown(
-                list(known),
-                value=first_name,
-                label="Direction",
-                visible=len(known) > 1,
-                filterable=False,
-                elem_id="rhat-direction",
-            )
-        with gr.Column(min_width=280):
-            parts["layer"] = gr.Slider(
-                0,
-                service.model.n_layers - 1,
-                value=first.layer,
-                step=1,
-                elem_id="rhat-layer",
-                label=layer_label(first),
-                precision=0,
-            )
-            with gr.Group(elem_id="rhat-target-group"):
-                parts["target"] = gr.Slider(
-                    span.low,
-                    span.high,
-                    value=round(first.mean_harmful, 2),
-                    step=0.01,
-                    elem_id="rhat-target",
-                    label=slider_label(FIRST.name),
-                )
-                parts["marks"] = gr.HTML(drawing.marks(first), elem_id="rhat-target-marks")
-    with gr.Accordion("More settings", open=False), gr.Row():
-        parts |= _more_settings(service)
-    return parts
-
-
-def _more_settings(service: Service) -> Parts:
-    most = service.settings.max_tokens
-    return {
-        "where": gr.Dropdown(
-            [("The operator's own choice", ""), ("Own layer", "own layer"), ("All layers", "all layers")],
-            value="",
-            label="Where",
-            filterable=False,
-            elem_id="rhat-where",
-        ),
-        "when": gr.Dropdown(list(WHEN.items()), value="", label="When", filterable=False, elem_id="rhat-when"),
-        "max_tokens": gr.Slider(
-            1,
-            min(512, most),
-            value=min(96, most),
-            step=1,
-            label="Most new tokens",
-            elem_id="rhat-max-tokens",
-            precision=0,
-        ),
-        "temperature": gr.Slider(0, 2, value=0, step=0.05, label="Temperature", elem_id="rhat-temperature"),
-        "seed": gr.Number(value=0, label="Seed", precision=0, elem_id="rhat-seed"),
-    }
-
-
-def _buttons() -> Parts:
-    with gr.Row(elem_classes="rhat-buttons"):
-        return {
-            "go": gr.Button("Answer", variant="primary", elem_id="rhat-go"),
-            "stop": gr.Button("Stop", elem_id="rhat-stop"),
-            "link": gr.Button("Copy link", elem_id="rhat-link"),
-            "python": gr.Button("Copy as Python", elem_id="rhat-python"),
-            "curl": gr.Button("Copy as curl", elem_id="rhat-curl"),
-        }
-
-
-def _outputs(service: Service) -> Parts:
-    """The scale and the two answers."""
-    parts: Parts = {
-        "scale": gr.HTML(scale_of(service, next(iter(service.directions.known)), None), elem_id="rhat-scale")
-    }
-    with gr.Row(equal_height=False):
-        for name, title, note in (("plain", "Plain", "no intervention"), ("edited", "Intervened", "")):
-            with gr.Column(min_width=320):
-                parts[name] = gr.HTML(drawing.answer(title, note, [], "", "", None), elem_id=f"rhat-{name}")
-    gr.HTML(drawing.legend())
-    return parts
-
-
-def _wire_answers(service: Service, controls: Parts, buttons: Parts, outputs: Parts) -> None:
-    """Answer on a click or Enter, and stop on a click."""
+def _wire_answers(service: Service, controls: Parts, buttons: Parts, outputs: Parts, later: Parts) -> None:
+    """Answer on a click or Enter, go on with the next turn, and stop on a click."""
     inputs = [controls[name] for name in NAMES]
+    so_far = gr.State(Conversation())
+    shown = [outputs["scale"], outputs["plain"], outputs["edited"], buttons["status"], so_far, later["row"]]
 
-    async def answer(*values: Any) -> AsyncIterator[tuple[str, str, str]]:
-        async for shown in answers(service, dict(zip(NAMES, values, strict=True))):
-            yield shown
+    def drawn(said: Shown) -> tuple[Any, ...]:
+        row = gr.update(visible=bool(said.conversation.turns))
+        return said.scale, *said.sides, layout.status(escape(said.status)), said.conversation, row
 
+    async def answer(*values: Any) -> AsyncIterator[tuple[Any, ...]]:
+        async for said in answers(service, dict(zip(NAMES, values, strict=True))):
+            yield drawn(said)
+
+    async def reply(before: Conversation, said_next: str, *values: Any) -> AsyncIterator[tuple[Any, ...]]:
+        given = dict(zip(NAMES, values, strict=True)) | {"prompt": said_next}
+        async for said in answers(service, given, before):
+            yield (*drawn(said), "" if said.conversation is not before else said_next)
+
+    begin: dict[str, Any] = {"js": "(...values) => window.rhat.begin(values)", "trigger_mode": "once", **QUIET}
+    end: dict[str, Any] = {"js": "() => window.rhat.done()", "queue": False, **QUIET}
     asked = [buttons["go"].click, controls["prompt"].submit]
-    run = gr.on(asked, answer, inputs, list(outputs.values()), trigger_mode="once", **QUIET)
-    buttons["stop"].click(None, None, None, cancels=[run], queue=False, api_visibility="private")
+    first = gr.on(asked, answer, inputs, shown, **begin)
+    more = gr.on(
+        [later["reply"].click, later["next"].submit],
+        reply,
+        [so_far, later["next"], *inputs],
+        [*shown, later["next"]],
+        **begin,
+    )
+    for run in (first, more):
+        run.then(None, None, None, **end)
+    buttons["stop"].click(None, None, None, cancels=[first, more], **end)
 
 
-def _wire_controls(service: Service, page: gr.Blocks, controls: Parts, scale: Any) -> None:
-    """Let the slider follow the direction and the operator, and the page its link."""
+def _wire_settings(service: Service, page: gr.Blocks, controls: Parts, scale: Any, study: Study) -> None:
+    """Take the settings of a link and of an example, and let the page follow direction and operator."""
     known = service.directions.known
+    op, direction = controls["op"], controls["direction"]
     shown_for = gr.State(FIRST.name)  # the operator whose number the slider shows
+    inputs = [controls[name] for name in NAMES if name != "target"]
+    slider = [*(controls[name] for name in ("dial", "target", "marks", "curve")), shown_for]
 
-    def chosen_direction(name: str, operator: str) -> tuple[Any, Any, str, str]:
-        r = known[name]
-        return (
-            gr.update(value=r.layer, label=layer_label(r)),
-            slider(r, operator),
-            drawing.marks(r),
-            scale_of(service, name, None),
-        )
+    def turned(to: Slider) -> tuple[Any, ...]:
+        r = known[to.direction]
+        return *dial.updates(r, to.operator, to.number), curve(study, r, to.operator), to.operator
 
-    def chosen_operator(operator: str, before: str, name: str) -> tuple[Any, Any, str]:
-        """The slider of the operator's number; its value stays where both operators take numbers of one kind."""
-        parameter = OPERATORS[operator].parameter
-        alike = span_of(operator) == span_of(before)
-        shown = gr.update(label=slider_label(operator)) if alike else slider(known[name], operator)
-        shown["visible"] = parameter is not None
-        marked = parameter is not None and parameter.span is None
-        return shown, gr.update(visible=marked), operator if parameter is not None else before
+    def found(query: dict[str, Any]) -> list[Any]:
+        said, to = settings_from(service, query)
+        parts = (gr.skip(),) * len(slider) if to is None else turned(to)
+        return [*(said[name] for name in NAMES if name != "target"), *parts]
 
     def from_link(request: gr.Request) -> list[Any]:
-        return settings_from(service, dict(request.query_params))
+        query = dict(request.query_params)
+        other = query.get("direction") in known and len(known) > 1
+        return [*found(query), scale_of(service, query["direction"], None) if other else gr.skip()]
 
-    direction, op, layer, target, marks = (controls[n] for n in ("direction", "op", "layer", "target", "marks"))
-    direction.input(chosen_direction, [direction, op], [layer, target, marks, scale], queue=False, **QUIET)
-    op.change(chosen_operator, [op, shown_for, direction], [target, marks, shown_for], queue=False, **QUIET)
-    inputs = [controls[name] for name in NAMES]
-    page.load(from_link, None, [*inputs, marks, scale], queue=False, **QUIET)
+    def chosen_direction(name: str, operator: str) -> tuple[Any, ...]:
+        r = known[name]
+        layer = gr.update(value=r.layer, label=layer_label(r))
+        return layer, scale_of(service, name, None), *turned(Slider(name, operator, None))
+
+    def chosen_operator(operator: str, before: str, name: str, position: float) -> tuple[Any, ...]:
+        """The slider of the operator's number; α stays where both operators have one."""
+        keeps = dial.is_by_means(operator) and dial.is_by_means(before)
+        value = dial.Dial.of(known[name], operator).value(position) if keeps else None
+        return turned(Slider(name, operator, value))
+
+    page.load(from_link, None, [*inputs, *slider, scale], queue=False, **QUIET)
+    for index in range(len(EXAMPLES)):
+
+        def example(name: str, index: int = index) -> list[Any]:
+            return found(example_settings(index, service, known[name]) | {"direction": name})
+
+        controls["examples"][index].click(example, direction, [*inputs, *slider], queue=False, **QUIET)
+    direction.input(chosen_direction, [direction, op], [controls["layer"], scale, *slider], queue=False, **QUIET)
+    op.input(chosen_operator, [op, shown_for, direction, controls["dial"]], slider, queue=False, **QUIET)
+
+
+def _wire_dial(controls: Parts) -> None:
+    """Keep α and the number beside it together, in the page."""
+    op, direction, slider, target = (controls[name] for name in ("op", "direction", "dial", "target"))
+
+    def in_page(function: str) -> dict[str, Any]:
+        return {"js": f"(...values) => window.rhat.{function}(...values)", "queue": False, **QUIET}
+
+    gr.on([slider.input, slider.release], None, [slider, op, direction], target, **in_page("value"))
+    target.input(None, [target, op, direction], slider, **in_page("position"))
+    slider.change(None, slider, None, **in_page("follow"))

@@ -4,6 +4,16 @@ window.rhat = (() => {
 
   const named = (values) => Object.fromEntries(about().names.map((name, i) => [name, values[i]]));
 
+  // The conversation behind the intervened answer, if it began with this prompt; else the prompt alone.
+  const messages = (set) => {
+    const system = (set.system || "").trim();
+    const begun = system ? [{ role: "system", content: system }] : [];
+    begun.push({ role: "user", content: set.prompt || "" });
+    const kept = JSON.parse(document.querySelector("#rhat-edited [data-messages]")?.dataset.messages || "[]");
+    const goesOn = begun.every((one, i) => kept[i]?.role === one.role && kept[i]?.content === one.content);
+    return goesOn ? kept : begun;
+  };
+
   // The request that the intervened answer was made with.
   const body = (set) => {
     const rhat = { op: set.op, direction: set.direction, scope: set.scope };
@@ -15,7 +25,7 @@ window.rhat = (() => {
     if (set.when) rhat.when = set.when;
     const made = {
       model: about().model,
-      messages: [{ role: "user", content: set.prompt || "" }],
+      messages: messages(set),
       max_tokens: set.max_tokens,
       temperature: set.temperature,
     };
@@ -82,27 +92,73 @@ window.rhat = (() => {
     return text;
   };
 
-  // Put the marks of the two means where the slider's handle would stand: the track's ends depend on the numbers beside it.
+  // α and the number that it comes to: zero + α × unit, as in dial.py.
+  const dialOf = (op, direction) => about().dials[direction || Object.keys(about().dials)[0]][op];
+  const value = (position, op, direction) => {
+    const dial = dialOf(op, direction);
+    return dial ? Number((dial.zero + position * dial.unit).toFixed(dial.decimals)) : position;
+  };
+  const position = (number, op, direction) => {
+    const dial = dialOf(op, direction);
+    if (!dial || typeof number !== "number") return dial ? dial.start : number;
+    return Number(Math.min(dial.high, Math.max(dial.low, (number - dial.zero) / dial.unit)).toFixed(2));
+  };
+
+  const slider = () => document.querySelector("#rhat-dial input[type=range]");
+
+  // What the study measured nearest to α, below the slider.
+  const follow = (alpha) => {
+    const dose = document.querySelector("#rhat-curve .rhat-dose");
+    const track = slider();
+    if (!dose || !track) return;
+    const [low, high] = [Number(track.min), Number(track.max)];
+    dose.querySelector(".rhat-cursor").style.left = `${(100 * (alpha - low)) / (high - low)}%`;
+    const near = JSON.parse(dose.dataset.doses).reduce((one, other) =>
+      Math.abs(other[0] - alpha) < Math.abs(one[0] - alpha) ? other : one);
+    const said = `${Math.abs(near[0] - alpha) < 0.005 ? "At" : "Nearest measured:"} α = ${near[0]}: ${near[1]}`;
+    const read = dose.querySelector(".rhat-read");
+    if (read.textContent !== said) read.textContent = said;
+  };
+
+  // Put what is below the slider where its handle would stand: the track's ends depend on the numbers beside it.
   const align = () => {
-    const track = document.querySelector("#rhat-target input[type=range]");
-    const marks = document.querySelector("#rhat-target-marks .rhat-marks");
-    if (!track || !marks || !track.offsetWidth) return;
+    const track = slider();
+    if (!track || !track.offsetWidth) return;
     const handle = 16;
-    const outer = marks.parentElement.getBoundingClientRect();
     const inner = track.getBoundingClientRect();
-    const wanted = [`${inner.left - outer.left + handle / 2}px`, `${inner.width - handle}px`];
-    if (marks.style.marginLeft !== wanted[0]) marks.style.marginLeft = wanted[0];
-    if (marks.style.width !== wanted[1]) marks.style.width = wanted[1];
+    for (const part of document.querySelectorAll("#rhat-target-marks .rhat-marks, #rhat-curve .rhat-aligned")) {
+      const outer = part.parentElement.getBoundingClientRect();
+      const wanted = [`${inner.left - outer.left + handle / 2}px`, `${inner.width - handle}px`];
+      if (part.style.marginLeft !== wanted[0]) part.style.marginLeft = wanted[0];
+      if (part.style.width !== wanted[1]) part.style.width = wanted[1];
+    }
+    follow(Number(track.value));
   };
-  // On a phone the answers are below the controls: go to them when they are asked for.
-  const toAnswers = () => {
-    const plain = document.getElementById("rhat-plain");
-    if (plain && window.matchMedia("(max-width: 640px)").matches) plain.scrollIntoView({ block: "start" });
+
+  // A sign of work at once, and on a phone, where the answers are below the controls, the view goes to them.
+  const begin = (values) => {
+    document.getElementById("rhat-go").setAttribute("aria-busy", "true");
+    const status = document.querySelector("#rhat-status [role=status]");
+    if (status) status.textContent = "Answering …";
+    const answers = document.querySelectorAll("#rhat-plain .rhat-answer");
+    const to = answers.length > 1 ? answers[answers.length - 1] : document.getElementById("rhat-plain");
+    if (to && window.matchMedia("(max-width: 640px)").matches) to.scrollIntoView({ block: "start" });
+    return values;
   };
-  document.addEventListener("click", (event) => event.target.closest("#rhat-go") && toAnswers());
+  // After the last word, an error, or Stop: what is still marked as being written was stopped.
+  const done = () => {
+    document.getElementById("rhat-go").removeAttribute("aria-busy");
+    const left = document.querySelectorAll(".rhat-answer[aria-busy=true]");
+    for (const one of left) {
+      one.setAttribute("aria-busy", "false");
+      one.querySelector(".rhat-text").setAttribute("aria-busy", "false");
+      one.querySelector(".rhat-state").textContent = "stopped";
+    }
+    if (left.length) document.querySelector("#rhat-status [role=status]").textContent = "Stopped.";
+  };
 
   new MutationObserver(align).observe(document, { childList: true, subtree: true });
   window.addEventListener("resize", align);
 
-  return { copy };
+  return { copy, value, position, follow, begin, done };
 })();
