@@ -33,13 +33,13 @@ def studied_doses(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("newcomer")
     given = studies.arguments(folder)
-    run(StudyConfig(**given | {"dtype": "float32"}, preset="quick", only=("dose_response",), out=folder / "run"))
+    run(StudyConfig(**given, preset="quick", only=("dose_response",), out=folder / "run"))
     return given["model"], folder / "run"
 
 
 @contextmanager
 def serve(model, run):
-    command = f"serve --model {model} --dtype float32 --port 0 -d {run / 'direction.safetensors'} --study {run}"
+    command = f"serve --model {model} --dtype float64 --port 0 -d {run / 'direction.safetensors'} --study {run}"
     environment = {key: value for key, value in os.environ.items() if key != "RHAT_API_KEY"}
     with subprocess.Popen(
         [sys.executable, "-m", "rhat", *command.split()], stderr=subprocess.PIPE, text=True, env=environment
