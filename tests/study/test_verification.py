@@ -74,6 +74,8 @@ NUMBERS = [
     ("horizon_changes", 0, "late"),
     ("repe", "boosts", 0, "points"),
     ("guard", 0, "estimate"),
+    ("pipeline", "pipeline_ci_low"),
+    ("resamples", 3, "effect", "ci_high"),
 ]
 
 

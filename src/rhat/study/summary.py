@@ -10,6 +10,7 @@ from rhat import results as contract
 from rhat.artifacts.claims import fingerprint, primary_claims
 from rhat.artifacts.header import ScoreAgreement
 from rhat.artifacts.judging import adjust
+from rhat.artifacts.measured import APART
 from rhat.artifacts.rows import Comparison
 from rhat.lab import Lab
 from rhat.lab.rows import undecided
@@ -106,16 +107,13 @@ def finish(results: dict[str, Any], lab: Lab) -> None:
         results["score_agreement"] = agreed.plain()
 
 
-LONGER = ("audit:", "horizon:")  # the same answers as under another condition, only longer
-
-
 def score_agreement(lab: Lab) -> ScoreAgreement | None:
     """How far phrases and log-odds agree on refused or not, over every condition measured by generation."""
     direction = lab.finding.direction
     threshold = 0.0 if direction is None else float(direction.extra.get("score_threshold", 0.0))
     rows, all_phrases, all_odds = [], [], []
     for (condition, label), m in lab.measurements.items():
-        if not m.verdicts or condition.startswith(LONGER):
+        if not m.verdicts or condition.startswith(APART):
             continue
         odds = m.scores > threshold
         all_phrases.append(m.refused)
