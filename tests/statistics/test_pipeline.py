@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from rhat.errors import StatisticsError
-from rhat.statistics import Interval, mean_interval, pipeline_interval, resampled_topics
+from rhat.statistics import Interval, mean_interval
+from rhat.statistics.pipeline import pipeline_interval, resampled_topics
 
 
 def test_a_sample_holds_whole_topics_as_many_as_there_are():

@@ -12,7 +12,7 @@ from rhat.lab.resampling import resampled
 from rhat.questions import QUESTIONS
 from rhat.results import records
 from rhat.sites import Site
-from rhat.statistics import resampled_topics
+from rhat.statistics.pipeline import resampled_topics
 from rhat.study import PRESETS
 from rhat.study.config import PRESETS_OF
 

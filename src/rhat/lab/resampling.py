@@ -15,7 +15,7 @@ from rhat.selection.reselection import Reselection, ablating
 from rhat.selection.scored import Place
 from rhat.selection.search import Scorer
 from rhat.selection.survey import SIDES
-from rhat.statistics import resampled_topics
+from rhat.statistics.pipeline import resampled_topics
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,6 @@ from rhat.statistics.means import mean_interval, paired_mean_difference
 from rhat.statistics.misclassification import JudgeErrors, corrected_difference, corrected_rate
 from rhat.statistics.multiplicity import fixed_sequence, holm, holm_exclusive
 from rhat.statistics.paired import PairedComparison, mcnemar_exact, paired_comparison, sign_flip_p, tango_interval
-from rhat.statistics.pipeline import pipeline_interval, resampled_topics
 from rhat.statistics.ranking import Auroc, RocCurve, auroc, roc_curve
 from rhat.statistics.rates import wilson
 from rhat.statistics.thresholds import CalibratedThreshold, threshold_at_fpr
@@ -58,9 +57,7 @@ __all__ = [
     "noninferior",
     "paired_comparison",
     "paired_mean_difference",
-    "pipeline_interval",
     "prompts_needed",
-    "resampled_topics",
     "roc_curve",
     "sign_flip_p",
     "spearman",

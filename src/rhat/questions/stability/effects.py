@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rhat.artifacts.measured import Answered, rate_part, score_part
-from rhat.statistics import Interval, judge, paired_comparison, pipeline_interval
+from rhat.statistics import Interval, judge, paired_comparison
+from rhat.statistics.pipeline import pipeline_interval
 
 
 def effect_part(m: Answered) -> dict[str, Any]:
