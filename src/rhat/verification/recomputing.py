@@ -13,7 +13,7 @@ from rhat.artifacts.measured import APART, compare, drift_row, rate_row, score_r
 from rhat.artifacts.rows import Comparison
 from rhat.errors import VerificationError
 from rhat.statistics import JudgeErrors, agreement, corrected_difference, corrected_rate
-from rhat.verification import questions, stability
+from rhat.verification import questions, readings, stability
 from rhat.verification.kept import Kept
 from rhat.verification.recomputed import Recomputed, correction
 
@@ -159,5 +159,6 @@ SECTIONS: tuple[Callable[[Written, Kept], Iterator[Recomputed]], ...] = (
     score_agreement,
     *questions.SECTIONS,
     *stability.SECTIONS,
+    *readings.SECTIONS,
 )
 """What is computed again, in the order in which it is held against what is written."""

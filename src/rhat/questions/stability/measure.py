@@ -17,6 +17,7 @@ from rhat.lab.rows import score_part
 from rhat.prompts import resplit
 from rhat.questions.stability.effects import effect_part, pipeline_part, split_part
 from rhat.questions.stability.rows import Rows
+from rhat.scoring.keeping import Keeping
 from rhat.selection.cost import search_work, total
 from rhat.selection.finding import find
 from rhat.selection.settings import FindSettings
@@ -26,7 +27,7 @@ from rhat.statistics import judge, mean_interval
 DRAWS = 20
 ROUNDS = 3
 SAMPLES = 20  # of the topics that r̂ was found on
-RIVALS = 4  # candidates that win on some sample and whose KL the search did not need: what is usual
+RIVALS = 8  # candidates that win on some sample and whose KL the search did not need: what is usual
 
 
 def stability(lab: Lab) -> Rows:
@@ -143,9 +144,11 @@ def seeds(lab: Lab) -> Rows:
     given = FindSettings.read_as(lab.direction)
     settings = replace(FindSettings.sized(lab.sizes, judged_tokens=lab.judged_tokens), phrases=given.phrases)
     settings = replace(settings, refusal_tokens=given.refusal_tokens)
+    who = lab.executor
+    searching = (who.executor, who.pieces) if isinstance(who, Keeping) else (who, None)  # a search keeps its own pieces
     for k in range(1, lab.splits):
         prompts = resplit(lab.prompts, lab.prompts.seed + k)
-        finding = find(lab.model, prompts, settings, progress=lab.progress, executor=lab.executor)
+        finding = find(lab.model, prompts, settings, progress=lab.progress, executor=searching[0], pieces=searching[1])
         there = replace(lab, prompts=prompts, finding=finding, panel=(), measurements={}, conditions={}, _plans={})
         rows.append(_split(there, lab.direction, k))
         for m in there.measurements.values():

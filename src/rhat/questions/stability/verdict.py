@@ -59,11 +59,11 @@ def _pipeline(rows: Rows) -> list[str]:
     if not again:
         return [f"r̂ was looked for again on {found.samples} samples of the topics that it was found on.{missing}"]
     layers, cosines = [row.layer for row in again], [row.cosine for row in again]
-    where = f"at layer {layers[0]}" if len(set(layers)) == 1 else f"at layers {min(layers)} to {max(layers)}"
-    chosen = f"{where}, {found.same_place} times at r̂'s layer and position" if found.reselected else "at r̂'s own place"
+    where = f"layer {layers[0]}" if len(set(layers)) == 1 else f"layers {min(layers)} to {max(layers)}"
+    same = f", in {found.same_place} of {found.found} at this very layer and position" if found.reselected else ""
     told = [
-        f"Found again on {found.samples} samples of the topics that it was found on, r̂ is {chosen}; its cosine with r̂ is "
-        f"{_between(cosines, number)}.{missing}"
+        f"Found again on {found.samples} samples of the topics that it was found on, r̂ is at {where}{same}; its cosine with this one "
+        f"is {_between(cosines, number)}.{missing}"
     ]
     if found.pipeline_ci_low is None or found.pipeline_ci_high is None:
         return told
