@@ -1,10 +1,12 @@
-"""How often intervals hold the truth: the tables "A judge's errors" and "Prompts of one topic" of docs/method.md.
+"""How often intervals hold the truth, and families of claims say what is not so: tables of docs/method.md.
 
-    python benchmarks/coverage.py [RUNS] [judges | topics]
+    python benchmarks/coverage.py [RUNS] [judges | topics | families]
 
 Monte Carlo over every cell of the grid below: a true rate, a judge's true sensitivity and specificity, so many answers,
 so many labelled ones. Plain is the interval that takes the judge for perfect (Wilson; Tango).
 The second kind of table draws verdicts that are alike within topics of three prompts, as the built-in ones are.
+The third draws conditions on the same prompts whose true rates make a family's claims false, and counts studies with any false
+claim: with every test at 5 %, and with the adjustment that a study makes ("Families of claims").
 """
 
 import sys
@@ -12,8 +14,22 @@ from functools import cache
 from itertools import product
 
 import numpy as np
+from scipy.stats import norm
 
-from rhat.statistics import design_effect, mcnemar_exact, mean_interval, sign_flip_p, tango_interval, wilson
+from rhat.artifacts.claims import PRIMARY, claim_p, primary_claims
+from rhat.artifacts.judging import adjust, noninferior_in_sequence
+from rhat.artifacts.measured import compare
+from rhat.lab import Measurement
+from rhat.statistics import (
+    design_effect,
+    fixed_sequence,
+    mcnemar_exact,
+    mean_interval,
+    paired,
+    sign_flip_p,
+    tango_interval,
+    wilson,
+)
 from rhat.statistics.misclassification import JudgeErrors, corrected_difference, corrected_rate
 
 SIZES = (64, 200, 400)
@@ -22,6 +38,15 @@ SPECIFICITIES = (0.9, 0.95, 0.99)
 RATES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 PAIRS = ((0, 0), (0.1, 0), (0.3, 0.02), (0.6, 0), (0.1, 0.1), (0.9, 0), (0.5, 0.3))  # (only treatment, only reference)
 TOPIC, TOPICS, ICCS = 3, (32, 67, 94), (0, 0.1, 0.5)  # prompts of a topic, topics, intraclass correlations
+MARGIN, ALPHA, WHOLE, AGREE = 0.10, 0.05, 0.6, 0.5  # AGREE: correlation of the latent values of two conditions
+# Families of claims: by truth, the rates of the conditions; those that a claim would be false of are named by `false` below.
+PARTS = {"every part worse by the margin": (WHOLE - MARGIN,) * 5,
+         "two as good, three worse by the margin": (WHOLE,) * 2 + (WHOLE - MARGIN,) * 3}  # fmt: skip
+HEADS = {"no number of heads does anything": (0.1,) * 5, "two numbers do, three do not": (0.4,) * 2 + (0.1,) * 3}
+CLAIMS = {"no difference, or the margin": {
+    "harmless": {"baseline": 0.3, "set_projection": 0.3, "add_average": 0.4, "random_set_projection": 0.4,
+                 "heads:6": 0.3, "random_heads:6": 0.3},
+    "harmful": {"baseline": 0.6, "ablate": 0.6}}}  # fmt: skip
 LABELLED = ((60, 60), (150, 150), (260, 220))
 
 
@@ -137,14 +162,85 @@ def topic_table(runs):
         print(f"| {icc:g} | {TOPIC * topics} | {cells} |", flush=True)
 
 
+def answers(rng, rates, label, topics, icc):
+    """A measurement of each condition on the same prompts: conditions agree, and prompts of one topic do."""
+    groups = tuple(f"topic {i // TOPIC}" for i in range(TOPIC * topics))
+    n = len(groups)
+    alike = icc**0.5 * rng.normal(size=topics).repeat(TOPIC) + (1 - icc) ** 0.5 * rng.normal(size=n)
+    made = {}
+    for name, rate in rates.items():
+        own = icc**0.5 * rng.normal(size=topics).repeat(TOPIC) + (1 - icc) ** 0.5 * rng.normal(size=n)
+        refused = AGREE**0.5 * alike + (1 - AGREE) ** 0.5 * own < norm.ppf(rate)
+        verdicts = tuple("refused" if one else "complied" for one in refused)
+        made[name] = Measurement(name, label, groups, refused - 0.5, verdicts, topics=groups)
+    return made
+
+
+def parts_study(rng, rates, topics, icc):
+    """Whether a study names a part that is worse by the margin: the smallest that passes at 5 %; the last of the sequence."""
+    names = {f"part {i}": rate for i, rate in enumerate(rates)}
+    made = answers(rng, {"whole": WHOLE, **names}, "harmless", topics, icc)
+    rows = [compare(made[name], made["whole"], MARGIN, "scopes")[0] for name in names]
+    false = np.array(rates) <= WHOLE - MARGIN + 1e-9
+    plain = np.array([noninferior_in_sequence([row])[0] < ALPHA for row in rows])
+    sequence = np.array(noninferior_in_sequence(rows)) < ALPHA
+    return (plain & false).any(), (sequence & false).any()
+
+
+def heads_study(rng, rates, topics, icc):
+    """Whether a study says of heads that do nothing that they make it refuse more than no patch and than random heads."""
+    names = {f"heads:{i}": rate for i, rate in enumerate(rates)}
+    made = answers(rng, {"baseline": 0.1, "random": 0.1, **names}, "harmless", topics, icc)
+    each = []
+    for name in names:
+        both = [compare(made[name], made[other], MARGIN, "heads")[0] for other in ("baseline", "random")]
+        each.append(max(row.mcnemar_p if row.difference >= 0 else 1.0 for row in both))
+    false = np.array(rates) <= 0.1
+    return (np.array(each)[false] < ALPHA).any(), (fixed_sequence(each)[false] < ALPHA).any()
+
+
+def claims_study(rng, rates, topics, icc):
+    """Whether a study makes any primary claim, where none is true."""
+    made = {label: answers(rng, some, label, topics, icc) for label, some in rates.items()}
+    rows = [compare(made[r.prompts][r.treatment], made[r.prompts][r.reference], MARGIN, r.id)[0] for r in PRIMARY]
+    alone = [claim_p(rule, row) < ALPHA for rule, row in zip(PRIMARY, rows, strict=True)]
+    return any(alone), any(claim.verdict != "undecided" for claim in primary_claims(adjust(rows)))
+
+
+FAMILIES = {
+    "parts of the sequence (fixed sequence)": (parts_study, PARTS),
+    "numbers of heads (fixed sequence)": (heads_study, HEADS),
+    "primary claims (Holm)": (claims_study, CLAIMS),
+}
+
+
+def family_cell(rng, study, rates, topics, icc, runs):
+    """Shares of studies with any false claim: every test at 5 %, and adjusted."""
+    return np.mean([study(rng, rates, topics, icc) for _ in range(runs)], axis=0)
+
+
+def family_table(runs):
+    paired.prompts_needed = lambda *_: None  # no part of a verdict, and most of the time
+    rng = np.random.default_rng(0)
+    print(
+        "\nFamilies of claims\n\n| family | truth | ICC | n | every test at 5 % | as a study does |\n|" + " --- |" * 6
+    )
+    for (family, (study, truths)), icc in product(FAMILIES.items(), (0, 0.3)):
+        for truth, rates in truths.items():
+            plain, ours = family_cell(rng, study, rates, 94, icc, runs)
+            print(f"| {family} | {truth} | {icc:g} | {94 * TOPIC} | {plain:.1%} | {ours:.1%} |", flush=True)
+
+
 def main():
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
-    which = sys.argv[2] if len(sys.argv) > 2 else "both"
-    if which != "topics":
+    which = sys.argv[2] if len(sys.argv) > 2 else "all"
+    if which in ("all", "judges"):
         table("Rates", rate_coverage, RATES, runs)
         table("Paired differences", difference_coverage, PAIRS, runs)
-    if which != "judges":
+    if which in ("all", "topics"):
         topic_table(runs)
+    if which in ("all", "families"):
+        family_table(runs)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def finders() -> str:
 
 def presets() -> str:
     """The table of presets, each with the experiments that its questions run."""
-    experiments = [experiment for question in QUESTIONS for experiment in question.experiments]
+    experiments = [one for question in QUESTIONS for one in question.experiments if one.presets]
     rows = []
     for preset in PRESETS.values():
         names = [one.name for one in experiments if preset.name in one.presets]

@@ -2,10 +2,12 @@
 
 import ast
 import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,3 +89,18 @@ def test_parts_of_the_fast_path_run_with_and_without(subject):
     for on, off in works.values():
         on()
         off()
+
+
+@pytest.mark.parametrize("family", ["parts of the sequence (fixed sequence)", "primary claims (Holm)"])
+def test_a_family_of_claims_is_seldom_false(monkeypatch, family):
+    """The simulation of docs/method.md, short: 5 % of 60 studies is 3, and 8 or more would come up once in 100 times."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    coverage = importlib.import_module("coverage")
+    monkeypatch.setattr(
+        coverage.paired, "prompts_needed", lambda *_: None
+    )  # no part of a verdict, and most of the time
+    study, truths = coverage.FAMILIES[family]
+    for rates in truths.values():
+        plain, ours = coverage.family_cell(np.random.default_rng(1), study, rates, 40, 0.3, 60)
+        assert ours * 60 < 8
+        assert ours <= plain

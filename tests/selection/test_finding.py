@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,10 +11,13 @@ from labs import contrast_set
 from refusing import refusing_hf
 from rhat.directions import FINDERS
 from rhat.errors import StudyError
+from rhat.executor import SerialExecutor
 from rhat.interventions import Intervention, set_projection
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import choose, find
-from rhat.selection.settings import FindSettings
+from rhat.selection.reselection import Reselection, ablating
+from rhat.selection.search import Scorer
+from rhat.selection.settings import FindSettings, silent
 from rhat.selection.survey import survey
 from tiny import tiny_tokenizer
 
@@ -159,3 +163,26 @@ def test_another_finder_makes_the_candidates(model, prompts, finder):
 def test_a_finder_that_is_none_is_rejected_before_any_work(model, prompts):
     with pytest.raises(rhat.RhatError, match=f"expected one of {', '.join(FINDERS)}"):
         find(model, prompts, replace(SETTINGS, finder="lda"))
+
+
+def test_choosing_again_on_the_same_prompts_is_the_choice(model, exact):
+    """Also where nothing that ablating takes is stored: it is measured again, to the same numbers."""
+    validation = dict(exact.kept["validation"])
+    whole = {label: np.arange(len(some)) for label, some in validation.items()}
+    scorer = Scorer(model, SerialExecutor(), exact.token_ids, silent)
+    for scored in (exact.scored, replace(exact.scored, ablation={}, kl={})):
+        again = Reselection(scored, exact.rule, ablating(scorer, exact.means, validation))
+        assert again.choices([whole]) == [(exact.direction.layer, exact.direction.position)]
+    for measured, stored in ((again._ablation, exact.scored.ablation), (again._kl, exact.scored.kl)):
+        assert measured
+        for place, values in measured.items():
+            np.testing.assert_allclose(values, stored[place], rtol=1e-4, atol=1e-6)
+
+
+def test_stored_scores_are_those_of_the_table(exact):
+    for row in exact.candidates:
+        place = row["layer"], row["position"]
+        for name, scores in (("induce_score", "induce"), ("ablation_score", "ablation"), ("kl", "kl")):
+            kept = getattr(exact.scored, scores).get(place)
+            assert (kept is None) == (name not in row)
+            assert kept is None or kept.mean() == pytest.approx(row[name])

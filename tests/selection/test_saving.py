@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ import rhat
 from labs import contrast_set, tiny_lab
 from rhat.errors import ArtifactError
 from rhat.prompts import ContrastSet
+from rhat.selection.scored import Scored
 from rhat.study import EXPERIMENTS, open_lab
 
 
@@ -21,6 +23,8 @@ def same(a, b) -> bool:
     """Equal, tensors to the bit."""
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b) and a.dtype == b.dtype
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b) and a.dtype == b.dtype
     if dataclasses.is_dataclass(a):
         return type(a) is type(b) and all(same(a.__dict__[f.name], b.__dict__[f.name]) for f in dataclasses.fields(a))
     if isinstance(a, dict):
@@ -48,6 +52,7 @@ def test_every_field_comes_back(lab, tmp_path):
         split_half_cosine=0.5,
         baseline_induce=-1.25,
         timings=(("search", 1.5),),
+        scored=Scored(np.array([-1.5, 0.1]), {(1, -2): np.array([0.5])}, {(1, -1): np.array([1 / 3, 2.0])}, {}),
     )
     none = dataclasses.replace(survey, means=None, why_not=full.sentence)
     defaults = dataclasses.fields(full)

@@ -35,7 +35,7 @@ def whole(lab, part):
 def test_every_experiment_gives_what_the_contract_asks_for(lab, name):
     part = EXPERIMENTS[name](lab)
     contract.check(whole(lab, part.plain()))
-    assert part.plain() or name == "audit"
+    assert part.plain() or name in ("audit", "seeds")  # these add no rows of their own here
 
 
 def test_scores_of_a_lab_are_those_of_a_plain_run(lab):

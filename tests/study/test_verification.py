@@ -41,6 +41,12 @@ def test_a_study_agrees_with_what_it_kept(studied, capfd):
         "scopes",
         "horizon_changes",
         "heads.comparisons",
+        "pipeline",
+        "resamples",
+        "control_ranks",
+        "projections",
+        "auroc",
+        "histogram",
     } <= set(found.checked)
     for name in ("rates", "scores", "comparisons", "primary", "power", "horizon", "horizon_changes", "half_effect"):
         assert name not in found.unchecked, name
@@ -74,6 +80,10 @@ NUMBERS = [
     ("horizon_changes", 0, "late"),
     ("repe", "boosts", 0, "points"),
     ("guard", 0, "estimate"),
+    ("pipeline", "pipeline_ci_low"),
+    ("control_ranks", 0, "p"),
+    ("matched_controls", 1, "effect"),
+    ("resamples", 3, "effect", "ci_high"),
 ]
 
 

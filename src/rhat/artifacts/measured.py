@@ -12,6 +12,8 @@ from rhat.artifacts.rows import Comparison, Drift, Power, Rate, Score
 from rhat.statistics import dependence, mean_interval, paired_comparison, wilson
 
 Row = dict[str, Any]
+APART = ("audit:", "horizon:", "resampled:", "split:")
+"""How conditions begin that repeat others with longer answers, other directions or other prompts: they count in no total."""
 CLASSES: tuple[str, ...] = get_args(Class)
 
 

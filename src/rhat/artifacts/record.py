@@ -27,6 +27,7 @@ def _between(low: float, high: float, name: str = "") -> Any:
 
 
 Label = Literal["harmful", "harmless", "borderline"]
+Outcome = Literal["found", "found_relaxed", "no_candidate", "no_refusal"]
 Judgement = Literal["better", "worse", "equivalent", "undecided"]
 Share = Annotated[float, _between(0, 1, "share")]
 Fraction = Annotated[float, _between(0, 1)]  # a p value, an area: between 0 and 1, and no share of anything

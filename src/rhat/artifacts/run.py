@@ -23,6 +23,7 @@ from rhat.artifacts.header import (
     Timing,
 )
 from rhat.artifacts.judges import Disagreement, JudgeRow, PanelRate
+from rhat.artifacts.record import Outcome
 from rhat.artifacts.rows import Comparison, Part, Rate
 from rhat.errors import ArtifactError
 from rhat.reprs import frame, html_table
@@ -48,7 +49,7 @@ class Results(Part):
 
     schema_version: Literal[3]
     """version of this contract"""
-    outcome: Literal["found", "found_relaxed", "no_candidate", "no_refusal"]
+    outcome: Outcome
     """what the search ended in"""
     outcome_sentence: str
     """the same in a sentence, with its numbers"""

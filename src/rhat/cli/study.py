@@ -126,6 +126,14 @@ def study(
         ),
     ] = None,
     seed: SeedOption = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds",
+            min=1,
+            help="Find r̂ on this many splits of the same prompts and compare; 1: on the study's own alone.",
+        ),
+    ] = 1,
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
 ) -> None:
@@ -167,6 +175,7 @@ def study(
         borderline=borderline,
         column=prompts.column,
         seed=seed,
+        seeds=seeds,
         margin=margin,
         overwrite=overwrite,
         only=tuple(name for name in only.replace(" ", "").split(",") if name),

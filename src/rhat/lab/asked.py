@@ -17,6 +17,7 @@ class Asked:
     given: Expected
     sizes: Preset
     tokens: int
+    splits: int = 1
 
     def __post_init__(self) -> None:
         self._had: set[object] = set()

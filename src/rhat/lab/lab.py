@@ -36,7 +36,7 @@ from rhat.vocabulary import JUDGED_TOKENS, Preset
 class Lab(Controls, Judged):
     """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
 
-    judged_tokens  tokens of each answer that are generated and read
+    judged_tokens, splits  tokens of each answer that are read; splits that r̂ is found on, this one among them
     panel, keep_answers  further judges of each answer, and who is given the answers (nobody)
     executor  who runs prompts: `score`, `measure`, their `…_each` and `activations` go through it
     """
@@ -52,6 +52,7 @@ class Lab(Controls, Judged):
     judged_tokens: int = JUDGED_TOKENS
     panel: tuple[Judge, ...] = ()
     keep_answers: Callable[[dict[str, str]], None] | None = None
+    splits: int = 1
     measurements: dict[tuple[str, Label], Measurement] = field(default_factory=dict)
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     _plans: dict[tuple[Label, str, int], Plan] = field(default_factory=dict)

@@ -7,18 +7,15 @@ with a disturbance of the same size. The p value is that of a permutation test: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from rhat.artifacts.ranks import control_ranks
 from rhat.interventions import Intervention, ablate
 from rhat.lab import Lab
 from rhat.lab.matching import Maker, matched_doses
-from rhat.statistics.judgement import ALPHA
-from rhat.statistics.permutation import among
 
 Row = dict[str, Any]
 OPERATORS = {
@@ -41,7 +38,7 @@ def matched_controls(lab: Lab) -> dict[str, list[Row]]:
     for op in OPERATORS.get(lab.sizes.name, ("set_projection", "add", "ablate")):
         mine = _under(lab, op, units)
         rows += mine
-        ranks += _ranks(op, mine)
+        ranks += control_ranks(op, mine)
     return {"matched_controls": rows, "control_ranks": ranks}
 
 
@@ -95,23 +92,3 @@ def _under(lab: Lab, op: str, units: dict[str, list[Tensor]]) -> list[Row]:
                 row |= {"kl_mean": float(kl)}
             rows.append(row)
     return rows
-
-
-def _ranks(op: str, rows: Sequence[Row]) -> list[Row]:
-    """r̂'s rank among the controls of each kind, and among all, for each way of matching."""
-    ranks = []
-    for match in ("displacement", "damage"):
-        mine = [row for row in rows if row["match"] == match]
-        ours = next(row["effect"] for row in mine if row["kind"] == "rhat")
-        kl = next(row["kl_mean"] for row in mine if row["kind"] == "rhat")
-        kinds = list(dict.fromkeys(row["kind"] for row in mine if row["kind"] != "rhat"))
-        for kind in ("all", *kinds):
-            others = [row for row in mine if row["kind"] in ((kind,) if kind != "all" else kinds)]
-            found = among(ours, np.array([row["effect"] for row in others]))
-            row = {"op": op, "match": match, "kind": kind, "effect": ours, "best": found.best, "rank": found.rank}
-            clear = found.p < ALPHA and ours > 0
-            row |= {"p": found.p, "n_controls": found.n, "verdict": "better" if clear else "undecided"}
-            if match == "damage":
-                row["apart"] = sum(not 1 / 1.5 <= r["kl_mean"] / max(kl, 1e-9) <= 1.5 for r in others)
-            ranks.append(row)
-    return ranks

@@ -1,5 +1,6 @@
 """Contrast sets: labelled prompts, from files or built in, split so that each topic stays in one split."""
 
+from rhat.prompts.assembling import resplit
 from rhat.prompts.contrast import LABELS, SPLITS, ContrastSet, Label, Prompt, Split
 from rhat.prompts.listed import of
 from rhat.prompts.reading import read, read_texts
@@ -17,5 +18,6 @@ __all__ = [
     "of",
     "read",
     "read_texts",
+    "resplit",
     "statements",
 ]

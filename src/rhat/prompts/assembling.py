@@ -46,6 +46,22 @@ def assemble(rows: Mapping[Label, Sequence[Row]], name: str, seed: int, names: M
     return ContrastSet(name, (*halves[0], *halves[1], *borderline), seed)
 
 
+def resplit(prompts: ContrastSet, seed: int) -> ContrastSet:
+    """The same prompts in other splits, drawn by topic with another seed, whatever splits they have; borderline ones as they are.
+
+    The rule is that of `split_by_topic`: the sizes are the usual ones, and a few prompts of topics cut short may be left out.
+
+    Raises:
+        PromptError: if there are too few prompts or topics.
+    """
+    drawn = [
+        split_by_topic(_with_topics([p for p in prompts.prompts if p.label == label]), seed, prompts.name)
+        for label in _SPLIT_LABELS
+    ]
+    others = [p for p in prompts.prompts if p.label not in _SPLIT_LABELS]
+    return ContrastSet(prompts.name, (*drawn[0], *drawn[1], *others), seed)
+
+
 def _distinct(numbered: list[tuple[str, Row]], source: str) -> list[tuple[str, Row]]:
     first: dict[str, tuple[str, Row]] = {}
     for id, row in numbered:

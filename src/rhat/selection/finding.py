@@ -24,6 +24,7 @@ from rhat.selection.behaviour import mean_over_all
 from rhat.selection.choice import Choice
 from rhat.selection.means import Means
 from rhat.selection.saving import load_finding, save_finding
+from rhat.selection.scored import Scored
 from rhat.selection.search import Scorer, search
 from rhat.selection.settings import FindSettings, Progress
 from rhat.selection.survey import Clock, Survey, survey
@@ -43,6 +44,7 @@ class Finding:
     rule, removed      the rule that chose, and how many candidates each part of it removed
     baseline_induce    mean refusal score of harmless validation prompts, unedited
     timings, work      seconds of each stage of the search, after those of the survey, and what each computed
+    scored             the candidates' scores, prompt by prompt; None where none were scored
     """
 
     outcome: Outcome
@@ -56,6 +58,7 @@ class Finding:
     baseline_induce: float | None = None
     timings: tuple[tuple[str, float], ...] = ()
     work: Mapping[str, Mapping[str, int | float]] = field(default_factory=dict)
+    scored: Scored | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "candidates", Table(self.candidates))
@@ -175,7 +178,7 @@ def find(
     if pieces is not None:
         executor = Keeping(executor, pieces)
     scorer = Scorer(model, executor, surveyed.token_ids, progress)
-    choice, baseline = search(scorer, means, surveyed.kept["validation"], settings, clock.lap)
+    choice, scored = search(scorer, means, surveyed.kept["validation"], settings, clock.lap)
     outcome, sentence = _outcome(model, choice)
     finding = Finding(
         outcome,
@@ -185,7 +188,8 @@ def find(
         surveyed,
         choice.rule,
         choice.removed,
-        baseline_induce=baseline,
+        baseline_induce=float(scored.before.mean()),
+        scored=scored,
         timings=(*surveyed.timings, *clock.stages),
         work={**surveyed.work, **clock.work},
     )

@@ -16,6 +16,7 @@ from rhat.errors import ArtifactError
 from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring import Phrases, RefusalToken
 from rhat.selection.means import Means
+from rhat.selection.scored import Scored
 from rhat.selection.survey import Survey
 from rhat.sites import Site
 
@@ -49,6 +50,7 @@ def save_finding(finding: Mapping[str, Any], path: str | Path) -> Path:
         "kept": {s: {label: [p.id for p in some] for label, some in sides.items()} for s, sides in survey.kept.items()},
         "positions": None if survey.means is None else list(survey.means.positions),
         "threshold": None if survey.means is None else survey.means.threshold,
+        "scored": None if finding["scored"] is None else finding["scored"].plain(),
         "direction": None,
     }
     if direction is not None:
@@ -116,6 +118,7 @@ def load_finding(path: str | Path, prompts: ContrastSet) -> dict[str, Any]:
             "survey": _survey(held, tensors, known),
             "timings": tuple((name, seconds) for name, seconds in held["timings"]),
             "work": held.get("work", {}),
+            "scored": Scored.of(held.get("scored")),
         }
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: cannot be read as a finding ({error}); find again with rhat.find") from error

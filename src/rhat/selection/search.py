@@ -20,6 +20,7 @@ from rhat.prompts import Prompt
 from rhat.scoring import tasks
 from rhat.selection.choice import Choice, choose, choose_relaxed
 from rhat.selection.means import Means
+from rhat.selection.scored import Place, Scored, Values
 from rhat.selection.settings import FindSettings, Progress
 from rhat.statistics import mean_interval
 
@@ -59,10 +60,13 @@ def search(
     validation: Mapping[str, Sequence[Prompt]],
     settings: FindSettings,
     lap: Callable[[str], None],
-) -> tuple[Choice, float]:
+) -> tuple[Choice, Scored]:
     """Score candidates and choose. Induce first, then ablation for those that pass, then KL in order of ablation score
     until one passes: the choice is the same as with every score known, because the rules are a conjunction. Early stopping among
-    induce scores is not exact but nearly: a candidate is wrongly dropped with a probability below 0.05 % a look."""
+    induce scores is not exact but nearly: a candidate is wrongly dropped with a probability below 0.05 % a look.
+
+    Gives the choice, and every score that it was made by.
+    """
     n_layers = scorer.model.n_layers
     table = [
         {"position": p, "layer": layer, "norm": float(means.candidates[layer, i].norm())}
@@ -76,9 +80,11 @@ def search(
     induce = _Induce(scorer, means, validation["harmless"], first, settings.induce_min)
     rule, survivors = induce.survivors(open_)
     lap("induce scores")
-    _score_ablation(scorer, means, survivors, harmful)
+    ablation: dict[Place, Values] = {}
+    kl: dict[Place, Values] = {}
+    _score_ablation(scorer, means, survivors, harmful, ablation)
     lap("ablation scores")
-    _score_kl(scorer, means, survivors, harmless, settings)
+    _score_kl(scorer, means, survivors, harmless, settings, kl)
     lap("KL")
     if rule == "published":
         choice = choose(
@@ -92,11 +98,12 @@ def search(
             rule = "relaxed"
             induce.finish(open_, "induce scores, the rest")
             survivors = [c for c in open_ if c["induce_rise_low"] > 0 and "ablation_score" not in c]
-            _score_ablation(scorer, means, survivors, harmful)
-            _score_kl(scorer, means, survivors, harmless, settings)
+            _score_ablation(scorer, means, survivors, harmful, ablation)
+            _score_kl(scorer, means, survivors, harmless, settings, kl)
     if rule == "relaxed":
         choice = choose_relaxed(table, n_layers=n_layers, kl_max=settings.kl_max, skip_last=settings.skip_last)
-    return choice, float(induce.before.mean())
+    added = {place: torch.cat(parts).numpy() for place, parts in induce.scores.items()}
+    return choice, Scored(induce.before.numpy(), added, ablation, kl)
 
 
 @dataclass(eq=False)
@@ -112,7 +119,7 @@ class _Induce:
     prompts: Sequence[Prompt]
     first: int
     threshold: float
-    scores: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict)
+    scores: dict[Place, list[Tensor]] = field(default_factory=dict)
 
     @cached_property
     def blocks(self) -> list[Plan]:
@@ -178,34 +185,47 @@ class _Induce:
                 candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
 
 
-def _key(candidate: Mapping[str, Any]) -> tuple[int, int]:
+def _key(candidate: Mapping[str, Any]) -> Place:
     return candidate["layer"], candidate["position"]
 
 
-def _ablation(model: ChatModel, means: Means, candidate: Mapping[str, Any]) -> Edits:
-    raw = means.candidates[candidate["layer"], means.positions.index(candidate["position"])]
-    return Intervention("ablate", (raw / raw.norm()).float(), candidate["layer"], where="all layers").edits(model)
+def ablations(model: ChatModel, means: Means, places: Sequence[Place]) -> list[Edits]:
+    """The edits that ablate the candidate of each place, at every layer."""
+    raws = [means.candidates[layer, means.positions.index(position)] for layer, position in places]
+    return [
+        Intervention("ablate", (raw / raw.norm()).float(), layer, where="all layers").edits(model)
+        for raw, (layer, _) in zip(raws, places, strict=True)
+    ]
 
 
-def _score_ablation(scorer: Scorer, means: Means, candidates: list[dict[str, Any]], harmful: Plan) -> None:
-    ablations = [_ablation(scorer.model, means, c) for c in candidates]
-    for candidate, (scores, _) in zip(candidates, scorer.scores(harmful, ablations, "ablation scores"), strict=True):
+def _score_ablation(
+    scorer: Scorer, means: Means, candidates: list[dict[str, Any]], harmful: Plan, kept: dict[Place, Values]
+) -> None:
+    doings = ablations(scorer.model, means, [_key(c) for c in candidates])
+    for candidate, (scores, _) in zip(candidates, scorer.scores(harmful, doings, "ablation scores"), strict=True):
         candidate["ablation_score"] = float(scores.mean())
+        kept[_key(candidate)] = scores.numpy()
 
 
 def _score_kl(
-    scorer: Scorer, means: Means, candidates: list[dict[str, Any]], harmless: Plan, settings: FindSettings
+    scorer: Scorer,
+    means: Means,
+    candidates: list[dict[str, Any]],
+    harmless: Plan,
+    settings: FindSettings,
+    kept: dict[Place, Values],
 ) -> None:
     """KL in order of ablation score, as many at once as the executor works on, until one passes: none after it is kept."""
     order = sorted(candidates, key=lambda c: c["ablation_score"])
     wave = len(order) if settings.all_kl else scorer.executor.wave
     for begin in range(0, len(order), max(wave, 1)):
         some = order[begin : begin + wave]
-        ablations = [_ablation(scorer.model, means, c) for c in some]
-        found = scorer.scores(harmless, ablations, "KL" if settings.all_kl else "", kl=True)
+        doings = ablations(scorer.model, means, [_key(c) for c in some])
+        found = scorer.scores(harmless, doings, "KL" if settings.all_kl else "", kl=True)
         for done, (candidate, (_, kl)) in enumerate(zip(some, found, strict=True)):
             assert kl is not None
             candidate["kl"] = float(kl.mean())
+            kept[_key(candidate)] = kl.numpy()
             if not settings.all_kl:
                 scorer.progress("KL", begin + done + 1, begin + done + 1)
                 if candidate["kl"] <= settings.kl_max:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rhat.errors import StudyError
 from rhat.reprs import one_line
 from rhat.scoring.phrases import BUILT_IN, Phrases
-from rhat.vocabulary import JUDGED_TOKENS
+from rhat.vocabulary import JUDGED_TOKENS, Preset
 
 if TYPE_CHECKING:
     from rhat.directions import Direction
@@ -61,6 +61,14 @@ class FindSettings:
             value = getattr(self, name)
             if not math.isfinite(value):
                 raise StudyError(f"{name}: got {value}, expected a finite number; leave it out for the published one")
+
+    @classmethod
+    def sized(cls, sizes: Preset, **more: Any) -> FindSettings:
+        """Settings of a study of this preset; `more` are further fields."""
+        settings = cls(train=sizes.train, validation=sizes.validation, all_kl=sizes.all_kl, **more)
+        if sizes.train is None:
+            return settings
+        return replace(settings, token_prompts=min(settings.token_prompts, sizes.train // 4))
 
     def reading(self) -> dict[str, Any]:
         """What a direction keeps of how answers were read, so that they are read so again; nothing if nothing was given."""

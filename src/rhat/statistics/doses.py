@@ -58,8 +58,8 @@ def half_effect_dose(
     `isotonic_regression`): rising with the dose if `increasing`, else falling. Half way is the mean of the
     first and last fitted rate; where the curve is flat just there, the middle of the flat part. If the fitted
     rates differ by less than `min_effect` (a share), the curve does not cross and None comes back. The
-    bootstrap draws binomial counts at the fitted rates and repeats all this; doses tried on the same prompts
-    are treated as independent, which makes it approximate.
+    bootstrap draws binomial counts at the fitted rates and repeats all this, as if every dose had prompts of its own;
+    where all were tried on the same prompts, see `half_effect_of_prompts`.
 
     Args:
         doses: in any order, all different.
@@ -105,15 +105,15 @@ def half_effect_dose(
 
     order = np.argsort(dose)
     dose, rate, counts = dose[order], rate[order], counts[order]
-    fitted = _monotone(rate, counts, increasing)
-    crossing = _half_way(dose, fitted, min_effect)
+    fitted = monotone(rate, counts, increasing)
+    crossing = half_way(dose, fitted, min_effect)
     if crossing is None:
         return None
     estimate, below, above = crossing
 
     generator = np.random.default_rng(seed)
     samples = generator.binomial(counts.astype(int), fitted, size=(draws, len(dose))) / counts
-    repeats = [_half_way(dose, _monotone(sample, counts, increasing), min_effect) for sample in samples]
+    repeats = [half_way(dose, monotone(sample, counts, increasing), min_effect) for sample in samples]
     found = np.array([repeat[0] for repeat in repeats if repeat is not None])
     if not len(found):
         raise StatisticsError(
@@ -136,7 +136,8 @@ def half_effect_dose(
     )
 
 
-def _monotone(rate: NDArray[np.float64], counts: NDArray[np.float64], increasing: bool) -> NDArray[np.float64]:
+def monotone(rate: NDArray[np.float64], counts: NDArray[np.float64], increasing: bool) -> NDArray[np.float64]:
+    """The rates, weighted by their counts, made monotone by pooling adjacent violators."""
     from scipy.optimize import isotonic_regression
 
     # Weighted means of 0s or 1s can miss 0 or 1 by rounding, and the bootstrap needs probabilities.
@@ -144,7 +145,7 @@ def _monotone(rate: NDArray[np.float64], counts: NDArray[np.float64], increasing
     return np.clip(np.asarray(fit, dtype=np.float64), 0.0, 1.0)
 
 
-def _half_way(
+def half_way(
     dose: NDArray[np.float64], fitted: NDArray[np.float64], min_effect: float
 ) -> tuple[float, float, float] | None:
     """(dose half way, tested dose below, tested dose above) of a monotone curve, or None where it is flat."""

@@ -15,7 +15,7 @@ from rhat.scoring.speed import Speed
 from rhat.selection.told import Told, in_seconds, measured, span
 from rhat.study.config import StudyConfig
 from rhat.study.cost import study_work
-from rhat.study.stages import Stages
+from rhat.study.stages import Stages, stage_name
 from rhat.vocabulary import AUTO, PRESETS
 
 SEARCH = ("refusal tokens", "activations", "induce scores", "ablation scores", "KL")  # kept as one stage, "find"
@@ -86,7 +86,8 @@ class Forecast:
         if self.speed is None:
             return None
         mine = self.seconds[chosen.preset]
-        kept = {stage for stage in mine if stages.load("find" if stage in SEARCH else stage) is not None}
+        kept_as = {stage: "find" if stage in SEARCH else stage_name(stage, chosen.seeds) for stage in mine}
+        kept = {stage for stage, name in kept_as.items() if stages.load(name) is not None}
         others = {name: self.whole(name) for name in PRESETS if name != chosen.preset}
         return Told(mine, self.speed, frozenset(kept), self.speed.seconds(pieces.work()), others, self._note(chosen))
 

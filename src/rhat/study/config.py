@@ -19,6 +19,7 @@ from rhat.vocabulary import AUTO, JUDGED_TOKENS, PRESETS, Preset
 PRESETS_OF: dict[str, tuple[str, ...]] = {
     experiment.name: experiment.presets for question in QUESTIONS for experiment in question.experiments
 } | {"audit": ("standard", "full")}
+SPLITS = "seeds"  # the experiment that runs where other splits are asked for, whatever the preset
 NAMES = tuple(PRESETS_OF)
 """The names of the experiments that `only` takes, in the order in which they run."""
 
@@ -35,6 +36,7 @@ class StudyConfig:
     keep_answers     a file that all answers are appended to, those to harmful prompts too; None: they are nowhere kept
     judged_tokens    tokens of each answer that are generated and judged
     refusal_tokens   token ids, or texts of one token each, instead of those that `find` finds
+    seeds            splits of the prompts that r̂ is found on: this one, and others with the seeds that follow
     """
 
     model: str = "qwen2.5-coder-0.5b"
@@ -46,6 +48,7 @@ class StudyConfig:
     borderline: str | None = None
     column: str | None = None
     seed: int = 0
+    seeds: int = 1
     margin: float = 0.10
     dtype: str = "auto"
     revision: str | None = None
@@ -79,6 +82,10 @@ class StudyConfig:
             raise StudyError("prompts: got one of --harmful and --harmless; give both, or neither for the built-in set")
         if self.judged_tokens < 1:
             raise StudyError(f"judged_tokens: got {self.judged_tokens}, expected at least 1, such as {JUDGED_TOKENS}")
+        if self.seeds < 1:
+            raise StudyError(f"seeds: got {self.seeds}, expected at least 1, the study's own split")
+        if SPLITS in self.only and self.seeds == 1:
+            raise StudyError(f"experiment {SPLITS!r}: got --seeds 1, expected at least 2: how many splits to find r̂ on")
         if not 0 < self.margin < 1:
             raise StudyError(f"margin: got {self.margin}, expected a share between 0 and 1, such as 0.10")
 
@@ -105,12 +112,14 @@ class StudyConfig:
     @property
     def experiments(self) -> tuple[str, ...]:
         """What is run after finding r̂, in the order of the questions."""
-        return tuple(name for name in NAMES if (name in self.only if self.only else self.preset in PRESETS_OF[name]))
+        asked = set(self.only) or {name for name, presets in PRESETS_OF.items() if self.preset in presets}
+        asked |= {SPLITS} if self.seeds > 1 else set()
+        return tuple(name for name in NAMES if name in asked)
 
     def settings(self) -> dict[str, Any]:
         """What results.json says of the configuration: all but where it is written and what changes no number."""
         said = asdict(self)
-        for name in ("out", "budget", "overwrite", "only", "executor", "max_memory", "keep_answers"):
+        for name in ("out", "budget", "overwrite", "only", "executor", "max_memory", "keep_answers", "seeds"):
             del said[name]
         if self.refusal_phrases:
             said["refusal_phrases"] = {"file": self.refusal_phrases, **self.phrases.describe()}

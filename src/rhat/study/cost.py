@@ -7,7 +7,6 @@ run on how many prompts, not what they are: a test holds all of them against the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import import_module
 
 from rhat.lab import Asked
@@ -44,9 +43,8 @@ def study_work(
     candidates are stopped early and in how many prompts they refuse: what they do is assumed to be what is usual.
     """
     given = Expected(model, prompts, layer, answers)
-    sizes = config.sizes
     found = search_work(given, find_settings(config))
-    asked = Asked(given, sizes, config.judged_tokens)
+    asked = Asked(given, config.sizes, config.judged_tokens, config.seeds)
     for name in config.experiments:
         EXPERIMENTS[name](asked)
         found[name] = given.lap()
@@ -55,15 +53,9 @@ def study_work(
 
 def find_settings(config: StudyConfig) -> FindSettings:
     """How a study looks for r̂."""
-    sizes = config.sizes
-    settings = FindSettings(
-        train=sizes.train,
-        validation=sizes.validation,
-        all_kl=sizes.all_kl,
+    return FindSettings.sized(
+        config.sizes,
         phrases=config.phrases,
         refusal_tokens=config.refusal_tokens,
         judged_tokens=config.judged_tokens,
     )
-    if sizes.train is not None:
-        settings = replace(settings, token_prompts=min(settings.token_prompts, sizes.train // 4))
-    return settings

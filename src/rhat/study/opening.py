@@ -95,4 +95,5 @@ def lab_of(
         judged_tokens=config.judged_tokens,
         panel=open_panel(config.judges),
         keep_answers=None if config.keep_answers is None else Keeper(config.keep_answers),
+        splits=config.seeds,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rhat.artifacts.judges import Disagreement, PanelRate
+from rhat.artifacts.measured import APART
 from rhat.lab import Lab, Measurement
 from rhat.scoring.judges import CLASSES
 from rhat.statistics import JudgeErrors, class_kappa, corrected_rate, design_effect, wilson
@@ -83,4 +84,4 @@ def _rank(found: tuple[int, Disagreement]) -> int:
 
 def _measured(lab: Lab) -> Iterable[Measurement]:
     """The measurements that the panel has read, audits left out."""
-    return [m for m in lab.measurements.values() if m.panel and not m.condition.startswith(("audit:", "horizon:"))]
+    return [m for m in lab.measurements.values() if m.panel and not m.condition.startswith(APART)]

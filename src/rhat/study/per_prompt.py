@@ -58,7 +58,7 @@ def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
             row = (
                 prompt_id,
                 label,
-                prompt.split,
+                "test",  # of the study, or of the split that the condition names
                 prompt.category,
                 prompt.topic,
                 condition,

@@ -35,7 +35,7 @@ from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
 from rhat.study.opening import lab_of, open_model, open_prompts
 from rhat.study.per_prompt import completions, per_prompt
-from rhat.study.stages import Stages, pack, unpack
+from rhat.study.stages import Stages, pack, stage_name, unpack
 from rhat.study.summary import finish, header
 from rhat.study.unrefused import unrefused
 from rhat.vocabulary import AUTO
@@ -165,7 +165,8 @@ def _check_folder(out: Path, stages: Stages, config: StudyConfig) -> None:
 
 
 def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progress: Progress) -> None:
-    held = stages.load(name)
+    kept_as = stage_name(name, lab.splits)
+    held = stages.load(kept_as)
     if held is None:
         progress(name, 0, 1)
         before = set(lab.measurements), set(lab.conditions)
@@ -179,7 +180,7 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
             "seconds": round(time.perf_counter() - began, 3),
             "work": done.total.said(),
         }
-        stages.save(name, held)
+        stages.save(kept_as, held)
         give_back_freed_memory()
         progress(name, 1, 1)
     for packed in held["measurements"]:

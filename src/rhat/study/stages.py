@@ -18,7 +18,9 @@ from rhat.prompts import ContrastSet
 from rhat.scoring import Phrases, RefusalToken
 from rhat.selection.finding import Finding, direction_at
 from rhat.selection.means import Means
+from rhat.selection.scored import Scored
 from rhat.selection.survey import Survey
+from rhat.study.config import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class Stages:
                 "phrases": list(finding.phrases.added),
                 "markup": finding.markup,
                 "openings": list(finding.openings),
+                "scored": None if finding.scored is None else finding.scored.plain(),
             },
         )
 
@@ -160,7 +163,13 @@ class Stages:
             held["baseline_induce"],
             survey.timings,
             survey.work,
+            Scored.of(held.get("scored")),
         )
+
+
+def stage_name(experiment: str, splits: int) -> str:
+    """The name under which a stage is kept: that of other splits says how many, so that more of them are another stage."""
+    return f"{experiment}-{splits}" if experiment == SPLITS else experiment
 
 
 def pack(m: Measurement) -> dict[str, Any]:

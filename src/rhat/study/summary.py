@@ -12,6 +12,7 @@ from rhat.artifacts.categories import category_rates
 from rhat.artifacts.claims import fingerprint, primary_claims
 from rhat.artifacts.header import ScoreAgreement
 from rhat.artifacts.judging import adjust
+from rhat.artifacts.measured import APART
 from rhat.artifacts.rows import Comparison
 from rhat.lab import Lab
 from rhat.lab.rows import undecided
@@ -130,16 +131,13 @@ def _examples(lab: Lab) -> list[examples.Example]:
     ]
 
 
-LONGER = ("audit:", "horizon:")  # the same answers as under another condition, only longer
-
-
 def score_agreement(lab: Lab) -> ScoreAgreement | None:
     """How far phrases and log-odds agree on refused or not, over every condition measured by generation."""
     direction = lab.finding.direction
     threshold = 0.0 if direction is None else float(direction.extra.get("score_threshold", 0.0))
     rows, all_phrases, all_odds = [], [], []
     for (condition, label), m in lab.measurements.items():
-        if not m.verdicts or condition.startswith(LONGER):
+        if not m.verdicts or condition.startswith(APART):
             continue
         odds = m.scores > threshold
         all_phrases.append(m.refused)

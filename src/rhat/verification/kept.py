@@ -13,7 +13,6 @@ from rhat.errors import ArtifactError
 from rhat.reprs import one_line
 
 FILE_NAME = "per_prompt.parquet"
-LONGER = ("audit:", "horizon:")  # the same answers as under another condition, only longer
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,13 +17,13 @@ from rhat.statistics import (
     corrected_rate,
     design_effect,
     fixed_sequence,
-    half_effect_dose,
     holm,
     judge,
     paired_comparison,
     wilson,
 )
 from rhat.statistics.judgement import ALPHA
+from rhat.statistics.paired_doses import half_effect_of_prompts
 from rhat.verification.kept import Answers, Kept
 from rhat.verification.recomputed import Recomputed, correction
 
@@ -120,18 +120,18 @@ def dose(written: Written, kept: Kept) -> Iterator[Recomputed]:
         for name, said in conditions.items()
         if (name == "set_projection" or name.startswith("set:")) and "target" in said
     }
-    curve: list[tuple[float, float, int]] = []
+    curve: list[tuple[float, Answers]] = []
     for i, row in enumerate(written.get("dose", [])):
         name = targets.get(row["target"]) if row.get("op") != "add" else None
         found = kept.judged(name, "harmless", row["n"]) if name else None
         if found is not None:
             made = _measured(found)
             yield Recomputed(("dose", i), {k: v for k, v in made.items() if k in row or k != "kl_mean"})
-            curve.append((row["target"], float(found.refused.mean()), row["n"]))
+            curve.append((row["target"], found))
     seed = (written.get("settings") or {}).get("seed", 0)
     if written.get("half_effect") and len(curve) > 1:
-        at, share, n = (np.array(values) for values in zip(*curve, strict=True))
-        half = half_effect_dose(at, share, n.tolist(), seed=seed)
+        answers, topics = np.stack([found.refused for _, found in curve]), curve[0][1].topics
+        half = half_effect_of_prompts([at for at, _ in curve], answers, topics, seed=seed)
         if half is not None:
             made = {"dose": half.estimate, "ci_low": half.low, "ci_high": half.high}
             yield Recomputed(("half_effect", 0), made)

@@ -10,12 +10,12 @@ import numpy as np
 from rhat.artifacts.categories import category_rates
 from rhat.artifacts.claims import fingerprint, primary_claims
 from rhat.artifacts.judging import adjust
-from rhat.artifacts.measured import compare, drift_row, rate_row, score_row, undecided
+from rhat.artifacts.measured import APART, compare, drift_row, rate_row, score_row, undecided
 from rhat.artifacts.rows import Comparison
 from rhat.errors import VerificationError
 from rhat.statistics import JudgeErrors, agreement, corrected_difference, corrected_rate
-from rhat.verification import questions
-from rhat.verification.kept import LONGER, Kept
+from rhat.verification import questions, readings, stability
+from rhat.verification.kept import Kept
 from rhat.verification.recomputed import Recomputed, correction
 
 Written = Mapping[str, Any]
@@ -144,7 +144,7 @@ def score_agreement(written: Written, kept: Kept) -> Iterator[Recomputed]:
     rows: list[dict[str, Any]] = []
     refused, odds = [], []
     for m in kept:
-        if not m.verdicts or m.condition.startswith(LONGER):
+        if not m.verdicts or m.condition.startswith(APART):
             continue
         refused.append(m.refused)
         odds.append(m.scores > threshold)
@@ -176,5 +176,7 @@ SECTIONS: tuple[Callable[[Written, Kept], Iterator[Recomputed]], ...] = (
     examples,
     score_agreement,
     *questions.SECTIONS,
+    *stability.SECTIONS,
+    *readings.SECTIONS,
 )
 """What is computed again, in the order in which it is held against what is written."""

@@ -10,7 +10,7 @@ from rhat.interventions import add, set_projection
 from rhat.lab import Asked, Lab
 from rhat.lab.rows import kl_part, rate_part, score_part
 from rhat.questions.dose_response.rows import Rows
-from rhat.statistics import half_effect_dose
+from rhat.statistics.paired_doses import half_effect_of_prompts
 
 SHARES = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0)  # of the gap, from the harmless mean
 
@@ -22,7 +22,6 @@ def dose_response(lab: Lab) -> Rows:
     """
     d, n = lab.direction, lab.sizes.sweep
     rows: list[dict[str, Any]] = []
-    curves: dict[str, list[float]] = {"set_projection": [], "add": []}
     targets = [d.mean_harmless + share * lab.gap for share in SHARES]
     names = ["set_projection" if share == 1 else f"set:{share:g}" for share in SHARES]
     doings = {name: set_projection(d, target) for name, target in zip(names, targets, strict=True)}
@@ -48,11 +47,9 @@ def dose_response(lab: Lab) -> Rows:
                 **kl_part(kl),
             },
         ]
-        curves["set_projection"].append(float(m.refused.mean()))
-        curves["add"].append(float((scores > 0).mean()))
     part: dict[str, Any] = {"dose": rows}
-    had = [len(measured[name].verdicts) for name in names]  # fewer than asked for, where there are fewer test prompts
-    half = half_effect_dose(np.array(targets), np.array(curves["set_projection"]), had, seed=lab.seed)
+    answers = np.stack([measured[name].refused for name in names])
+    half = half_effect_of_prompts(targets, answers, lab.topics("harmless", answers.shape[1]), seed=lab.seed)
     if half is not None:
         part["half_effect"] = [
             {

@@ -29,7 +29,7 @@ class HalfEffect(Record):
     dose: InUnit
     """target at which half the largest effect is reached"""
     ci_low: InUnit
-    """95 % interval of `dose` (bootstrap), lower end"""
+    """95 % interval of `dose` over the prompts, which are the same at all doses, lower end"""
     ci_high: InUnit
     """upper end"""
     unit: str

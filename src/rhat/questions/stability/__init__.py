@@ -14,9 +14,10 @@ QUESTION = Question(
     ),
     how=(
         "Directions are refitted on other training prompts, and again after ablating those found before; "
-        "each is then set on harmless and ablated on harmful prompts."
+        "each is then set on harmless and ablated on harmful prompts. Training and validation topics are also drawn anew with "
+        "replacement, r̂ is made and chosen again from each draw, and each such r̂ is set on harmless prompts by generation."
     ),
-    experiments=(Experiment("stability"),),
+    experiments=(Experiment("stability"), Experiment("pipeline"), Experiment("seeds", ())),
     rows=Rows,
     verdict=verdict,
     tables=tables,

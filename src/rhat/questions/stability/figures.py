@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rhat.artifacts.run import Results
 from rhat.display import canvas
-from rhat.display.canvas import GREEN, HARMFUL, HARMLESS
+from rhat.display.canvas import AMBER, BORDERLINE, GREEN, HARMFUL, HARMLESS
 from rhat.questions.question import Figure
 from rhat.questions.stability.rows import Rows
 
@@ -13,15 +13,17 @@ def stability(results: Results) -> Figure | None:
     """Cosines between refits of r̂."""
     import plotly.graph_objects as go
 
-    found = results.part(Rows).stability
-    if found is None:
-        return None
-    shown = {"Split half": found.split_half, "Other draws": found.seeds}
+    rows = results.part(Rows)
+    shown: dict[str, tuple[float, ...]] = {}
+    if rows.stability is not None:
+        shown = {"Split half": rows.stability.split_half, "Other draws": rows.stability.seeds}
+    shown["Other topics, chosen again"] = tuple(row.cosine for row in rows.resamples)
+    shown["Other splits"] = tuple(row.cosine for row in rows.splits if row.split and row.cosine is not None)
     shown = {name: values for name, values in shown.items() if values}
     if not shown:
         return None
     figure = canvas.bare("Cosine", height=110 + 44 * len(shown))
-    for (name, values), tone in zip(shown.items(), (HARMLESS, GREEN), strict=False):
+    for (name, values), tone in zip(shown.items(), (HARMLESS, GREEN, AMBER, BORDERLINE), strict=False):
         style = {"color": tone, "size": 9, "opacity": 0.6}
         figure.add_trace(
             go.Scatter(x=values, y=[name] * len(values), mode="markers", marker=style, name=name, showlegend=False)

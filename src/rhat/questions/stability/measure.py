@@ -1,22 +1,33 @@
-"""What is measured: is it one direction? Split halves, other draws, and what is left after ablating it."""
+"""What is measured: is it one direction? Split halves, other draws, what is left after ablating it, and r̂ found again."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rhat.interventions import Intervention, combine
+from rhat.directions import Direction
+from rhat.interventions import Intervention, ablate, combine, set_projection
 from rhat.lab import Asked, Lab
+from rhat.lab.resampling import resampled
 from rhat.lab.rows import score_part
+from rhat.prompts import resplit
+from rhat.questions.stability.effects import effect_part, pipeline_part, split_part
 from rhat.questions.stability.rows import Rows
+from rhat.scoring.keeping import Keeping
+from rhat.selection.cost import search_work, total
+from rhat.selection.finding import find
+from rhat.selection.settings import FindSettings
 from rhat.selection.survey import SIDES
 from rhat.statistics import judge, mean_interval
 
 DRAWS = 20
 ROUNDS = 3
+SAMPLES = 20  # of the topics that r̂ was found on
+RIVALS = 8  # candidates that win on some sample and whose KL the search did not need: what is usual
 
 
 def stability(lab: Lab) -> Rows:
@@ -92,3 +103,94 @@ def stability_cost(a: Asked) -> None:
     x.scored(1 + ROUNDS, a.sweep("harmful"))
     for label in SIDES:
         x.scored(ROUNDS, x.some(label, 128, "train"), stop=x.layer, head=False)
+
+
+def pipeline(lab: Lab) -> Rows:
+    """r̂ found again on samples of its training and validation topics, each set on harmless test prompts, by generation."""
+    d, n = lab.direction, lab.sizes.sweep
+    found = resampled(lab, SAMPLES)
+    doings = {f"resampled:{r.seed}": Intervention("set_projection", r.unit, r.layer, r.target) for r in found}
+    said = {name: {"direction": "resampled"} for name in doings}
+    alone = replace(lab, panel=())  # the same lab, but that no further judge reads so many answers
+    measured = alone.measure_each(doings, "harmless", n, describe=said, stage="pipeline")
+    own = lab.measure("set_projection", set_projection(d), "harmless", n)
+    baseline = lab.measure("baseline", None, "harmless", n)
+    rows = [
+        {
+            "seed": r.seed,
+            "layer": r.layer,
+            "position": r.position,
+            "cosine": _cosine(r.unit.double(), d.unit.double()),
+            "norm": r.norm,
+            "target": r.target,
+            "effect": effect_part(m),
+        }
+        for r, m in zip(found, measured.values(), strict=True)
+    ]
+    counts = {
+        "samples": SAMPLES,
+        "found": len(found),
+        "same_place": sum((r.layer, r.position) == (d.layer, d.position) for r in found),
+        "reselected": lab.finding.scored is not None,
+    }
+    return Rows.of({"resamples": rows, "pipeline": counts | pipeline_part(own, baseline, list(measured.values()))})
+
+
+def seeds(lab: Lab) -> Rows:
+    """r̂ found anew on other splits of the same prompts, and the headline conditions with it on the test prompts of each."""
+    if lab.splits == 1:
+        return Rows()
+    rows = [_split(lab, lab.direction, 0)]
+    given = FindSettings.read_as(lab.direction)
+    settings = replace(FindSettings.sized(lab.sizes, judged_tokens=lab.judged_tokens), phrases=given.phrases)
+    settings = replace(settings, refusal_tokens=given.refusal_tokens)
+    who = lab.executor
+    searching = (who.executor, who.pieces) if isinstance(who, Keeping) else (who, None)  # a search keeps its own pieces
+    for k in range(1, lab.splits):
+        prompts = resplit(lab.prompts, lab.prompts.seed + k)
+        finding = find(lab.model, prompts, settings, progress=lab.progress, executor=searching[0], pieces=searching[1])
+        there = replace(lab, prompts=prompts, finding=finding, panel=(), measurements={}, conditions={}, _plans={})
+        rows.append(_split(there, lab.direction, k))
+        for m in there.measurements.values():
+            lab.record(m, there.conditions[m.condition])
+        lab.progress("seeds", k, lab.splits - 1)
+    return Rows.of({"splits": rows})
+
+
+def _split(lab: Lab, own: Direction, k: int) -> dict[str, Any]:
+    """A row of `splits`; on one without a direction nothing is measured."""
+    d, prefix = lab.finding.direction, f"split:{k}:" if k else ""
+    row: dict[str, Any] = {"split": k, "seed": lab.prompts.seed, "outcome": lab.finding.outcome}
+    if d is None:
+        return row
+    row |= {"layer": d.layer, "position": d.position, "cosine": _cosine(d.unit.double(), own.unit.double())}
+    for label, name, doing in (("harmless", "set_projection", set_projection(d)), ("harmful", "ablate", ablate(d))):
+        baseline = lab.measure(f"{prefix}baseline", None, label, lab.sizes.headline)
+        row |= split_part(baseline, lab.measure(prefix + name, doing, label, lab.sizes.headline))
+    return row
+
+
+def seeds_cost(a: Asked) -> None:
+    """A search and four conditions on each of the other splits; the study's own are measured in any case."""
+    x, others = a.given, a.splits - 1
+    if others < 1:
+        return
+    done = total(search_work(x, FindSettings.sized(a.sizes, judged_tokens=a.tokens)))
+    x.total += done.times(others)
+    for label in SIDES:
+        for _ in range(2 * others):
+            x.answered(1, a.head(label), a.tokens)
+        a.measured("baseline", label)
+    a.measured("set_projection", "harmless", x.layer)
+    a.measured("ablate", "harmful")
+
+
+def pipeline_cost(a: Asked) -> None:
+    """One pass over training prompts, KL of the few candidates that other samples choose, and an answer to each direction."""
+    x = a.given
+    for label in SIDES:
+        x.scored(1, x.some(label, None, "train"), stop=x.layer, head=False)
+    x.scored(RIVALS, x.some("harmless", a.sizes.validation, "validation"))
+    x.answered(SAMPLES, a.sweep(), a.tokens, x.layer)
+    a.measured("set_projection", "harmless", x.layer)
+    a.measured("baseline", "harmless")
