@@ -17,6 +17,7 @@ from rhat.artifacts.run import Results
 from rhat.display import wording
 from rhat.errors import ArtifactError
 from rhat.report import draw, guard
+from rhat.report.judges import gate, unpassed
 from rhat.report.verdicts import verdicts
 
 DOCS = Path(__file__).parent
@@ -57,6 +58,8 @@ def block(results: Results) -> str:
                 f"| {label} | {wording.condition(name)} | {100 * row.rate:.1f} % | "
                 f"{100 * row.ci_low:.1f} to {100 * row.ci_high:.1f} % | {row.n} |"
             )
+    if (failed := unpassed(results)) is not None:
+        lines += ["", gate(failed)]
     found = verdicts(results)
     lines += ["", "What the numbers say, computed by the report:", ""]
     lines += [f"- {found[q].sentence}" for q in ANSWERED]

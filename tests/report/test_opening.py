@@ -23,7 +23,7 @@ def told(results, claim_id, verdict, row_verdict=None):
 
 
 def test_three_sentences_and_a_place(run):
-    found = opening(run)
+    found = opening(run.model_copy(update={"judges": ()}))
     assert len(found) == 4
     for sentence, (condition, label) in zip(
         found,
@@ -71,6 +71,42 @@ def test_the_last_layer_that_may_be_chosen_is_the_boundary(results):
     assert "at the boundary" in place(records(results))
     results["selection"]["last_layer"] += 1
     assert "boundary" not in place(records(results))
+
+
+JUDGE = {"judge": "rules", "version": "1", "default": True, "tokens": 8, "labelled": 100, "untold": 0, "passed": False}
+
+
+def test_a_judge_that_has_not_passed_is_said_first_and_no_claim_stands_on_it(results):
+    passing = opening(records(results | {"judges": [JUDGE | {"passed_refused": True}]}))
+    assert passing == opening(records(results | {"judges": []}))
+    failed = records(results | {"judges": [JUDGE | {"passed_refused": False}]})
+    first, *told = opening(failed)
+    assert first.startswith("The judge of these answers has not passed: ")
+    assert "the judge rules (version 1)" in first
+    assert len(told) == len(passing)
+    assert told[-1] == passing[-1] == place(failed)
+    for sentence, (condition, label) in zip(
+        told,
+        (("set_projection", "harmless"), ("ablate", "harmful"), ("random_set_projection", "harmless")),
+        strict=False,
+    ):
+        assert f"answers to {percent(failed.find_rate(condition, label).rate)} of {label} requests" in sentence
+        assert sentence.endswith("were read as refusals.")
+        for claim in (" made it refuse", "changed nothing", "is shown", "is not shown", "is undecided"):
+            assert claim not in sentence
+    another = JUDGE | {"passed_refused": False, "default": False, "judge": "of the panel"}
+    assert opening(records(results | {"judges": [JUDGE | {"passed_refused": True}, another]})) == passing
+
+
+def test_runs_side_by_side_say_whose_judge_has_not_passed(tmp_path, results):
+    from rhat import results as contract
+    from rhat.report.comparison import runs
+
+    for name, passed in (("a", True), ("b", False)):
+        contract.write(results | {"judges": [JUDGE | {"passed_refused": passed}]}, tmp_path / name)
+    cells = [run.cells() for run in runs([tmp_path / "a", tmp_path / "b"])]
+    assert "Judge" not in cells[0]
+    assert cells[1]["Judge"] == "has not passed: no rate is a headline"
 
 
 def test_a_run_without_claims_says_where_it_is_only(results):

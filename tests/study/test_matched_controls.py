@@ -153,3 +153,14 @@ def test_twenty_controls_are_the_fewest_that_can_decide():
 def test_no_controls_are_rejected():
     with pytest.raises(StatisticsError):
         among(1.0, [])
+
+
+def test_the_standard_preset_tests_ablating_too_on_fewer_prompts(studied):
+    from rhat import results as contract
+
+    found = contract.load(studied)
+    ranks = found.part(Rows).control_ranks
+    assert {rank.op for rank in ranks} == {"set_projection", "add", "ablate"}
+    sizes = {row.op: row.n for row in found.part(Rows).matched_controls}
+    assert (sizes["set_projection"], sizes["add"], sizes["ablate"]) == (13, 13, 6)
+    assert all(rank.n_controls >= 20 for rank in ranks if rank.kind not in ("all", "harmless_topic"))

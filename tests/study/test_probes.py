@@ -1,5 +1,7 @@
 """Probes of contrast pairs against a planted truth, plain noise, scikit-learn and numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -161,6 +163,58 @@ def test_pairs_without_a_signal_are_said_to_carry_none_and_no_loss_is_told():
     assert "loss" not in reasons
     losses = {m: np.mean([r["loss"] for r in rows if r["method"] == m]) for m in ("ccs", "ccs_on_noise")}
     assert 0.4 < losses["ccs"] / losses["ccs_on_noise"] < 2.5
+
+
+def test_test_pairs_of_one_topic_are_one_cluster():
+    """Five copies of each test pair in one topic: as many told right, and the interval of as many pairs as there are topics, or wider."""
+    train, test = planted(60, 0, 2.0), planted(40, 9, 2.0)
+    copies = Pairs(
+        *(side.repeat_interleave(5, 0) for side in (test.yes, test.no)),
+        test.truth.repeat_interleave(5),
+        tuple(f"topic {i // 5}" for i in range(200)),
+    )
+    alone = replace(test, groups=tuple(map(str, range(40))))
+    one, many = (probe_rows("statements", train, some, torch.eye(D)[5], 0) for some in (alone, copies))
+    for single, row in zip(one, many, strict=True):
+        if row["method"] == "ccs_on_noise":  # its noise is drawn anew for each pair
+            continue
+        assert row["accuracy"] == pytest.approx(single["accuracy"])
+        assert (row["clusters"], row["n"]) == (40, 200)
+        assert "clusters" not in single
+        if 0 < row["accuracy"] < 1:
+            assert row["icc"] == pytest.approx(1)
+            assert row["design_effect"] >= 5
+            assert row["ci_high"] - row["ci_low"] >= (1 - 1e-9) * (single["ci_high"] - single["ci_low"])
+            assert Probe.of(row).design_effect == row["design_effect"]
+
+
+def test_finders_take_topics_as_clusters(monkeypatch):
+    from labs import tiny_lab
+    from rhat.questions.finders import measure
+    from rhat.statistics import dependence, wilson
+
+    lab = tiny_lab()
+    monkeypatch.setattr(measure, "_ccs", lambda _lab: [])
+    for row in measure.finders(lab).plain()["finders"]:
+        assert "design_effect" not in row
+    kinds = [replace(p, topic=f"{p.label} {p.split} {i % 5}") for i, p in enumerate(lab.prompts.prompts)]
+    lab.prompts = replace(lab.prompts, prompts=tuple(kinds))
+    del lab.__dict__["testing"]
+    lab.measurements.clear()
+    lab._plans.clear()
+    rows = measure.finders(lab).plain()["finders"]
+    topics = [topic for label in ("harmful", "harmless") for topic in lab.topics(label, len(lab.testing[label]))]
+    [row] = [row for row in rows if row["name"] == "mean_difference"]
+    assert row["clusters"] == len(set(topics)) < row["n"]
+    for row in rows:
+        found = wilson(round(row["test_accuracy"] * row["n"]), row["n"], design_effect=row["design_effect"])
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx((found.low, found.high))
+    unit = lab.direction.unit.double()
+    tests = {label: lab.testing[label][:, 1].double() @ unit for label in ("harmful", "harmless")}
+    ends = [float((lab.training[label][:, 1] @ lab.direction.unit).mean()) for label in ("harmful", "harmless")]
+    right = np.concatenate([(tests["harmful"] > sum(ends) / 2).numpy(), (tests["harmless"] <= sum(ends) / 2).numpy()])
+    [row] = [row for row in rows if row["name"] == "mean_difference"]
+    assert row["design_effect"] == pytest.approx(dependence(right, topics).design_effect)
 
 
 def test_the_layer_is_chosen_without_test_pairs():

@@ -1,5 +1,6 @@
 """What r̂ reads: against scikit-learn's bag of words, a planted category that r̂ cannot know, and hand-worked areas."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -80,6 +81,23 @@ def test_intervals_of_paired_areas_hold_the_truth_as_often_as_they_say():
     assert 0.91 <= held / 300 <= 0.985
 
 
+def test_prompts_of_one_topic_are_one_cluster_in_a_difference_of_areas():
+    """Three copies of each prompt in one topic tell what one of them tells; taken as prompts of their own they claim more."""
+    sides = [tuple(RNG.normal(shift, 1, (2, n))) for n, shift in ((30, 1.0), (40, 0.0))]
+    alone = auroc_difference(*sides)
+    thrice = [tuple(np.tile(scores, 3) for scores in side) for side in sides]
+    topics = [f"p{i}" for i in range(30)] * 3, [f"n{i}" for i in range(40)] * 3
+    found = auroc_difference(*thrice, groups=topics)
+    assert (found.low, found.estimate, found.high) == pytest.approx((alone.low, alone.estimate, alone.high))
+    assert found.n == 210
+    naive = auroc_difference(*thrice)
+    assert naive.high - naive.low < 0.65 * (found.high - found.low)
+    own = auroc_difference(*sides, groups=(range(30), range(30, 70)))
+    assert (own.low, own.high) == pytest.approx((alone.low, alone.high))
+    one = auroc_difference(*sides, groups=(["p"] * 30, range(40)))
+    assert (one.low, one.high) == (-1, 1)
+
+
 def planted_lab(d=12, per_category=12):
     """Harmful prompts of categories a and b lie along axis 0, those of c along axis 1; r̂ without c cannot know of axis 1."""
     noise = torch.Generator().manual_seed(0)
@@ -125,6 +143,27 @@ def test_a_cell_is_the_mean_difference_without_the_category():
     on = [lab.testing["harmful"][24:36, 0].double().numpy() @ gap, lab.testing["harmless"][:, 0].double().numpy() @ gap]
     assert row["auroc"] == pytest.approx(roc_auc_score([1] * 12 + [0] * 48, np.concatenate(on)))
     assert (row["n_positive"], row["n_negative"]) == (12, 48)
+
+
+def test_every_area_by_words_has_its_interval_and_topics_widen_them():
+    lab = planted_lab()
+    own = [row for row in transfer(lab) if row["left_out"] == row["tested"]]
+    assert all(row["words_ci_low"] <= row["words_auroc"] <= row["words_ci_high"] for row in own)
+    some, harmless = lab.test("harmful", 36), lab.test("harmless", 48)
+    merged = {
+        "harmful": tuple(replace(p, topic=f"{p.category} {i % 3}") for i, p in enumerate(some)),
+        "harmless": tuple(replace(p, topic=f"x {i % 8}") for i, p in enumerate(harmless)),
+    }
+    type(lab).test = lambda _self, label, n: merged[label][:n]
+    rows = {(row["left_out"], row["tested"]): row for row in transfer(lab)}
+    row = rows["c", "c"]
+    harmful = lab.training["harmful"][:24, 0].double().numpy()
+    gap = harmful.mean(0) - lab.training["harmless"][:, 0].double().numpy().mean(0)
+    on = [lab.testing["harmful"][24:, 0].double().numpy() @ gap, lab.testing["harmless"][:, 0].double().numpy() @ gap]
+    topics = [p.topic for p in merged["harmful"][24:]], [p.topic for p in merged["harmless"]]
+    truth = auroc(*on, groups=topics)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((truth.low, truth.high))
+    assert (truth.low, truth.high) != pytest.approx((auroc(*on).low, auroc(*on).high))
 
 
 def test_prompts_without_categories_have_no_transfer():

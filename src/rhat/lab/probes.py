@@ -16,7 +16,7 @@ from torch import Tensor
 from rhat.directions import CCS, fit_ccs_each, reduced_width
 from rhat.lab.chance import against_chance
 from rhat.lab.pairs import Pairs
-from rhat.statistics import wilson
+from rhat.lab.rows import alike_part, rate_part
 from rhat.statistics.logistic import ridge_logistic
 
 FOLDS = 4
@@ -73,24 +73,24 @@ def _at_layer(
     signed = probe.signed(yes, no, train.truth)
     rows = [
         {"method": "ccs", "loss": signed.loss, "consistency": signed.consistency(test_yes, test_no)}
-        | _tested(signed.predict(test_yes, test_no), test.truth)
+        | _tested(signed.predict(test_yes, test_no), test)
         | _cosine(signed.direction.double(), rhat)
     ]
     axis = torch.linalg.svd(differences, full_matrices=False).Vh[0]
     right = ((differences @ axis > 0) == train.truth).double().mean()
     axis = axis if float(right) >= 0.5 else -axis
-    rows.append({"method": "pca"} | _tested(tested @ axis > 0, test.truth) | _cosine(axis, rhat))
+    rows.append({"method": "pca"} | _tested(tested @ axis > 0, test) | _cosine(axis, rhat))
     for method, fit in CEILING.items():
         weights, threshold = fit(differences, train.truth)
         rows.append(
             {"method": method, "cross_validated": cross_validated(fit, yes - no, train.truth, train.groups)}
-            | _tested(tested @ weights > threshold, test.truth)
+            | _tested(tested @ weights > threshold, test)
             | _cosine(weights, rhat)
         )
     known = _noise(yes, no, seeds[0] + seeds[1])
     fresh = _noise(yes, no, seeds[0] + seeds[1] + 1000, rows=len(test_yes))
     guess = floor.signed(*known, train.truth).predict(*fresh)
-    rows.append({"method": "ccs_on_noise", "loss": floor.loss} | _tested(guess, test.truth))
+    rows.append({"method": "ccs_on_noise", "loss": floor.loss} | _tested(guess, test))
     return rows
 
 
@@ -116,10 +116,11 @@ def _noise(yes: Tensor, no: Tensor, seed: int, rows: int | None = None) -> tuple
     return draw @ (yes - yes.mean(0)), draw @ (no - no.mean(0))
 
 
-def _tested(guess: Tensor, truth: Tensor) -> dict[str, Any]:
-    found = wilson(int((guess == truth).sum()), len(truth))
-    ends = {"accuracy": found.estimate, "ci_low": found.low, "ci_high": found.high, "n": found.n}
-    return ends | {"verdict": against_chance(found.low, found.high)}
+def _tested(guess: Tensor, test: Pairs) -> dict[str, Any]:
+    """How many test pairs are told right; those of one topic, or of one fact, are a cluster."""
+    right = (guess == test.truth).numpy()
+    found = rate_part(right, test.groups) | alike_part(right, test.groups)
+    return {"accuracy": found.pop("rate"), **found, "verdict": against_chance(found["ci_low"], found["ci_high"])}
 
 
 def _cosine(vector: Tensor, rhat: Tensor) -> dict[str, float]:

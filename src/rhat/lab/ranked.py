@@ -18,11 +18,10 @@ from rhat.lab import Lab
 from rhat.lab.matching import Maker, matched_doses
 
 Row = dict[str, Any]
-OPERATORS = {
-    "standard": ("set_projection", "add")
-}  # every other preset: all three; ablating runs every layer, and costs most
+OPERATORS = ("set_projection", "add", "ablate")
 PROMPTS = 16  # test prompts on which effects are measured
 SEARCHED = 8  # validation prompts on which doses are searched
+FEW = 6, 4  # of each
 ROUNDS = 3
 
 
@@ -35,11 +34,19 @@ def matched_controls(lab: Lab) -> dict[str, list[Row]]:
     rows: list[Row] = []
     ranks: list[Row] = []
     units = lab.control_units()
-    for op in OPERATORS.get(lab.sizes.name, ("set_projection", "add", "ablate")):
+    for op in OPERATORS:
         mine = _under(lab, op, units)
         rows += mine
         ranks += control_ranks(op, mine)
     return {"matched_controls": rows, "control_ranks": ranks}
+
+
+def spent_on(op: str, preset: str) -> tuple[int, int]:
+    """Test prompts for effects and validation prompts for doses; ablating runs every layer, and in the standard preset gets few of both.
+
+    Fewer prompts make each effect noisier and leave the p value what it is: directions are what is permuted.
+    """
+    return FEW if (op, preset) == ("ablate", "standard") else (PROMPTS, SEARCHED)
 
 
 def _maker(lab: Lab, op: str, unit: Float[Tensor, " d_model"]) -> tuple[Maker, float]:
@@ -59,7 +66,8 @@ def _under(lab: Lab, op: str, units: dict[str, list[Tensor]]) -> list[Row]:
     made = [(kind, i, *_maker(lab, op, unit)) for kind, some in units.items() for i, unit in enumerate(some)]
     ours, shift = _maker(lab, op, lab.direction.unit)
     real = ablate(lab.direction) if op == "ablate" else ours(shift)
-    n_searched = min(SEARCHED, len(lab.finding.kept["validation"]["harmless"]))
+    prompts, searches = spent_on(op, lab.sizes.name)
+    n_searched = min(searches, len(lab.finding.kept["validation"]["harmless"]))
     [(_, searched)] = lab.score_each([real], "harmless", n_searched, "validation", kl=True)
     assert searched is not None
     stage = f"controls, {op}"
@@ -75,7 +83,7 @@ def _under(lab: Lab, op: str, units: dict[str, list[Tensor]]) -> list[Row]:
         stage=stage,
     )
     doses = {"displacement": [dose for *_, dose in made], "damage": [one.dose for one in found]}
-    before, _ = lab.score(None, label, min(lab.sizes.sweep, PROMPTS))
+    before, _ = lab.score(None, label, min(lab.sizes.sweep, prompts))
     rows = []
     for match, at in doses.items():
         doings = [real, *(maker(dose) for (_, _, maker, _), dose in zip(made, at, strict=True))]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rhat.lab import Lab
 from rhat.lab.chance import against_chance
+from rhat.lab.measurement import topics_of
 from rhat.prompts import Prompt
 from rhat.statistics import auroc, judge
 from rhat.statistics.logistic import ridge_logistic
@@ -54,8 +55,12 @@ def beside_words(
     kept = lab.finding.kept["train"]
     harmful, harmless = [p.text for p in kept["harmful"]], [p.text for p in kept["harmless"]]
     by_words = Words(harmful, harmless)([p.text for p in some])
-    area = auroc(by_words[refused], by_words[~refused])
-    apart = auroc_difference((projected[refused], by_words[refused]), (projected[~refused], by_words[~refused]))
+    topics = np.array(topics_of(some))
+    groups = topics[refused], topics[~refused]
+    area = auroc(by_words[refused], by_words[~refused], groups=groups)
+    apart = auroc_difference(
+        (projected[refused], by_words[refused]), (projected[~refused], by_words[~refused]), groups=groups
+    )
     return [
         {
             "comparison": f"refused vs complied, {some[0].label}",
@@ -76,7 +81,7 @@ def transfer(lab: Lab) -> list[Row]:
     """r̂ found without each category of harmful prompts, tested on each: harmful test prompts of a category against all harmless ones.
 
     The direction is the difference of means of the training activations at r̂'s layer and position; on the diagonal stands what was never seen,
-    beside a classifier by words that has not seen it either.
+    beside a classifier by words that has not seen it either. Topics are clusters.
     """
     kept = {label: lab.finding.kept["train"][label][:256] for label in ("harmful", "harmless")}
     tests = {label: lab.test(label, len(lab.testing[label])) for label in ("harmful", "harmless")}
@@ -88,6 +93,7 @@ def transfer(lab: Lab) -> list[Row]:
     )
     if len(names) < 2:
         return []
+    topics = {label: np.array(topics_of(some)) for label, some in tests.items()}
     columns = {name: np.array([p.category == name for p in tests["harmful"]]) for name in names}
     rows = []
     for name in names:
@@ -95,7 +101,8 @@ def transfer(lab: Lab) -> list[Row]:
         gap = trained["harmful"][others].mean(0) - trained["harmless"].mean(0)
         on = {label: tested[label] @ gap for label in tested}
         for column, mine in columns.items():
-            area = auroc(on["harmful"][mine], on["harmless"])
+            groups = topics["harmful"][mine], topics["harmless"]
+            area = auroc(on["harmful"][mine], on["harmless"], groups=groups)
             row = {"left_out": name, "tested": column, "auroc": area.estimate, "ci_low": area.low, "ci_high": area.high}
             row |= {"n_positive": int(mine.sum()), "n_negative": len(on["harmless"])}
             row["verdict"] = against_chance(area.low, area.high)
@@ -103,6 +110,7 @@ def transfer(lab: Lab) -> list[Row]:
                 seen = [p.text for p, other in zip(kept["harmful"], others, strict=True) if other]
                 by_words = Words(seen, [p.text for p in kept["harmless"]])
                 told = {label: by_words([p.text for p in some]) for label, some in tests.items()}
-                row["words_auroc"] = auroc(told["harmful"][mine], told["harmless"]).estimate
+                known = auroc(told["harmful"][mine], told["harmless"], groups=groups)
+                row |= {"words_auroc": known.estimate, "words_ci_low": known.low, "words_ci_high": known.high}
             rows.append(row)
     return rows

@@ -26,6 +26,11 @@ def sentence(results: Results) -> str:
     return f"{said}. {gate(row)}"
 
 
+def unpassed(results: Results) -> JudgeRow | None:
+    """The judge of all rates of a run, if it has not passed for refused against not refused; None where it has, or no judge is named."""
+    return next((row for row in results.judges if row.default and not row.passed_refused), None)
+
+
 def gate(row: JudgeRow) -> str:
     """What the judge may be believed."""
     weak = [found.label for found in row.classes if found.sensitivity is not None and found.sensitivity < 0.5]

@@ -1,26 +1,56 @@
-"""The opening: what was found on this model, in three sentences that say no more than their claims, and where r̂ is."""
+"""The opening: what was found on this model, in three sentences that say no more than their claims and their judge allow; and where r̂ is."""
 
 from __future__ import annotations
 
 import re
 
 from rhat.artifacts.header import Claim
+from rhat.artifacts.judges import JudgeRow
 from rhat.artifacts.rows import Rate
 from rhat.artifacts.run import Results
 from rhat.display.wording import number, percent
+from rhat.report.judges import name, unpassed
 
 
 def opening(results: Results) -> tuple[str, ...]:
     """Setting, removing and random directions, each as its primary claim allows it; then where r̂ is, or why there is none.
 
-    A sentence is left out where the run did not make its comparison.
+    A sentence is left out where the run did not make its comparison. Where the judge of the answers has not passed, that comes first,
+    and the rates are told as what it read: no claim stands on them.
     """
+    failed = unpassed(results)
+    if failed is not None:
+        readings = (_reading(results, claim_id, done) for claim_id, done in READ.items())
+        read = tuple(sentence for sentence in readings if sentence)
+        return (*((_not_passed(failed),) if read else ()), *read, place(results))
     told = (
         _effect(results, "set_vs_baseline", "better", "Setting", "set", "an increase"),
         _effect(results, "ablate_vs_baseline", "worse", "Removing", "removed", "a decrease"),
         _random(results),
     )
     return tuple(sentence for sentence in (*told, place(results)) if sentence)
+
+
+READ = {
+    "set_vs_baseline": "With r̂ set",
+    "ablate_vs_baseline": "With r̂ removed",
+    "random_vs_baseline": "With random directions set",
+}
+
+
+def _not_passed(judge: JudgeRow) -> str:
+    return (
+        f"The judge of these answers has not passed: on the labelled answers that come with rhat, {name(judge)} does not tell refusals "
+        "from other answers well enough for a headline, so what follows is what it read and shows nothing."
+    )
+
+
+def _reading(results: Results, claim_id: str, done: str) -> str:
+    found = _claimed(results, claim_id)
+    if found is None:
+        return ""
+    _, after, before = found
+    return f"{done}, answers to {_shares(after, before)} were read as refusals."
 
 
 def place(results: Results) -> str:

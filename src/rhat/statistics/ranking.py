@@ -78,7 +78,7 @@ def auroc(
     beats = (ranks[:n_pos] - rankdata(above)) / n_neg
     beaten = 1 - (ranks[n_pos:] - rankdata(below)) / n_pos
     area = float(beats.mean())
-    variance, units = _variance(beats, beaten, groups)
+    variance, units = placement_variance(beats, beaten, groups)
     # Rounding leaves 1e-32 or so where the variance is 0; the smallest real one is far above that.
     if variance > 1e-20 and 0 < area < 1:
         half = float(norm.ppf(0.5 + level / 2)) * variance**0.5 / (area * (1 - area))
@@ -94,10 +94,11 @@ def auroc(
     return Auroc(estimate=area, low=low, high=high, n=n_pos + n_neg, n_positive=n_pos, n_negative=n_neg, method=method)
 
 
-def _variance(
+def placement_variance(
     beats: NDArray[np.float64], beaten: NDArray[np.float64], groups: tuple[Groups, Groups] | None
 ) -> tuple[float, int]:
-    """Variance of the area, and the prompts (or topics) of the side that has fewer; 0 where there is one of them only."""
+    """Variance of an area (or of a difference of two) from the placement values of both sides, whose means are alike; and the
+    prompts (or topics) of the side that has fewer. 0 where there is one of them only."""
     n_pos, n_neg = len(beats), len(beaten)
     if groups is None:
         units = min(n_pos, n_neg)

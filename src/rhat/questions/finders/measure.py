@@ -11,11 +11,10 @@ from rhat.interventions import Intervention
 from rhat.lab import Asked, Lab
 from rhat.lab.pairs import REQUESTS, request_pairs, statement_pairs
 from rhat.lab.probes import probe_rows
-from rhat.lab.rows import rate_part, score_part
+from rhat.lab.rows import alike_part, rate_part, score_part
 from rhat.prompts import statements
 from rhat.questions.finders.rows import Rows
 from rhat.selection.survey import SIDES
-from rhat.statistics import wilson
 
 
 def finders(lab: Lab) -> Rows:
@@ -26,6 +25,7 @@ def finders(lab: Lab) -> Rows:
     found["random"] = random_direction(lab.model.d_model, lab.seed + 31, lab.direction.unit)
     tests = torch.cat([lab.testing[label][:, layer] for label in ("harmful", "harmless")]).double()
     truth = torch.cat([torch.ones(len(lab.testing["harmful"])), torch.zeros(len(lab.testing["harmless"]))]).bool()
+    topics = [topic for label in ("harmful", "harmless") for topic in lab.topics(label, len(lab.testing[label]))]
     n = lab.sizes.sweep
     rows, doings = [], {}
     for name, vector in found.items():
@@ -34,7 +34,8 @@ def finders(lab: Lab) -> Rows:
         right = (
             (tests @ unit.double() > (high + low) / 2) if high >= low else (tests @ unit.double() < (high + low) / 2)
         ) == truth
-        accuracy = wilson(int(right.sum()), len(right))
+        hits = right.numpy()
+        accuracy = rate_part(hits, topics) | alike_part(hits, topics)
         target = low + lab.gap if name == "random" else high  # a random direction gets the shift that setting r̂ makes
         doings[f"finder:{name}"] = Intervention("set_projection", unit, layer, target)
         rows.append(
@@ -42,10 +43,8 @@ def finders(lab: Lab) -> Rows:
                 "name": name,
                 "layer": layer,
                 "cosine_to_rhat": float(unit.double() @ lab.direction.unit.double()),
-                "test_accuracy": accuracy.estimate,
-                "ci_low": accuracy.low,
-                "ci_high": accuracy.high,
-                "n": accuracy.n,
+                "test_accuracy": accuracy.pop("rate"),
+                **accuracy,
             }
         )
     describe = {f"finder:{name}": {"direction": name} for name in found}

@@ -22,11 +22,17 @@ class FinderRow(Record):
     test_accuracy: Share
     """harmful against harmless, sign and threshold fixed on training prompts"""
     ci_low: Share
-    """95 % interval of `test_accuracy` (Wilson), lower end"""
+    """95 % interval of `test_accuracy` (Wilson, topics as clusters), lower end"""
     ci_high: Share
     """upper end"""
     n: Count
     """prompts measured"""
+    clusters: Count | None = None
+    """topics of these prompts; absent where every prompt has a topic of its own"""
+    icc: Share | None = None
+    """intraclass correlation within topics of whether a prompt is told right: 0 independent, 1 all alike"""
+    design_effect: Annotated[float, Field(ge=1)] | None = None
+    """the interval is that of n / design_effect independent prompts"""
     set_effect: Effect | None = None
     """setting this direction, on harmless prompts"""
 
@@ -55,11 +61,17 @@ class Probe(Record):
     accuracy: Share
     """on test pairs, sign fixed on training pairs"""
     ci_low: Share
-    """95 % interval of `accuracy` (Wilson), lower end"""
+    """95 % interval of `accuracy` (Wilson, clusters as below), lower end"""
     ci_high: Share
     """upper end"""
     n: Count
     """test pairs"""
+    clusters: Count | None = None
+    """topics of the requests, or facts of the statements; absent where every pair has one of its own"""
+    icc: Share | None = None
+    """intraclass correlation within clusters of whether a pair is told right: 0 independent, 1 all alike"""
+    design_effect: Annotated[float, Field(ge=1)] | None = None
+    """the interval is that of n / design_effect independent pairs"""
     verdict: Judgement
     """against chance: better = accuracy above one half"""
     cosine_to_rhat: Cosine | None = None

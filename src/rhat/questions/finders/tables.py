@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from rhat.artifacts.run import Results
 from rhat.display import wording
-from rhat.display.tables import LAYER, Column, N, Table, build, comparisons, figure, joined, numeric, text, three
+from rhat.display.tables import (
+    ALIKE,
+    LAYER,
+    Column,
+    N,
+    Table,
+    build,
+    comparisons,
+    figure,
+    joined,
+    numeric,
+    text,
+    three,
+)
 from rhat.display.wording import percent
 from rhat.questions.finders.rows import Rows
 
@@ -20,6 +33,7 @@ def tables(results: Results) -> list[Table]:
         LAYER,
         figure("Cosine with r̂", "cosine_to_rhat"),
         accuracy("test_accuracy"),
+        ALIKE,
         N,
         figure("Setting it", "set_effect", wording.measure),
     ]
@@ -27,6 +41,7 @@ def tables(results: Results) -> list[Table]:
         text("Probe", "method", wording.finder),
         figure("Layer", "layer", str),
         accuracy("accuracy"),
+        ALIKE,
         figure("Accuracy in folds of training pairs", "cross_validated", percent),
         figure("Loss", "loss", three),
         figure("Inconsistency", "consistency", three),

@@ -10,7 +10,7 @@ import torch
 from rhat.capture import capture_all_tokens
 from rhat.interventions import Intervention, add, set_projection
 from rhat.lab import Asked, Dealt, Lab, Measurement
-from rhat.lab.ranked import OPERATORS, PROMPTS, SEARCHED, matched_controls
+from rhat.lab.ranked import OPERATORS, matched_controls, spent_on
 from rhat.lab.ranked import ROUNDS as SEARCHES
 from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
 from rhat.model import cache_clean_run
@@ -222,10 +222,11 @@ def controls_cost(a: Asked) -> None:
     a.training()
     categories = len({p.category for p in x.some("harmless", 256, "train") if p.category})
     many = 3 * n + min(n, categories * (categories - 1) // 2)  # the fourth kind is the difference of two categories
-    few = x.some("harmless", SEARCHED, "validation")
-    for op in OPERATORS.get(a.sizes.name, ("set_projection", "add", "ablate")):
+    for op in OPERATORS:
+        prompts, searched = spent_on(op, a.sizes.name)
+        few = x.some("harmless", searched, "validation")
         start = 0 if op == "ablate" else x.layer
-        some = a.sweep("harmful" if op == "ablate" else "harmless", min(a.sizes.sweep, PROMPTS))
+        some = a.sweep("harmful" if op == "ablate" else "harmless", min(a.sizes.sweep, prompts))
         x.scored(1, few)
         x.scored(1 + SEARCHES * many, few, start)
         x.scored(1, some)

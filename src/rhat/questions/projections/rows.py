@@ -16,7 +16,7 @@ class Projection(Record):
     layer: Index
     """layer of resid_pre"""
     label: Label
-    """harmful, harmless or borderline"""
+    """harmful, harmless, borderline or twin"""
     split: str
     """train, validation or test"""
     mean: Units
@@ -48,7 +48,7 @@ class Histogram(Record):
     """Histograms of the test projection, with common edges."""
 
     label: Label
-    """harmful, harmless or borderline"""
+    """harmful, harmless, borderline or twin"""
     layer: Index
     """layer of resid_pre"""
     edges: tuple[Units, ...]
@@ -63,7 +63,7 @@ class Trajectory(Record):
     prompt_id: str
     """id, never the text"""
     label: Label
-    """harmful, harmless or borderline"""
+    """harmful, harmless, borderline or twin"""
     values: tuple[Units, ...]
     """one per token; the last value is the last prompt token (-1)"""
     layer: Index | None = None
@@ -84,7 +84,7 @@ class Words(Record):
     difference: Annotated[float, Field(ge=-1, le=1)]
     """area of the projection − area by words, on the same prompts"""
     difference_ci_low: float
-    """95 % interval of `difference` (DeLong, paired), lower end"""
+    """95 % interval of `difference` (DeLong, paired, topics as clusters), lower end"""
     difference_ci_high: float
     """upper end"""
     n_positive: Count
@@ -110,6 +110,10 @@ class Transfer(Record):
     """upper end"""
     words_auroc: Fraction | None = None
     """the same by words, from a classifier that has not seen the category; of `tested` = `left_out` alone"""
+    words_ci_low: Fraction | None = None
+    """95 % interval of `words_auroc`, lower end"""
+    words_ci_high: Fraction | None = None
+    """upper end"""
     n_positive: Count
     """harmful prompts of the category"""
     n_negative: Count
