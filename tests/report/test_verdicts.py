@@ -43,7 +43,9 @@ def compared(results, treatment, reference, prompts, pairs, question):
 
 def test_every_question_that_was_measured_is_answered(run, released):
     found = verdicts(run)
-    assert tuple(found) == (KEYS if run is not released else tuple(key for key in KEYS if key in studies.RELEASED_ASKED))
+    assert tuple(found) == (
+        KEYS if run is not released else tuple(key for key in KEYS if key in studies.RELEASED_ASKED)
+    )
     for key, verdict in found.items():
         assert verdict.word in {"better", "worse", "equivalent", "undecided", "mixed", "measured"}
         assert verdict.sentence
