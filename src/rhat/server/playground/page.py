@@ -58,8 +58,12 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
 
 def theme() -> gr.themes.Base:
     """Gradio's plainest theme, with text of a contrast of at least 4.5:1 in both schemes."""
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    return gr.themes.Base(primary_hue="blue", neutral_hue="slate", **fonts).set(
+    return gr.themes.Base(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(
         color_accent="*primary_600",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
