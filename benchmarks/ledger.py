@@ -40,7 +40,9 @@ def table(kept: dict[str, dict[str, float]]) -> str:
         f"| {stage} | " + " | ".join(f"{one.get(stage, 0.0) / 1e3:.1f}" for one in kept.values()) + " |"
         for stage in stages
     ]
-    return "\n".join([*lines, "| all | " + " | ".join(f"{sum(one.values()) / 1e3:.1f}" for one in kept.values()) + " |"])
+    return "\n".join(
+        [*lines, "| all | " + " | ".join(f"{sum(one.values()) / 1e3:.1f}" for one in kept.values()) + " |"]
+    )
 
 
 def main() -> None:
