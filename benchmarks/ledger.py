@@ -11,15 +11,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rhat.study import StudyConfig
-from rhat.study.cost import study_work
-from rhat.study.opening import open_model, open_prompts
-
 KEPT = Path(__file__).parent / "ledger.json"
 
 
 def computed(preset: str, layer: int) -> dict[str, float]:
     """GFLOP of every stage, computed."""
+    from rhat.study import StudyConfig
+    from rhat.study.cost import study_work
+    from rhat.study.opening import open_model, open_prompts
+
     config = StudyConfig(preset=preset)
     work = study_work(config, open_model(config), open_prompts(config), layer=layer)
     return {stage: round(one.flop / 1e9, 1) for stage, one in work.items()}
