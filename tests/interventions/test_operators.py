@@ -75,9 +75,10 @@ def test_an_edit_touches_its_scope_only_and_never_padding():
     assert changed.tolist() == [[False, True, True, True], [True, True, True, False]]
 
 
-def test_an_edit_says_when_nothing_of_its_scope_is_there():
+def test_an_edit_leaves_everything_where_nothing_of_its_scope_is_there():
     edit = DirectionEdit(OPERATORS["add"], unit_of(8), 5.0, Scope("generated"))
-    assert edit(torch.zeros(1, 2, 8), context([[0, 1]], 4, 2)) is None
+    x = torch.randn(1, 2, 8)
+    assert torch.equal(edit(x, context([[0, 1]], 4, 2)), x)
 
 
 def test_each_row_gets_its_own_edit():

@@ -32,6 +32,7 @@ from rhat.model.plain import plain_forward
 from rhat.model.plans import plan as lay_out
 from rhat.model.positions import Scope
 from rhat.model.prefill import prefill
+from rhat.model.tap import has
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import find
 from rhat.selection.settings import FindSettings
@@ -201,13 +202,30 @@ class TestPadding:
         edits = merge(edited(model, unit), Intervention("ablate", unit, 2, where="all layers").edits(model))
         packed = in_order(last_logits(model, plan, edits))
         ran = {int(np.prod(shape)) for shape in widths}
-        assert ran == ({plan.prefix_length, -(-n_real // ROWS) * ROWS} if model.tokenwise_mlps else set())
-        monkeypatch.setitem(model.__dict__, "tokenwise_mlps", ())
+        ends = -(-len(PROMPTS) // ROWS) * ROWS  # of which the last block's MLP runs the last tokens alone
+        assert ran == ({plan.prefix_length, -(-n_real // ROWS) * ROWS, ends} if model.tokenwise_mlps else set())
+        for mlps in ("tokenwise_mlps", "last_mlps"):
+            monkeypatch.setitem(model.__dict__, mlps, ())
         widths.clear()
         padded = in_order(last_logits(model, plan, edits))
         assert relative(packed, padded) < EXACT
         ran = {int(np.prod(shape)) for shape in widths}
         assert ran == ({plan.prefix_length, batch.ids.numel()} if widths else set())
+
+    @pytest.mark.parametrize("site", [Site("resid_post", N_LAYERS - 1), Site("mlp_out", N_LAYERS - 1)])
+    def test_the_last_block_leaves_nothing_out_where_something_looks(self, model, unit, site):
+        """Reading there sees every token, and an edit of unknown kind is given them all."""
+        plan, seen = model.plan(PROMPTS), []
+        if not has(model.layout, site):
+            pytest.skip("no such site")
+        read = {site: Read(lambda x, context: seen.append(x[context.real].clone()))}
+        list(last_logits(model, plan, merge(edited(model, unit), read)))
+        assert all(bool((x.norm(dim=-1) > 0).all()) for x in seen)
+        mixing = {site: Doubled()}
+        found = in_order(last_logits(model, plan, mixing))
+        tokens = model.tokenize(PROMPTS)
+        whole = torch.cat([plain_forward(model, [p], torch.tensor([i]), mixing) for i, p in enumerate(tokens)])
+        assert relative(found, whole) < EXACT
 
     def test_sites_see_every_token(self, model, unit):
         """What is read at mlp_out is what whole prompts give, and an edit there reaches its tokens."""
@@ -223,6 +241,16 @@ class TestPadding:
             plain_forward(model, tokens, torch.tensor([0]), watch)
             n = int(context.real[row].sum())
             torch.testing.assert_close(batch[row, :n], alone[0][0, -n:], rtol=EXACT, atol=1e-12)
+
+
+class Doubled:
+    """An edit that looks at the token before."""
+
+    def __call__(self, activation, _context):
+        return activation + torch.cat([torch.zeros_like(activation[:, :1]), activation[:, :-1]], 1)
+
+    def first_position(self, _prompt_length, _template_start):
+        return 0
 
 
 class Neighbours(torch.nn.Module):

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.errors import ContrastError
+from rhat.model.precision import wide
 from rhat.reprs import one_line
 
 
@@ -28,7 +29,7 @@ class Moments:
     @classmethod
     def of(cls, values: Float[Tensor, "n *group d"]) -> Moments:
         """Moments of n observations."""
-        values = values.double()
+        values = wide(values)
         return cls(len(values), values.sum(0), values.square().sum(0))
 
     def __add__(self, other: Moments) -> Moments:

@@ -16,6 +16,7 @@ from rhat.model.logits import last_logits, run_until
 from rhat.model.origin import check_read, check_rows
 from rhat.model.plans import Plan
 from rhat.model.positions import TokenContext
+from rhat.model.precision import wide
 from rhat.sites import Site
 
 
@@ -150,8 +151,10 @@ def capture_all_tokens(
     prefix: list[Tensor] = []
 
     def keep(activation: Tensor, context: TokenContext) -> None:
-        values = activation.double() @ unit.to(activation.device).double()
-        for row, real, value in zip(context.rows.tolist(), context.real, values, strict=True):
+        exact = wide(activation)
+        values = exact @ wide(unit).to(exact.device)
+        real_here = context.real.to(exact.device)
+        for row, real, value in zip(context.rows.tolist(), real_here, values, strict=True):
             if row < 0:
                 prefix[:] = [value]
             else:

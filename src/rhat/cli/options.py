@@ -96,7 +96,9 @@ class ModelOptions:
     ] = "auto"
     device: Annotated[
         str | None,
-        typer.Option("--device", help="cpu, cuda, cuda:1, …; auto: all GPUs.", rich_help_panel=MODEL_PANEL),
+        typer.Option(
+            "--device", help="cpu, cuda, cuda:1, mps, …; auto: all GPUs, or Apple's.", rich_help_panel=MODEL_PANEL
+        ),
     ] = None
     max_memory: Annotated[
         str | None,

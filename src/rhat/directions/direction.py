@@ -253,7 +253,8 @@ class Direction:
 
     def project(self, activations: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
         """r̂·x in float64, in residual-stream units."""
-        return activations.double() @ self.unit.to(activations.device).double()
+        here = activations.cpu() if activations.device.type == "mps" else activations  # which has no float64
+        return here.double() @ self.unit.to(here.device).double()
 
     def save(self, path: str | Path) -> Path:
         """Write a safetensors file with everything above in its metadata."""

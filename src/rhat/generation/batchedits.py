@@ -11,6 +11,7 @@ from rhat.generation.rows import Row
 from rhat.model.dispatch import Group, per_row
 from rhat.model.edits import Edit, Edits, Read, merge
 from rhat.model.positions import TokenContext
+from rhat.model.precision import wide
 from rhat.sites import Site
 
 
@@ -53,7 +54,8 @@ def _readers(rows: Sequence[Row], into: str) -> dict[Site, Edit]:
         def note(activation: Tensor, context: TokenContext) -> None:
             for unit, members in units.values():
                 which = torch.tensor(members, device=activation.device)
-                values = (activation[which].double() @ unit.to(activation.device).double()).tolist()
+                own = wide(activation[which])
+                values = (own @ wide(unit).to(own.device)).tolist()
                 first = torch.minimum(context.template_start[which], context.prompt_length[which] - 1)
                 wanted = context.real[which] & (context.positions[which] >= first[:, None])
                 positions = context.positions[which].tolist()

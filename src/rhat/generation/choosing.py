@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rhat.generation.rows import Row, TokenLogprob
+from rhat.model.precision import wide
 
 BLOCK = 512  # of the vocabulary, in `argmax_tokens`
 
@@ -51,6 +52,6 @@ def sample_per_request(logits: Float[Tensor, "rows vocab"], rows: Sequence[Row])
 
 def logprob(logits: Float[Tensor, " vocab"], token: int, n_top: int) -> TokenLogprob:
     """A token's log-probability under these logits, and those of the `n_top` likeliest."""
-    values = torch.log_softmax(logits.double(), -1)
+    values = torch.log_softmax(wide(logits), -1)
     top = values.topk(min(n_top, len(values)))
     return TokenLogprob(token, float(values[token]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True)))

@@ -16,8 +16,8 @@ from rhat.errors import PromptError
 from rhat.generation.batchedits import batch_edits
 from rhat.generation.choosing import logprob, sample_per_request
 from rhat.generation.prefilling import Prefill, template_lengths
-from rhat.generation.renewal import renew
 from rhat.generation.rows import Choose, Request, Row
+from rhat.generation.stepping import decoded
 from rhat.generation.text import Text
 from rhat.model.chat import ChatModel
 from rhat.model.decoder import slow
@@ -25,9 +25,8 @@ from rhat.model.edits import Edits, merge
 from rhat.model.finite import faulty
 from rhat.model.kv import SlotCache
 from rhat.model.origin import not_finite
-from rhat.model.passes import lm_head, run_step
+from rhat.model.passes import lm_head
 from rhat.model.plain import left_padded, plain_last_positions
-from rhat.model.positions import TokenContext
 
 
 class Engine:
@@ -178,16 +177,7 @@ class Engine:
 
     def _decoded(self) -> Float[Tensor, "rows d_model"]:
         """Last hidden states of all rows after their newest tokens."""
-        rows, device = self.rows, self.model.device
-        context = TokenContext.for_step(
-            torch.tensor([row.length for row in rows], device=device),
-            torch.tensor([len(row.request.tokens) for row in rows], device=device),
-            template_lengths(self.model, rows).to(device),
-            torch.tensor([row.request.row for row in rows], device=device),
-        )
-        renew(self.model, rows, self.cache, self.edits)
-        newest = torch.tensor([row.generated[-1] for row in rows], device=device)
-        return run_step(self.model, newest, context, self.cache, batch_edits(self.edits, rows, context))
+        return decoded(self.model, self.rows, self.cache, self.edits)
 
     def _plain_logits(self, rows: Sequence[Row]) -> Float[Tensor, "rows vocab"]:
         """Logits after every row's newest token, by passes over whole sequences padded on the left (or of equal length, where

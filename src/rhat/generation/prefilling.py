@@ -146,6 +146,7 @@ class Prefill:
             start=start,
             residual=residual,
             below=below,
+            ends=batch.lengths,
         )
         return JoinedRows(done.last(batch.lengths), prefixes, done.new_kv)
 

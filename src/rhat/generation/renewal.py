@@ -12,7 +12,7 @@ from rhat.generation.rows import Row
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.kv import SlotCache
-from rhat.model.passes import run_tokens
+from rhat.model.passes import NO_ENDS, run_tokens
 from rhat.model.positions import TokenContext
 
 
@@ -31,5 +31,6 @@ def renew(model: ChatModel, rows: Sequence[Row], slots: SlotCache, edits: Edits)
         context = TokenContext.for_prefix(n, len(request.tokens), own, request.row, device)
         context = replace(context, length=torch.tensor([n + 1], device=device))
         ids = torch.tensor([row.sequence[:n]], device=device)
-        done = run_tokens(model, ids, context, batch_edits(edits, [row], context))
+        under = batch_edits(edits, [row], context)
+        done = run_tokens(model, ids, context, under, ends=NO_ENDS)
         slots.put(slot, 0, None, done.new_kv, 0, n)

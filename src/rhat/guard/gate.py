@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class Gate:
     direction: Direction
     opens_at: Callable[[Any], Any]
     rows: dict[int, bool] = field(default_factory=dict)
+    _known: WeakKeyDictionary[TokenContext, list[bool]] = field(default_factory=WeakKeyDictionary, repr=False)
 
     def read(self, activation: Tensor, context: TokenContext) -> None:
         """Decide for every row whose prompt is in this pass."""
@@ -40,6 +42,7 @@ class Gate:
         at = activation[torch.arange(len(here), device=here.device), here.long().argmax(-1)]
         opened = self.opens_at(self.direction.project(at)[seen].cpu().numpy())
         self.rows.update(zip(context.rows[seen].tolist(), map(bool, opened), strict=True))
+        self._known.clear()
 
     def open(self, context: TokenContext) -> list[bool]:
         """Whether it is open for each row.
@@ -47,13 +50,16 @@ class Gate:
         Raises:
             InterventionError: if a row's prompt did not pass it: a part of the prompt was run before.
         """
+        if context in self._known:  # read back once a pass, not once a site
+            return self._known[context]
         rows = context.rows.tolist()
         if any(row not in self.rows for row in rows):
             raise InterventionError(
                 "conditional: a part of the prompt was run before its last tokens, so the gate cannot be read; give the "
                 "intervention to rhat.logits or model.generate as intervention=, or use `with intervention.on(model)`"
             )
-        return [self.rows[row] for row in rows]
+        found = self._known[context] = [self.rows[row] for row in rows]
+        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,7 +118,7 @@ def attribute(
     contributions = torch.zeros(direction.layer, n_heads, dtype=torch.float64)
     outputs = torch.zeros(direction.layer, n_heads, head_dim, dtype=torch.float64)
     for layer, gap, mean in zip(layers, sides[0] - sides[1], sides[0], strict=True):
-        written = unit @ output_weight(model, layer).double().cpu() * model.layout.parts[layer].scale("attn_out")
+        written = unit @ output_weight(model, layer).cpu().double() * model.layout.parts[layer].scale("attn_out")
         contributions[layer] = (gap * written.reshape(n_heads, -1)).sum(-1)
         outputs[layer] = mean
     return Attribution(contributions, outputs, position, layers)

@@ -30,17 +30,11 @@ class HeadEdit:
     __repr__ = one_line
 
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
-        """The activation with those heads' values replaced; None where the scope holds no token of it."""
-        inside = self.scope.mask(context)
-        if not bool(inside.any()):
-            return None
-        split: Tensor = activation.unflatten(-1, (self.n_heads, -1)).clone()
-        rows, columns = inside.nonzero(as_tuple=True)
-        values = self.values.to(activation)
-        split[rows[:, None], columns[:, None], self.heads.to(activation.device)[None]] = values.expand(
-            len(rows), -1, -1
-        )
-        return split.flatten(-2)
+        """The activation with those heads' values replaced; tokens outside the scope stay as they are."""
+        split: Tensor = activation.unflatten(-1, (self.n_heads, -1))
+        heads, values = self.heads.to(activation.device), self.values.to(activation)
+        replaced = split.index_copy(-2, heads, values.expand(*split.shape[:-2], -1, -1))
+        return torch.where(context.inside(self.scope)[..., None, None], replaced, split).flatten(-2)
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """The scope's first position."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -34,17 +34,16 @@ class DirectionEdit:
     unit: Float[Tensor, " d_model"]
     value: float
     scope: Scope
+    tokenwise: ClassVar[bool] = True  # each token is changed by itself, and nothing is read
 
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
-        """The edited activation; None where the scope holds no token of it."""
+        """The edited activation; tokens outside the scope stay as they are."""
         if self.scope.name == "all" and not context.padded:
             whole: Tensor = self.operator(activation, self.unit, self.value)
             return whole
-        inside = self.scope.mask(context)
-        if not bool(inside.any()):
-            return None
+        # Whether the scope holds any token is not asked: on a GPU the answer must be waited for, at every site.
         edited: Tensor = self.operator(activation, self.unit, self.value)
-        return torch.where(inside[..., None], edited, activation)
+        return torch.where(context.inside(self.scope)[..., None], edited, activation)
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """The scope's first position."""

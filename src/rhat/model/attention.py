@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from rhat.errors import ModelError
+from rhat.model.precision import wide
 
 TAKEN = ("sdpa", "eager")  # take masks of any form, on every device
 SAME = ("flash_attention", "flex_attention", "paged|")  # other programs for what these compute
@@ -73,9 +74,9 @@ def check_suited(hf: Any) -> None:
     ids = torch.arange(8, device=next(hf.parameters()).device)[None] % vocab
     try:
         with torch.no_grad():
-            own = hf(input_ids=ids, use_cache=False).logits.double()
+            own = wide(hf(input_ids=ids, use_cache=False).logits)
             with suited(configs, instead):
-                other = hf(input_ids=ids, use_cache=False).logits.double()
+                other = wide(hf(input_ids=ids, use_cache=False).logits)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from rhat.model.decoder import Decoder, slow
 from rhat.model.edits import Edits, Read
 from rhat.model.kv import KeyValues, SlotCache
-from rhat.model.passes import run_tokens
+from rhat.model.passes import NO_ENDS, run_tokens
 from rhat.model.plans import Plan
 from rhat.model.prefix import run_prefix
 from rhat.reprs import one_line
@@ -69,6 +69,7 @@ def cache_clean_run(model: Decoder, the_plan: Plan, layers: Sequence[int], *, ke
             keeper(kept),
             prefix_kv=clean.prefix_kv,
             prefix_length=the_plan.prefix_length,
+            ends=NO_ENDS,
         )
         clean.residuals.append(kept)
         if keep_kv:

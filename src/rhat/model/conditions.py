@@ -86,6 +86,7 @@ def last_logits_under(
             prefix_length=the_plan.prefix_length,
             start=start,
             residual=clean.residuals[index][start].repeat(n, 1, 1) if clean is not None and start else None,
+            ends=batch.lengths.repeat(n),
         )
         # The head is run for one condition at a time: logits of all at once would be the largest tensor of the pass.
         for which, states in enumerate(done.last(batch.lengths.repeat(n)).split(each)):

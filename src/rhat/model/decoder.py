@@ -166,6 +166,12 @@ class Decoder:
         return tokenwise_mlps(self.layout)
 
     @cached_property
+    def last_mlps(self) -> tuple[Any, ...]:
+        """Those of them that are in the last block."""
+        inside = set(self.layout.parts[-1].block.children())
+        return tuple(mlp for mlp in self.tokenwise_mlps if mlp in inside)
+
+    @cached_property
     def room(self) -> dict[str, int]:
         """How large one pass may be, as `plan` takes it: 2048 tokens in 64 rows, fewer where main memory is limited.
 

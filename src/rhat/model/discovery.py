@@ -15,6 +15,7 @@ from rhat.errors import ModelError
 from rhat.model.finite import check_probe
 from rhat.model.layout import BlockParts, Layout, first_tensor, text_config
 from rhat.model.parts import MIXERS, Call, prove_block, residual_scale
+from rhat.model.precision import wide
 
 _ROUTED = re.compile(r"expert", re.IGNORECASE)
 TOKENS = 4  # of each of the two rows of the run, which differ in the last token
@@ -119,7 +120,7 @@ def _check_causal(hf: Any, record: list[Call]) -> None:
     Raises:
         ModelError: if it does: answers cannot be decoded token by token then.
     """
-    out = next(out for name, _, out in record if name == "")[:, :-1].double()
+    out = wide(next(out for name, _, out in record if name == "")[:, :-1])
     moved = float((out[0] - out[1]).norm() / out[0].norm().clamp_min(1e-12))
     if moved > (1e-3 if record[0][2].dtype in (torch.float32, torch.float64) else 0.03):
         raise ModelError(

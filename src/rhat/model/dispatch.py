@@ -49,6 +49,11 @@ class PerRow:
 
     edits: tuple[tuple[Edit, Group], ...]
 
+    @property
+    def tokenwise(self) -> bool:
+        """Whether each of them changes each token by itself, and reads nothing."""
+        return all(getattr(edit, "tokenwise", False) for edit, _ in self.edits)
+
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
         """Each group edited by its own edit; None if nothing changed."""
         changed = None

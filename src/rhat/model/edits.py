@@ -29,6 +29,19 @@ class Edit(Protocol):
         ...
 
 
+AFTER_MLP = ("mlp_out", "other_out", "resid_post")  # sites of a block that see what its MLP gave
+
+
+def only_ends(edits: Edits, last: int) -> bool:
+    """Whether the last block, number `last`, may leave out its MLP where no hidden state is wanted: nothing that these edits
+    do there, beyond the MLP, reads or mixes tokens."""
+    return all(
+        getattr(edit, "tokenwise", False)
+        for site, edit in edits.items()
+        if site.layer == last and site.kind in AFTER_MLP
+    )
+
+
 @dataclass(frozen=True)
 class Read:
     """An edit that only reads: calls `function(activation, context)` and changes nothing."""
@@ -58,6 +71,11 @@ class Chain:
     def whole(self) -> bool:
         """Whether one of them must see each prompt in one pass."""
         return any(getattr(edit, "whole", False) for edit in self.edits)
+
+    @property
+    def tokenwise(self) -> bool:
+        """Whether each of them changes each token by itself, and reads nothing."""
+        return all(getattr(edit, "tokenwise", False) for edit in self.edits)
 
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor | None:
         """Apply every edit in turn; None if none changed anything."""

@@ -17,6 +17,7 @@ from rhat.model.passes import lm_head, run_step
 from rhat.model.plain import left_padded, plain_last_positions
 from rhat.model.plans import TokenIds
 from rhat.model.positions import TokenContext
+from rhat.model.precision import wide
 from rhat.model.prefill import prefill
 from rhat.model.work import counting
 
@@ -43,7 +44,7 @@ def try_fast_path(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Ex
         )
         for i, p in enumerate(prompts)
     ]
-    alone = torch.cat(both).double().transpose(0, 1).flatten(0, 1)
+    alone = wide(torch.cat(both)).transpose(0, 1).flatten(0, 1)
     for i in faulty(alone).nonzero().flatten().tolist():
         i %= len(prompts)
         raise not_finite(model, (*prompts[i], token), row=i, prompt_length=len(prompts[i]))
@@ -62,7 +63,7 @@ def try_fast_path(model: Decoder, prompts: Sequence[TokenIds], token: int) -> Ex
             "its logits are not finite" if bool(faulty(quick).any()) else f"its logits differ by {gap:.1e} relative"
         )
     ids, mask, context = left_padded(model, prompts, torch.arange(len(prompts)))
-    padded = plain_last_positions(model, ids, mask, context, None)[:, -1].double()
+    padded = wide(plain_last_positions(model, ids, mask, context, None)[:, -1])
     pads = distance(padded, alone[: len(prompts)]) < max(limit, 1e-3)
     return Execution(None, "; ".join(dict.fromkeys(reasons)), pads)
 
@@ -85,4 +86,4 @@ def prompt_and_next(model: Decoder, prompts: Sequence[TokenIds], token: int) -> 
     context = TokenContext.for_step(lengths, lengths, model.template_length, rows)
     hidden = run_step(model, torch.full_like(lengths, token), context, slots, {})
     with torch.no_grad():
-        return torch.cat([*(first[i][None] for i in range(len(prompts))), lm_head(model, hidden)]).double()
+        return wide(torch.cat([*(first[i][None] for i in range(len(prompts))), lm_head(model, hidden)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
@@ -53,6 +54,14 @@ def new_keys_values(cache: Cache) -> KeyValues:
     return [cast(PrefixLayer, layer).new for layer in cache.layers]
 
 
+@dataclass(frozen=True, eq=False)
+class Lent:
+    """Rows that lend what they compute to others: `runs` are the rows that are run, `who[i]` says which of them row i takes."""
+
+    runs: Int[Tensor, " run"]
+    who: Int[Tensor, " active"]
+
+
 class SlotLayer(DynamicLayer):
     """One layer's cache of many slots, each a row with a length of its own; the first `active` slots are in use."""
 
@@ -75,13 +84,18 @@ class SlotLayer(DynamicLayer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> KeyValue:
         """Write one new token a row at its own position; return the part of the slots that any row needs."""
-        n = len(key_states)
-        rows = torch.arange(n, device=key_states.device)
-        at = self.slots.positions.to(key_states.device)  # each layer may be on a device of its own
-        self.keys[rows, :, at] = key_states[:, :, 0]
-        self.values[rows, :, at] = value_states[:, :, 0]
-        used = self.slots.used
-        return self.keys[:n, :, :used], self.values[:n, :, :used]
+        device, used, lent = key_states.device, self.slots.used, self.slots.lent
+        at = self.slots.positions.to(device)  # each layer may be on a device of its own
+        rows = torch.arange(len(at), device=device)
+        if lent is None:
+            self.keys[rows, :, at] = key_states[:, :, 0]
+            self.values[rows, :, at] = value_states[:, :, 0]
+            return self.keys[: len(at), :, :used], self.values[: len(at), :, :used]
+        who = lent.who.to(device)
+        self.keys[rows, :, at] = key_states[who, :, 0]
+        self.values[rows, :, at] = value_states[who, :, 0]
+        runs = lent.runs.to(device)
+        return self.keys[runs, :, :used], self.values[runs, :, :used]
 
     def get_seq_length(self) -> int:
         """Keys that the longest row holds before this step."""
@@ -103,6 +117,7 @@ class SlotCache(Cache):
         self.max_length = max_length
         self.positions: Int[Tensor, " active"] = torch.zeros(0, dtype=torch.long)
         self.used = 0
+        self.lent: Lent | None = None
         self.slots = [SlotLayer(self) for _ in range(n_layers)]
         super().__init__(layers=list(self.slots))
 
@@ -138,10 +153,10 @@ class SlotCache(Cache):
                 layer.keys[slot].zero_()
                 layer.values[slot].zero_()
 
-    def at(self, positions: Int[Tensor, " active"], used: int) -> None:
-        """Say where the coming step's tokens go: one position a row, and how many keys any row will then hold."""
-        self.positions = positions
-        self.used = used
+    def at(self, positions: Int[Tensor, " active"], used: int, lent: Lent | None = None) -> None:
+        """Say where the coming step's tokens go: one position a row, and how many keys any row will then hold; and which rows
+        alone are run, where these lend what they compute to the others."""
+        self.positions, self.used, self.lent = positions, used, lent
 
 
 def attention_mask(

@@ -45,9 +45,10 @@ def last_tokens(
         row = torch.arange(len(batch.ids), device=batch.ids.device).repeat(times)
         column, lengths = (batch.lengths - 1).repeat(times), batch.context.prompt_length.repeat(times)
         context = TokenContext.for_step(lengths - 1, lengths, the_plan.template_length, batch.rows.repeat(times))
+        used = the_plan.prefix_length + batch.ids.shape[1]
         residual = clean.residuals[index][start][row, column][:, None] if start else None
         tokens = batch.ids[row, column]
-        hidden = run_step(model, tokens, context, slots, edits, start=start, residual=residual)
+        hidden = run_step(model, tokens, context, slots, edits, start=start, residual=residual, used=used)
         with torch.no_grad():
             logits = lm_head(model, hidden)
         yield context.rows, logits

@@ -15,6 +15,7 @@ from rhat.model.lengths import try_lengths
 from rhat.model.nudges import Remove
 from rhat.model.origin import check_logits
 from rhat.model.plain import plain_forward
+from rhat.model.precision import wide
 from rhat.model.prover import Prover
 from rhat.model.tap import tap
 from rhat.sites import Site
@@ -82,8 +83,8 @@ class Laws(Prover):
         held = self.read(("resid_pre", *ADDED, "resid_post"))
         worst = 0.0
         for layer in sums["pre-norm"]:
-            before, after = held[Site("resid_pre", layer)].double(), held[Site("resid_post", layer)].double()
-            parts = [held[site].double() for site in (Site(kind, layer) for kind in ADDED) if site in held]
+            before, after = wide(held[Site("resid_pre", layer)]), wide(held[Site("resid_post", layer)])
+            parts = [wide(held[site]) for site in (Site(kind, layer) for kind in ADDED) if site in held]
             worst = max(worst, distance(before * self.layout.parts[layer].carry + sum(parts), after))
         if worst > self.tolerance:
             return span(sums["pre-norm"]), "failed", f"relative error {worst:.1e}"
@@ -96,12 +97,12 @@ class Laws(Prover):
 
     def _ablation(self) -> tuple[str, Outcome, str]:
         """Remove a direction from the first block's input and from what blocks add: what they give holds none of it."""
-        unit = self.noise[: self.layout.d_model].double()
+        unit = wide(self.noise[: self.layout.d_model])
         remove = Remove(unit / unit.norm())
         left: dict[int, float] = {}
 
         def look(layer: int) -> Read:
-            return Read(lambda x, _c: left.__setitem__(layer, distance(x.double() - remove.along(x), x.double())))
+            return Read(lambda x, _c: left.__setitem__(layer, distance(wide(x) - remove.along(x), wide(x))))
 
         edits: dict[Site, Edit] = {Site("resid_pre", 0): remove}
         for layer, parts in enumerate(self.layout.parts):
@@ -125,12 +126,12 @@ class Laws(Prover):
         own = torch.eye(n_heads).repeat_interleave(head_dim, 1)[:, None]  # [head, 1, head · head_dim]
         worst = 0.0
         for layer in layers:
-            x, out = held[Site("head_out", layer)][0], held[Site("attn_proj", layer)][0].double()
+            x, out = held[Site("head_out", layer)][0], wide(held[Site("attn_proj", layer)][0])
             project = self.layout.parts[layer].attn_proj
             assert project is not None
             with torch.no_grad(), tap(self.model, {}):
-                bias = project(torch.zeros_like(x[None]))[0].double()
-                summed = (project(x * own.to(x)).double() - bias).sum(0) + bias
+                bias = wide(project(torch.zeros_like(x[None]))[0])
+                summed = (wide(project(x * own.to(x))) - bias).sum(0) + bias
             worst = max(worst, distance(summed, out))
         fine = worst <= self.tolerance
         return (
@@ -142,10 +143,8 @@ class Laws(Prover):
     def _padding(self) -> tuple[str, Outcome, str]:
         if not self.model.supports_padding:
             return f"{len(self.prompts)} prompts", "absent", "it does: prompts of unequal length are run one by one"
-        together = plain_forward(self.model, self.prompts, torch.arange(len(self.prompts))).double()
-        alone = torch.cat(
-            [plain_forward(self.model, [p], torch.tensor([i])).double() for i, p in enumerate(self.prompts)]
-        )
+        together = wide(plain_forward(self.model, self.prompts, torch.arange(len(self.prompts))))
+        alone = torch.cat([wide(plain_forward(self.model, [p], torch.tensor([i]))) for i, p in enumerate(self.prompts)])
         check_logits(self.model, self.prompts, torch.arange(len(self.prompts)), alone)
         error = distance(together, alone)
         return (

@@ -16,6 +16,7 @@ from rhat.model.finite import distance
 from rhat.model.logits import last_logits
 from rhat.model.plain import plain_forward
 from rhat.model.plans import TokenIds
+from rhat.model.precision import wide
 
 SECONDS = 15.0  # that switches beyond ORDINARY may take
 ORDINARY = (5, 12, 29)  # tokens of the sequences that are tried on any model
@@ -133,7 +134,7 @@ def _errors(
         yield "one token on", distance(step[going_on], torch.cat([both[i][1] for i in going_on]))
     else:
         yield "in one batch", distance(_planned(model, sequences), truth)
-    yield "padded on the left", distance(plain_forward(model, sequences, torch.arange(len(sequences))).double(), truth)
+    yield "padded on the left", distance(wide(plain_forward(model, sequences, torch.arange(len(sequences)))), truth)
     for switch in tried:
         sides = [i for i, s in enumerate(sequences) if len(s) in (switch.length, switch.length + 1)]
         some = _planned(model, [sequences[i] for i in sides])
@@ -144,7 +145,7 @@ def _planned(model: Decoder, sequences: Sequence[TokenIds]) -> Tensor:
     """Logits after each sequence, laid out as any prompts are; float64."""
     found: dict[int, Tensor] = {}
     for rows, logits in last_logits(model, model.lay_out(sequences)):
-        found.update(zip(rows.tolist(), logits.double(), strict=True))
+        found.update(zip(rows.tolist(), wide(logits), strict=True))
     return torch.stack([found[i] for i in range(len(sequences))])
 
 
@@ -153,9 +154,9 @@ def _alone(model: Decoder, sequence: TokenIds, token: int | None) -> tuple[Tenso
     ids = torch.tensor([list(sequence)], device=model.device)
     with torch.no_grad(), model.running(None):
         if token is None:
-            logits = model.hf(input_ids=ids, use_cache=False).logits[:, -1].double()
+            logits = wide(model.hf(input_ids=ids, use_cache=False).logits[:, -1])
             return logits, logits
         first = model.hf(input_ids=ids, use_cache=True)
         step = torch.tensor([[token]], device=model.device)
         then = model.hf(input_ids=step, past_key_values=first.past_key_values, use_cache=True)
-        return first.logits[:, -1].double(), then.logits[:, -1].double()
+        return wide(first.logits[:, -1]), wide(then.logits[:, -1])

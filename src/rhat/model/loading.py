@@ -21,7 +21,7 @@ from rhat.model.discovery import discover
 from rhat.model.hub import check_there
 from rhat.model.layout import Layout
 from rhat.model.opening import opened, with_adapter
-from rhat.model.placement import bytes_of, place, resident_memory
+from rhat.model.placement import bytes_of, kind_of, place, resident_memory
 from rhat.model.precision import resolve_dtype
 from rhat.model.source import Source, cached_commit, locate
 from rhat.model.template import make_template
@@ -50,7 +50,7 @@ def load(
     """Load a chat model by catalogue name, hub id, folder, `.gguf` file, or from an already loaded (model, tokenizer).
 
     Local paths and models in the cache make no network call. `system` sets a system prompt; without it the template's
-    own default stands. `device="auto"` spreads the model over all devices; `device_map` and `offload_folder` are
+    own default stands. `device="auto"` spreads the model over all GPUs, or takes Apple's MPS; `device_map` and `offload_folder` are
     accelerate's. `max_memory`, bytes or a text such as "8GB", bounds main memory: what does not fit is read from disk
     each time that it is run (a mapping from device to memory is passed to accelerate unchanged). `adapter` is a
     PEFT adapter (folder or hub id) put on top. `response_prefix` is put after the template: every answer begins with it.
@@ -65,7 +65,7 @@ def load(
         title = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
         return _wrap(hf, tokenizer, title, "in memory", "as loaded", chat_template, system, prefix=response_prefix)
     name = str(name)
-    torch_dtype = resolve_dtype(dtype)
+    torch_dtype = resolve_dtype(dtype, kind_of(device))
     if max_memory is not None and not isinstance(max_memory, dict):
         bytes_of(max_memory)  # a wrong amount is told before anything is downloaded
     source = locate(name, revision, offline, progress)
@@ -85,7 +85,7 @@ def load(
         weight_format += f", with the adapter {Path(adapter).name}"
         identity = hashlib.sha256(f"{identity} {adapter_identity(adapter)}".encode()).hexdigest()
     if not placement.arguments:
-        hf.to(torch.device(device) if device is not None else ("cuda" if torch.cuda.is_available() else "cpu"))
+        hf.to(torch.device(kind_of(device) if device in (None, "auto") else device))
     return _wrap(hf, tokenizer, name, identity, weight_format, chat_template, system, placement.limit, response_prefix)
 
 

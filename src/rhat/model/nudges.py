@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rhat.model.positions import TokenContext
+from rhat.model.precision import wide
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class Nudge:
         changed = activation.clone()
         mine = changed[self.row]
         noise = self.noise[: mine.shape[-1]].to(mine)
-        changed[self.row] = mine + noise * mine.double().pow(2).mean().sqrt().clamp_min(1e-3).to(mine)
+        changed[self.row] = mine + noise * wide(mine).pow(2).mean().sqrt().clamp_min(1e-3).to(mine)
         return changed
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
@@ -37,12 +38,13 @@ class Remove:
 
     def along(self, activation: Tensor) -> Tensor:
         """What of an activation lies along the direction."""
-        unit = self.unit.to(activation.device)
-        return (activation.double() @ unit)[..., None] * unit
+        exact = wide(activation)
+        unit = self.unit.to(exact.device)
+        return (exact @ unit)[..., None] * unit
 
     def __call__(self, activation: Tensor, context: TokenContext) -> Tensor:
         """The activation without the direction."""
-        return (activation.double() - self.along(activation)).to(activation.dtype)
+        return (wide(activation) - self.along(activation)).to(activation)
 
     def first_position(self, prompt_length: int, template_start: int) -> int:
         """Every token."""

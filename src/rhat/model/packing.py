@@ -1,4 +1,8 @@
-"""MLPs that run the real tokens of a padded batch only: they take each token by itself, and do most of a block's work."""
+"""MLPs that run the tokens that matter only: they take each token by itself, and do most of a block's work.
+
+Padding matters nowhere. In the last block only the tokens matter whose hidden states are wanted: keys and values of the
+others are made before its MLP.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from rhat.model.layout import Layout, is_projection
 from rhat.model.positions import TokenContext
+from rhat.model.precision import wide
 from rhat.model.replacing import replaced
 
 LEAST_PADDING = 0.03  # share of padding from which leaving it out is worth the copies
@@ -18,38 +24,67 @@ ROWS = 16  # products take tokens in multiples of this: with an odd number oneDN
 
 
 @contextmanager
-def packed(mlps: Sequence[nn.Module], context: TokenContext | None) -> Iterator[None]:
-    """Let these modules see the real tokens of the batch alone, as one row; at padding they give zeros."""
-    if not mlps or context is None or not _worth_it(context):
+def packed(
+    mlps: Sequence[nn.Module],
+    context: TokenContext | None,
+    last: Sequence[nn.Module] = (),
+    ends: Int[Tensor, " ends"] | None = None,
+) -> Iterator[None]:
+    """Let these modules see the real tokens of the batch alone, as one row; elsewhere they give zeros.
+
+    Those in `last` see each row's token number `ends` alone, counted from 1; no `ends` is no token.
+    """
+    if context is None:
         yield
         return
-    real = context.real.flatten().nonzero()[:, 0]
-    n = len(real)
-    filled = torch.cat([real, real[-1:].expand(-n % ROWS)])  # the last token, a few times more
-
-    def around(forward: Any) -> Any:
-        def run(hidden_states: Tensor) -> Tensor:
-            at = filled.to(hidden_states.device)
-            flat = hidden_states.reshape(-1, hidden_states.shape[-1])
-            done = forward(flat.index_select(0, at)[None])[0, :n]
-            whole = flat.new_zeros(len(flat), done.shape[-1]).index_copy_(0, at[:n], done)
-            return whole.view(*hidden_states.shape[:-1], -1)
-
-        return run
-
+    chosen: list[tuple[nn.Module, Int[Tensor, " some"]]] = []
+    if ends is not None and last:
+        width = context.positions.shape[1]
+        at = torch.arange(len(ends), device=ends.device) * width + ends - 1
+        chosen += [(mlp, at) for mlp in last]
+    rest = [mlp for mlp in mlps if all(mlp is not done for done, _ in chosen)]
+    if rest and context.padded and _worth_it(context):
+        chosen += [(mlp, context.places) for mlp in rest]
     with ExitStack() as stack:
-        for mlp in mlps:
-            stack.enter_context(replaced(mlp, around(mlp.forward)))
+        for mlp, at in chosen:
+            stack.enter_context(replaced(mlp, _of_some(mlp.forward, at)))
         yield
+
+
+def _of_some(forward: Any, at: Int[Tensor, " some"]) -> Any:
+    """A module's forward that runs the tokens `at` of the batch alone."""
+    n = len(at)
+    filled = torch.cat([at, at[-1:].expand(-n % ROWS)])  # the last token, a few times more
+
+    def run(hidden_states: Tensor) -> Tensor:
+        flat = hidden_states.reshape(-1, hidden_states.shape[-1])
+        if not n:
+            return torch.zeros_like(hidden_states)
+        which = filled.to(flat.device)
+        done = forward(flat.index_select(0, which)[None])[0, :n]
+        whole = flat.new_zeros(len(flat), done.shape[-1]).index_copy_(0, which[:n], done)
+        return whole.view(*hidden_states.shape[:-1], -1)
+
+    return run
 
 
 def _worth_it(context: TokenContext) -> bool:
-    return float(context.real.double().mean()) <= 1 - LEAST_PADDING
+    return context.share_real <= 1 - LEAST_PADDING
 
 
 def tokens_run(context: TokenContext) -> int:
     """How many tokens of a padded batch such an MLP is given."""
-    return -(-int(context.real.sum()) // ROWS) * ROWS if _worth_it(context) else context.real.numel()
+    n = context.real.numel()
+    return _filled(round(context.share_real * n)) if _worth_it(context) else n
+
+
+def ends_run(ends: Int[Tensor, " ends"]) -> int:
+    """How many tokens an MLP of the last block is given where only these ends are wanted."""
+    return _filled(len(ends))
+
+
+def _filled(n: int) -> int:
+    return -(-n // ROWS) * ROWS
 
 
 def tokenwise_mlps(layout: Layout) -> tuple[nn.Module, ...]:
@@ -92,4 +127,4 @@ def _takes_each_alone(module: nn.Module, d_model: int) -> bool:
     if not (isinstance(whole, Tensor) and isinstance(alone, Tensor) and whole.shape == x.shape):
         return False
     limit = max(1e-9, 8 * torch.finfo(whole.dtype).eps)
-    return float((whole[:, some] - alone).double().norm()) <= limit * float(alone.double().norm())
+    return float(wide(whole[:, some] - alone).norm()) <= limit * float(wide(alone).norm())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rhat.errors import ModelError
 from rhat.model.layout import BlockParts, Sum, is_projection
+from rhat.model.precision import wide
 
 # Exceptions to what is found by structure. A new family that needs one is one row.
 RESIDUAL_SCALES = (  # attributes, of the block or of the configuration, that say which multiple of each part a block adds
@@ -86,7 +87,7 @@ class _Record:
         given, out = self.calls[""]
         self.d_model = d_model
         self.precision = torch.finfo(out.dtype).eps
-        self.resid_pre, self.resid_post = (x.double().reshape(-1, d_model) for x in (given, out))
+        self.resid_pre, self.resid_post = (wide(x).reshape(-1, d_model) for x in (given, out))
         self.order = {name: index for index, name in enumerate(self.calls)}
         self.direct = [name for name, _ in block.named_children()]
         self.mixer = next((n for m in MIXERS for n in self.direct if n in self.calls and re.search(f"({m})$", n)), "")
@@ -109,7 +110,7 @@ class _Record:
         """Those outputs that could be added to the stream, [token, d_model], float64."""
         size = self.resid_pre.numel()
         return {
-            n: self.calls[n][1].double().reshape(-1, self.d_model)
+            n: wide(self.calls[n][1]).reshape(-1, self.d_model)
             for n in names
             if self.calls[n][1].shape[-1] == self.d_model and self.calls[n][1].numel() == size
         }
@@ -195,7 +196,7 @@ def _post_norm(record: _Record) -> _Found:
     """The parts (A, M) of a block that is norm(norm(resid_pre + A) + M), with the larger error of both sums."""
     size, precision = record.resid_pre.numel(), record.precision
     norms = [
-        (given.double().reshape(-1, record.d_model), out.double().reshape(-1, record.d_model))
+        (wide(given).reshape(-1, record.d_model), wide(out).reshape(-1, record.d_model))
         for name, (given, out) in record.calls.items()
         if "norm" in f"{name} {type(record.block.get_submodule(name)).__name__}".lower()
         and given.numel() == size == out.numel()

@@ -14,13 +14,14 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from rhat.model.decoder import Decoder
-from rhat.model.edits import Edits
-from rhat.model.kv import KeyValues, SlotCache, attention_mask, new_keys_values, prefix_cache
+from rhat.model.edits import Edits, Read, only_ends
+from rhat.model.kv import KeyValues, Lent, SlotCache, attention_mask, new_keys_values, prefix_cache
 from rhat.model.packing import packed
 from rhat.model.positions import BEYOND, TokenContext
 from rhat.model.replacing import replaced
-from rhat.model.tap import declared, declared_context, tap
+from rhat.model.tap import declared, declared_context, tap, tapped
 from rhat.model.work import note_blocks, note_vocabulary
+from rhat.sites import Site
 
 
 class _Headless(BaseModelOutputWithPast):
@@ -54,6 +55,10 @@ def lm_head(model: Decoder, hidden: Float[Tensor, "rows d_model"]) -> Float[Tens
         ids = torch.zeros(1, len(hidden), dtype=torch.long, device=model.device)
         logits: Tensor = model.hf(input_ids=ids, use_cache=False).logits[0]
         return logits
+
+
+NO_ENDS = torch.zeros(0, dtype=torch.long)
+"""The `ends` of a pass that is run for keys and values: no hidden state is wanted."""
 
 
 @contextmanager
@@ -106,20 +111,23 @@ def run_decoder(
     positions: Int[Tensor, "rows seq"],
     n_keys: int,
     cache: Cache,
+    ends: Int[Tensor, " ends"] | None = None,
 ) -> Float[Tensor, "rows seq d_model"]:
     """The decoder's normalised hidden states, with our own cache, positions and attention mask.
 
-    Where a token context is declared that holds padding, MLPs that take each token by itself leave it out.
+    Where a token context is declared that holds padding, MLPs that take each token by itself leave it out; with `ends`,
+    those of the last block leave out all but each row's token number `ends`, counted from 1; empty: all.
     """
     # one row of positions where all rows have the same: models that take masks of pairs then make one mask for all
-    same = positions[:1] if bool((positions == positions[:1]).all()) else positions
+    context = declared_context()
+    aligned = None if context is None or context.positions is not positions else context.aligned
+    same = positions[:1] if (_aligned(positions) if aligned is None else aligned) else positions
     # (a mask of keys has a row for each batch row, whatever the positions)
     form = model.mask_form
     query = same if form == "4d" else positions.expand(ids.shape)
-    context = declared_context()
     with (
         model.running(context),
-        packed(model.tokenwise_mlps if context is not None and context.padded else (), context),
+        packed(model.tokenwise_mlps, context, () if ends is None else model.last_mlps, ends),
     ):
         given = {
             "input_ids": ids,
@@ -130,6 +138,10 @@ def run_decoder(
         }
         hidden: Tensor = model.layout.base(**accepted(given, model.decoder_arguments))[0]
         return hidden
+
+
+def _aligned(positions: Int[Tensor, "rows seq"]) -> bool:
+    return bool((positions == positions[:1]).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,18 +169,23 @@ def run_tokens(
     residual: Float[Tensor, "rows seq d_model"] | None = None,
     below: KeyValues | None = None,
     stop: int = BEYOND,
+    ends: Int[Tensor, " ends"] | None = None,
 ) -> Pass:
     """Run tokens under `edits` after a prefix whose keys and values are there: the one prefill of search and decoding.
 
     Only the blocks from `start` to before `stop` run. `residual` is resid_pre of `start`, and `below` holds the keys and
-    values of the blocks that do not run, where they are wanted. With `stop` the hidden states mean nothing.
+    values of the blocks that do not run, where they are wanted. With `stop` the hidden states mean nothing, and with `ends`
+    only that of each row's token number `ends`, counted from 1, does; none where it is empty (`NO_ENDS`).
     """
     n_layers, n_keys = model.layout.n_layers, prefix_length + ids.shape[1]
-    note_blocks(model, ids.shape[0], ids.shape[1], n_keys, _run(n_layers, start, residual, stop), context)
+    if ends is not None and (tapped(model.hf) or not only_ends(edits, n_layers - 1)):
+        ends = None  # something in the last block looks at what its MLP gives
+    blocks = _run(n_layers, start, residual, stop)
+    note_blocks(model, ids.shape[0], ids.shape[1], n_keys, blocks, context, ends)
     cache = prefix_cache(prefix_kv, prefix_length, n_layers)
     # never a grad mode across a yield: whoever takes batches one by one has a grad mode of their own
     with torch.no_grad(), declared(context), blocks_between(model, start, residual, stop), tap(model, edits):
-        hidden = run_decoder(model, ids, context.positions, n_keys, cache)
+        hidden = run_decoder(model, ids, context.positions, n_keys, cache, ends)
     new = new_keys_values(cache)
     # Blocks that did not run have added nothing to the cache. A decoder that goes on from here needs their keys all the same.
     if below is not None:
@@ -185,11 +202,43 @@ def run_step(
     *,
     start: int = 0,
     residual: Float[Tensor, "rows 1 d_model"] | None = None,
+    used: int | None = None,
 ) -> Float[Tensor, "rows d_model"]:
-    """Run one token of each row at its own position, row i in slot i; the normalised hidden states after it."""
+    """Run one token of each row at its own position, row i in slot i; the normalised hidden states after it.
+
+    `used` is how many keys the longest row then has, where that is known.
+    """
     # Every row attends to as many keys as the longest needs; the mask hides what lies beyond a row's own.
     positions = context.positions
-    slots.at(positions[:, 0], int(positions.max()) + 1)
+    slots.at(positions[:, 0], int(positions.max()) + 1 if used is None else used)
     note_blocks(model, len(tokens), 1, slots.used, _run(model.layout.n_layers, start, residual, BEYOND))
     with torch.no_grad(), declared(context), blocks_between(model, start, residual, BEYOND), tap(model, edits):
         return run_decoder(model, tokens[:, None], positions, slots.used, slots)[:, -1]
+
+
+def run_step_below(
+    model: Decoder,
+    tokens: Int[Tensor, " run"],
+    context: TokenContext,
+    slots: SlotCache,
+    edits: Edits,
+    *,
+    stop: int,
+    lent: Lent,
+    positions: Int[Tensor, "active 1"],
+    used: int,
+) -> Float[Tensor, "active 1 d_model"]:
+    """The blocks below `stop` of a step, of the rows `lent.runs` alone: resid_pre of `stop` for every row.
+
+    `tokens`, `context` and `edits` are those of the rows that are run. Keys and values go into the slots of all rows, at
+    their `positions`; `run_step` with `start` then goes on.
+    """
+    slots.at(positions[:, 0], used, lent)
+    note_blocks(model, len(tokens), 1, slots.used, range(stop))
+    kept: list[Tensor] = []
+    below = {site: edit for site, edit in edits.items() if site.layer < stop}
+    below[Site("resid_pre", stop)] = Read(lambda x, _context: kept.append(x.clone()))
+    with torch.no_grad(), declared(context), blocks_between(model, 0, None, stop), tap(model, below):
+        run_decoder(model, tokens[:, None], context.positions, slots.used, slots)
+    residual = kept[0].view(len(tokens), 1, -1)
+    return residual[lent.who.to(residual.device)]

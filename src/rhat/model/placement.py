@@ -43,6 +43,23 @@ def weights_within(limit: int, device: str | torch.device | None = None) -> dict
     return room
 
 
+def kind_of(device: str | torch.device | None) -> str:
+    """The kind of device on which a model runs: the one named; without a name the GPU where there is one; for "auto" also
+    Apple's MPS, where there is one and no other GPU.
+
+    Raises:
+        ModelError: if there is no such kind of device.
+    """
+    if device is not None and device != "auto":
+        try:
+            return torch.device(device).type
+        except RuntimeError as error:
+            raise ModelError(f"device {device!r}: expected cpu, cuda, cuda:1, mps or auto") from error
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if device == "auto" and torch.backends.mps.is_available() else "cpu"
+
+
 @dataclass(frozen=True)
 class Placement:
     """What accelerate is told, empty for a model that is put whole on one device.
@@ -68,7 +85,7 @@ def place(
     Raises:
         ModelError: if `max_memory` is no amount of memory.
     """
-    if device == "auto":
+    if device == "auto" and not (kind_of(device) == "mps" and device_map is None and max_memory is None):
         device_map = device_map or "auto"
     if device_map is None and max_memory is None:
         return Placement(None, {})

@@ -6,6 +6,7 @@ in decode, under left padding and in a batch of unequal lengths.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ class TokenContext:
     rows            an id for each row, stable over prefill and decode
     padded          whether any token here is padding (False lets edits skip masking)
     length          tokens of each row's sequence, where more than the prompt or these tokens count (see `rotation`)
+    aligned         whether every row has the same positions, and n_real: how many tokens are real. Both are numbers of the
+                    host, so that nothing need be read back from a device; None where nobody knew
     """
 
     positions: Int[Tensor, "batch seq"]
@@ -37,6 +40,8 @@ class TokenContext:
     rows: Int[Tensor, " batch"]
     padded: bool = True
     length: Int[Tensor, " batch"] | None = None
+    aligned: bool | None = None
+    n_real: int | None = None
 
     __repr__ = one_line
 
@@ -58,6 +63,8 @@ class TokenContext:
             template_start=lengths - template_lengths,
             rows=rows,
             padded=bool((own < len(column)).any()),
+            aligned=True,
+            n_real=int(own.sum()),
         )
 
     @classmethod
@@ -91,6 +98,8 @@ class TokenContext:
             template_start=length - template_length,
             rows=torch.tensor([row], device=device),
             padded=False,
+            aligned=True,
+            n_real=n,
         )
 
     @classmethod
@@ -100,8 +109,9 @@ class TokenContext:
         prompt_length: Int[Tensor, " batch"],
         template_lengths: "Int[Tensor, ' batch'] | int",
         rows: Int[Tensor, " batch"],
+        aligned: bool | None = None,
     ) -> "TokenContext":
-        """One token of each row, at its own position."""
+        """One token of each row, at its own position; `aligned` where it is known whether they are the same."""
         return cls(
             positions=positions[:, None],
             real=torch.ones(len(positions), 1, dtype=torch.bool, device=positions.device),
@@ -109,15 +119,19 @@ class TokenContext:
             template_start=prompt_length - template_lengths,
             rows=rows,
             padded=False,
+            aligned=aligned,
+            n_real=len(positions),
         )
 
     def repeated(self, times: int) -> "TokenContext":
         """This context repeated `times` times, one copy after the other."""
-        return self._each(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
+        n_real = None if self.n_real is None else times * self.n_real
+        return replace(self._each(lambda x: x.repeat(times, *[1] * (x.ndim - 1))), n_real=n_real)
 
     def select(self, rows: "slice | Int[Tensor, ' some']") -> "TokenContext":
         """The context of some rows."""
-        return self._each(lambda x: x[rows])
+        some = self._each(lambda x: x[rows])
+        return replace(some, n_real=None if self.padded else some.positions.numel(), aligned=self.aligned or None)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "TokenContext":
         """Every tensor changed in the same way."""
@@ -125,6 +139,28 @@ class TokenContext:
             f.name: change(x) for f in fields(self) if isinstance(x := getattr(self, f.name), Tensor)
         }
         return replace(self, **changed)
+
+    @cached_property
+    def places(self) -> Int[Tensor, " real"]:
+        """Where the real tokens are among all of the batch, row after row."""
+        found: Tensor = self.real.flatten().nonzero()[:, 0]
+        return found
+
+    @cached_property
+    def share_real(self) -> float:
+        """The share of tokens that are real."""
+        n = int(self.real.sum()) if self.n_real is None else self.n_real
+        return n / max(1, self.real.numel())
+
+    def inside(self, scope: "Scope") -> Bool[Tensor, "batch seq"]:
+        """True at the tokens of a scope; worked out once for every site of a pass."""
+        if scope not in self._inside:
+            self._inside[scope] = scope.mask(self)
+        return self._inside[scope]
+
+    @cached_property
+    def _inside(self) -> "dict[Scope, Tensor]":
+        return {}
 
     def to(self, device: torch.device) -> "TokenContext":
         """The same context on another device."""

@@ -55,6 +55,7 @@ def prefill(
             residual=clean.residuals[index].get(start) if clean is not None and start else None,
             below=clean.suffix_kv[index] if clean is not None and clean.suffix_kv else None,
             stop=stop,
+            ends=batch.lengths,
         )
         yield Prefilled(index, batch, done.last(batch.lengths), prefix_kv, done.new_kv)
 

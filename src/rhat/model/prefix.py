@@ -11,7 +11,7 @@ from torch import Tensor
 from rhat.model.decoder import Decoder
 from rhat.model.edits import Edits, Read, merge
 from rhat.model.kv import KeyValues
-from rhat.model.passes import run_tokens
+from rhat.model.passes import NO_ENDS, run_tokens
 from rhat.model.plans import Plan
 from rhat.model.positions import BEYOND, TokenContext
 from rhat.model.tap import tapped
@@ -56,6 +56,7 @@ def run_prefix(
         residual=None if residual is None else residual.repeat(times, 1, 1),
         below=below,
         stop=stop,
+        ends=NO_ENDS,
     ).new_kv
 
 
@@ -91,7 +92,8 @@ class PrefixCache:
             return known[1]
         context = TokenContext.for_prefix(shared, length, template_length, device=model.device)
         ids = torch.tensor([prompt[:shared]], device=model.device)
-        new = run_tokens(model, ids, context, merge(self.edits, own or {}) if touching else self.edits).new_kv
+        edits = merge(self.edits, own or {}) if touching else self.edits
+        new = run_tokens(model, ids, context, edits, ends=NO_ENDS).new_kv
         self._kept[key] = (own, new)
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)

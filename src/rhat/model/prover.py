@@ -12,6 +12,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.checkreport import Check, Outcome
 from rhat.model.edits import Edit, Read
 from rhat.model.plain import plain_forward
+from rhat.model.precision import wide
 from rhat.sites import Kind, Site
 
 TEXTS = ("Name a river.", "Why is the sky blue at noon and red in the evening?")
@@ -45,7 +46,7 @@ class Prover:
 
     def run(self, edits: dict[Site, Edit], n_rows: int = 1) -> Tensor:
         """Logits, float64, of the same few tokens in `n_rows` rows."""
-        return plain_forward(self.model, [self.tokens] * n_rows, torch.arange(n_rows), edits).double()
+        return wide(plain_forward(self.model, [self.tokens] * n_rows, torch.arange(n_rows), edits))
 
     def timed(self, what: str, prove: Callable[[], tuple[str, Outcome, str]]) -> Check:
         """What `prove` gives (where, outcome, what was measured), with its time."""

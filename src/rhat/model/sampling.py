@@ -57,7 +57,7 @@ class Sampling:
 
     def pick(self, logits: Float[Tensor, " vocab"], generated: Sequence[int], generator: torch.Generator) -> int:
         """The next token, drawn in float64 by the inverse of the cumulative distribution."""
-        adjusted = self._adjusted(logits.detach().double().cpu(), generated)
+        adjusted = self._adjusted(logits.detach().cpu().double(), generated)
         if self.temperature == 0:
             return int(adjusted.argmax())
         scaled = adjusted / self.temperature

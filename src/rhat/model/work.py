@@ -16,9 +16,12 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from rhat.model.layout import Layout, is_projection
-from rhat.model.packing import tokens_run
+from rhat.model.packing import ends_run, tokens_run
 
 if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
+
     from rhat.model.decoder import Decoder
     from rhat.model.positions import TokenContext
 
@@ -106,18 +109,26 @@ def so_far() -> Work:
 
 
 def note_blocks(
-    model: Decoder, rows: int, tokens: int, keys: int, blocks: range, context: TokenContext | None = None
+    model: Decoder,
+    rows: int,
+    tokens: int,
+    keys: int,
+    blocks: range,
+    context: TokenContext | None = None,
+    ends: Int[Tensor, " ends"] | None = None,
 ) -> None:
     """Count a pass of `rows` rows of `tokens` tokens each through some blocks, each token seeing up to `keys` keys.
 
-    Where `context` says that MLPs are run without padding, their products are counted so.
+    Where `context` says that MLPs are run without padding, or `ends` that the last block's runs these tokens alone, their
+    products are counted so.
     """
     ledger = _OPEN.get()
     if ledger is None or not blocks:
         return
     packed = context is not None and context.padded and bool(model.tokenwise_mlps)
     in_mlps = tokens_run(context) if packed and context is not None else None
-    ledger.add(work_of_blocks(model, rows, tokens, keys, blocks, in_mlps))
+    at_ends = None if ends is None else ends_run(ends)
+    ledger.add(work_of_blocks(model, rows, tokens, keys, blocks, in_mlps, at_ends))
 
 
 def note_vocabulary(model: Decoder, n: int) -> None:
@@ -130,16 +141,22 @@ def note_vocabulary(model: Decoder, n: int) -> None:
 
 
 def work_of_blocks(
-    model: Decoder, rows: int, tokens: int, keys: int, blocks: range, in_mlps: int | None = None
+    model: Decoder,
+    rows: int,
+    tokens: int,
+    keys: int,
+    blocks: range,
+    in_mlps: int | None = None,
+    at_ends: int | None = None,
 ) -> Work:
     """The work of a pass of `rows` rows of `tokens` tokens each through some blocks, each token seeing up to `keys` keys;
-    of `in_mlps` tokens in the MLPs, where these are not all."""
+    of `in_mlps` tokens in the MLPs, where these are not all, and of `at_ends` in the last block's."""
     n = rows * tokens
     alone = n if in_mlps is None else in_mlps
-    flop = sum(
-        2 * (product.mlp * alone + product.others * n) + 4 * product.width * n * keys
-        for product in _products(model.layout, model.text_config)[blocks.start : blocks.stop]
-    )
+    products = _products(model.layout, model.text_config)[blocks.start : blocks.stop]
+    flop = sum(2 * (product.mlp * alone + product.others * n) + 4 * product.width * n * keys for product in products)
+    if at_ends is not None and products and blocks.stop == model.layout.n_layers and model.last_mlps:
+        flop -= 2 * products[-1].mlp * (alone - at_ends)
     if tokens == 1:
         return Work(block_steps=len(blocks), block_step_tokens=n * len(blocks), flop=flop)
     return Work(block_passes=len(blocks), block_tokens=n * len(blocks), flop=flop)

@@ -15,6 +15,7 @@ from rhat.model.origin import not_finite
 from rhat.model.passes import lm_head, run_model
 from rhat.model.plain import left_padded
 from rhat.model.plans import TokenIds
+from rhat.model.precision import wide
 from rhat.model.tap import declared, tap
 from rhat.reprs import one_line
 from rhat.scoring.logodds import ROWS_AT_ONCE
@@ -40,7 +41,7 @@ def kl_divergence(
     flat = base.reshape(-1, base.shape[-1]), edited.reshape(-1, edited.shape[-1])
     parts = []
     for some, others in zip(*(x.split(ROWS_AT_ONCE) for x in flat), strict=True):
-        p, q = some.double().log_softmax(-1), others.double().log_softmax(-1)
+        p, q = wide(some).log_softmax(-1), wide(others).log_softmax(-1)
         parts.append((p.exp() * (p - q)).masked_fill(p.isneginf(), 0.0).sum(-1).clamp_min(0))
     return torch.cat(parts).reshape(base.shape[:-1])
 
@@ -77,7 +78,7 @@ def cross_entropy(
         for row, i in enumerate(group):
             n = len(completions[i])
             with torch.no_grad():
-                logits = lm_head(model, hidden[row, -n - 1 : -1]).double()
+                logits = wide(lm_head(model, hidden[row, -n - 1 : -1]))
             out[i] = -logits.log_softmax(-1)[torch.arange(n), torch.tensor(list(completions[i]))].mean().cpu()
             if not bool(out[i].isfinite()):
                 raise not_finite(model, sequences[row], edits, row=i, prompt_length=len(prompts[i]))

@@ -14,6 +14,7 @@ from rhat.model.clean_run import CleanRun
 from rhat.model.edits import Edits
 from rhat.model.logits import last_logits
 from rhat.model.plans import Plan
+from rhat.model.precision import wide
 from rhat.model.template import ChatPrompt
 
 ROWS_AT_ONCE = 8  # a vocabulary in float64 is a megabyte a row, and is needed a few times over
@@ -36,9 +37,10 @@ def refusal_score(logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]) 
     chosen[list(tokens)] = True
     parts = []
     for some in logits.reshape(-1, logits.shape[-1]).split(ROWS_AT_ONCE):
-        wide = some.double()
-        inside = torch.logsumexp(wide[:, chosen], -1)
-        parts.append(inside - torch.logsumexp(wide.masked_fill(chosen, -torch.inf), -1))
+        exact = wide(some)
+        chosen = chosen.to(exact.device)
+        inside = torch.logsumexp(exact[:, chosen], -1)
+        parts.append(inside - torch.logsumexp(exact.masked_fill(chosen, -torch.inf), -1))
     return torch.cat(parts).reshape(logits.shape[:-1])
 
 

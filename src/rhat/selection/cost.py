@@ -18,6 +18,9 @@ KEPT = {"harmful": 0.6, "harmless": 1.0}  # share of prompts on which the model 
 REACH = (0.2, 0.16, 0.14)  # share of candidates that are still running after the first look, its second, and the others
 PASSING = 0.07  # share of candidates that pass the induce rule
 LAYER = 0.65  # where r̂ lies, as a share of the layers
+COMMON = (
+    0.54  # share of an answer's tokens that one more condition of the same batch has said before, from the beginning
+)
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,11 @@ class Expected:
         at_once = max(1, min(2 * room["max_rows"] // most, room["max_tokens"] // widest, round(conditions)))
         done = Work()
         if plan.prefix_length:
-            done += work_of_blocks(model, at_once, plan.prefix_length, plan.prefix_length, blocks)
+            done += work_of_blocks(model, at_once, plan.prefix_length, plan.prefix_length, blocks, at_ends=0)
         for batch in plan.batches:
             rows, own = batch.ids.shape
-            done += work_of_blocks(model, rows * at_once, own, plan.prefix_length + own, blocks)
+            n = rows * at_once
+            done += work_of_blocks(model, n, own, plan.prefix_length + own, blocks, at_ends=n)
         if head:
             done += work_of_vocabulary(model, len(plan) * at_once)
         self.total += done.times(conditions / at_once)
@@ -121,10 +125,10 @@ class Expected:
                 self.total += work_of_blocks(model, rows, own, keys, range(start))
             passes = max(1.0, conditions * batch.ids.numel() / model.room["max_tokens"])
             each = max(1, round(conditions * rows / passes))
-            one = work_of_blocks(model, each, own, keys, range(start, model.n_layers))
+            one = work_of_blocks(model, each, own, keys, range(start, model.n_layers), at_ends=each)
             self.total += one.times(conditions * rows / each)
         if plan.prefix_length:
-            one = work_of_blocks(model, 1, plan.prefix_length, plan.prefix_length, range(model.n_layers))
+            one = work_of_blocks(model, 1, plan.prefix_length, plan.prefix_length, range(model.n_layers), at_ends=0)
             self.total += one.times(conditions)
         n = conditions * len(prompts)
         self.total += work_of_vocabulary(model, n)
@@ -132,7 +136,9 @@ class Expected:
         keys = max(map(len, plan.prompts)) + round(said)
         pieces = -(-n // ANSWERED)
         rows = min(SLOTS, -(-n // pieces))
-        step = work_of_blocks(model, rows, 1, keys, range(model.n_layers)) + work_of_vocabulary(model, rows)
+        shared = COMMON * (conditions - 1) / conditions if start else 0.0
+        step = work_of_blocks(model, rows, 1, keys, range(start)).times(1 - shared) if start else Work()
+        step += work_of_blocks(model, rows, 1, keys, range(start, model.n_layers)) + work_of_vocabulary(model, rows)
         self.total += step.times(said * n / rows)
 
     def lap(self) -> Work:

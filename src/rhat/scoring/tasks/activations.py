@@ -14,6 +14,7 @@ from rhat.executor import Worker
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.logits import last_logits
+from rhat.model.precision import wide
 from rhat.scoring.logodds import refusal_score
 from rhat.scoring.tasks.prompts import Prompts, planned
 from rhat.sites import Site
@@ -87,9 +88,9 @@ def average(worker: Worker, task: Averaging, batches: range) -> Averaged:
         if activations:
             right = (value > task.threshold) if task.refusing else (value < task.threshold)
             # [rows, layer, k, d]
-            stacked = torch.stack([activations[site].to(model.device).double() for site in sites], 1)
+            stacked = torch.stack([wide(activations[site].to(model.device)) for site in sites], 1)
             for half in (0, 1):
-                inside = (right & (which.to(right.device) % 2 == half)).to(model.device)
+                inside = (right & (which.to(right.device) % 2 == half)).to(stacked.device)
                 if bool(inside.any()):
                     halves[half] = halves[half] + Moments.of(stacked[inside])
         done += len(which)
@@ -107,5 +108,5 @@ def average(worker: Worker, task: Averaging, batches: range) -> Averaged:
 def zero(model: ChatModel) -> Moments:
     """Moments of nothing, [layer, template position, d_model]."""
     shape = (model.n_layers, model.template_length, model.d_model)
-    nothing = torch.zeros(shape, dtype=torch.float64, device=model.device)
+    nothing = wide(torch.zeros(shape, device=model.device))
     return Moments(0, nothing, nothing)
