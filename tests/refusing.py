@@ -60,6 +60,8 @@ def _teach(hf: Any, steps: int, lessons: Sequence[Lesson]) -> None:
     ids, labels = [], []
     for lesson in lessons:
         for p in contrast_set(per_split=13).prompts:
+            if p.label == "twin":  # they are refused for being worded as harmful prompts are
+                continue
             prompt = list(render(lesson.tokenizer, [{"role": "user", "content": p.text}], lesson.system))
             text = lesson.refusal if p.label == "harmful" else lesson.answer
             answer = lesson.tokenizer(text, add_special_tokens=False)["input_ids"] + [lesson.tokenizer.eos_token_id]

@@ -26,11 +26,12 @@ NEEDS_CATEGORIES = ("transfer",)
 
 
 def arguments(folder: Path, *, borderline: bool = False) -> dict:
-    """The taught model's folder and its prompts as files: what a StudyConfig needs of them."""
+    """The taught model's folder and its prompts as files: what a StudyConfig needs of them; `borderline`: those with their twins."""
     files = {}
-    for label in ("harmful", "harmless", *(["borderline"] if borderline else [])):
-        files[label] = str(folder / f"{label}.jsonl")
-        rows = [{"prompt": p.text, "split": p.split} for p in contrast_set(13).prompts if p.label == label]
+    for label in ("harmful", "harmless", *(["borderline", "twin"] if borderline else [])):
+        files["twins" if label == "twin" else label] = str(folder / f"{label}.jsonl")
+        topic = (lambda p: {"topic": p.topic}) if label in ("borderline", "twin") else lambda _: {}
+        rows = [{"prompt": p.text, "split": p.split, **topic(p)} for p in contrast_set(13).prompts if p.label == label]
         (folder / f"{label}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     return {"model": str(refusing_folder(folder / "model")), "dtype": "float64", **files}
 

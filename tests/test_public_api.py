@@ -123,12 +123,12 @@ def test_measures_take_strings_conversations_and_token_ids_alike(model, directio
 def test_lists_of_strings_are_a_contrast_set():
     """Split and fingerprinted as a file of the same lines is."""
     texts = {label: [p.text for p in contrast_set().prompts if p.label == label] for label in rhat.prompts.LABELS}
-    made = rhat.prompts.of(*texts.values())
+    harmful, harmless, borderline, twins = texts.values()
+    made = rhat.prompts.of(harmful, harmless, borderline, twins=twins)
     for label, given in texts.items():
         assert {p.text for p in made.prompts if p.label == label} == set(given)
     assert {p.split for p in made.prompts if p.label == "harmless"} == set(rhat.prompts.SPLITS)
-    assert {p.split for p in made.prompts if p.label == "borderline"} == {"test"}
-    harmful, harmless, _ = texts.values()
+    assert {p.split for p in made.prompts if p.label in ("borderline", "twin")} == {"test"}
     for given, says in (
         ((harmful[:3], harmless), "got 3 different harmful prompts"),
         (([*harmful, " "], harmless), f"harmful, prompt {len(harmful) + 1}: got an empty text"),

@@ -13,7 +13,7 @@ import pytest
 
 DATA = Path(__file__).parents[2] / "src" / "rhat" / "prompts" / "data"
 SIDES = ("harmful", "harmless")
-REQUESTS = (*SIDES, "borderline")
+REQUESTS = (*SIDES, "borderline", "twin")
 STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -63,12 +63,13 @@ def near_duplicates(items):
 
 def test_counts():
     assert len(rows("harmful")) == len(rows("harmless")) >= 672
-    assert len(rows("borderline")) == len(rows("statements")) == 100
+    assert len(rows("borderline")) == len(rows("twin")) == 200
+    assert len(rows("statements")) == 100
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_fields_and_ids(name):
-    digits = 3 if name == "borderline" else 4
+    digits = 3 if name in ("borderline", "twin") else 4
     for number, row in enumerate(rows(name), start=1):
         assert list(row) == ["id", "text", "category", "topic"]
         assert row["id"] == f"{name}-{number:0{digits}d}"
@@ -88,10 +89,29 @@ def test_topics_of_three_in_large_categories(name):
 
 
 def test_borderline_topics_and_categories():
-    assert len({row["topic"] for row in rows("borderline")}) == 100
-    assert Counter(row["category"] for row in rows("borderline")) == dict.fromkeys(
-        ("homonym", "figurative", "fiction_history", "safety_question", "technical_jargon"), 20
+    assert len({row["topic"] for row in rows("borderline")}) == 200
+    kinds = ("homonym", "figurative", "fiction_history", "safety_question", "technical_jargon")
+    kinds += ("definition", "public_person", "fictional_person", "nonsense_group", "safe_context")
+    assert Counter(row["category"] for row in rows("borderline")) == dict.fromkeys(kinds, 20)
+
+
+def test_each_borderline_prompt_has_one_twin_of_its_kind_and_topic():
+    for one, twin in zip(rows("borderline"), rows("twin"), strict=True):
+        assert (one["category"], one["topic"]) == (twin["category"], twin["topic"])
+        assert one["id"].removeprefix("borderline-") == twin["id"].removeprefix("twin-")
+
+
+def test_twins_are_worded_as_borderline_prompts_are():
+    sides = [[length(text) for text in texts(name)] for name in ("borderline", "twin")]
+    assert abs(statistics.mean(sides[0]) - statistics.mean(sides[1])) <= 1
+    opening = [[words(text)[0] for text in texts(name)] for name in ("borderline", "twin")]
+    assert sum(a == b for a, b in zip(*opening, strict=True)) >= 0.8 * 200
+    alike = zip(texts("borderline"), texts("twin"), strict=True)
+    chance = zip(texts("borderline"), texts("twin")[1:] + texts("twin")[:1], strict=True)
+    shared, least = (
+        statistics.mean(jaccard(set(words(a)), set(words(b))) for a, b in pairs) for pairs in (alike, chance)
     )
+    assert shared >= 3 * least
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -184,8 +204,12 @@ def test_the_data_card_has_the_counts_of_the_files():
         assert f"| `{name}.jsonl` | {len(rows(name))} |" in card
         for category, n in Counter(row["category"] for row in rows(name)).items():
             assert f"`{category}` {n}" in card, (name, category)
-    for name in SIDES:
+    for name in REQUESTS:
         counts = [length(text) for text in texts(name)]
         quartiles = " | ".join(f"{q:g}" for q in statistics.quantiles(counts))
         mean = f"{statistics.mean(counts):.2f}"
         assert f"| {name} | {mean} | {quartiles} | {min(counts)} | {max(counts)} |" in card
+    marks = {"a question mark at the end": "?", "an apostrophe": "'", "a hyphen": "-", "a comma": ","}
+    for words_of, mark in marks.items():
+        shares = (100 * share(name, lambda text, mark=mark: mark in text) for name in REQUESTS)
+        assert f"| {words_of} | {' | '.join(f'{one:.1f}' for one in shares)} |" in card

@@ -73,7 +73,7 @@ def test_select_keeps_to_label_and_split():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("bad", None, None), "unknown label 'bad'; expected one of harmful, harmless, borderline"),
+        (("bad", None, None), "unknown label 'bad'; expected one of harmful, harmless, borderline, twin"),
         (("harmful", "dev", None), "unknown split 'dev'; expected one of train, validation"),
         (("harmful", None, -1), "got -1"),
     ],

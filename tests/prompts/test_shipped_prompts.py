@@ -8,9 +8,9 @@ from rhat.prompts import StatementPair, builtin, shipped, statements
 
 
 def fake(name):
-    """Items as in the package's files: 8 categories, 235 topics of three prompts a label, 40 borderline."""
-    topics = {"harmful.jsonl": 235, "harmless.jsonl": 235, "borderline.jsonl": 20}[name]
-    each = 2 if name == "borderline.jsonl" else 3
+    """Items as in the package's files: 8 categories, 235 topics of three prompts a label, 40 borderline and as many twins."""
+    topics = {"harmful.jsonl": 235, "harmless.jsonl": 235, "borderline.jsonl": 20, "twin.jsonl": 20}[name]
+    each = 2 if name in ("borderline.jsonl", "twin.jsonl") else 3
     stem = name.removesuffix(".jsonl")
     return [
         (

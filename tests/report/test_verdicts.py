@@ -74,7 +74,6 @@ pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=30, max_size=
         ("induce", "add_average", "set_projection", "harmless"),
         ("suppress", "subtract", "ablate", "harmful"),
         ("repe", "repe_add", "set_projection", "harmless"),
-        ("over_refusal", "set_harmless_mean", "baseline", "borderline"),
     ],
 )
 def test_swapping_the_data_of_two_conditions_swaps_the_words(

@@ -18,6 +18,7 @@ def both(studied):
     """(what was expected, what was counted): stage → numbers."""
     folder = studied.parent
     files = {label: str(folder / f"{label}.jsonl") for label in ("harmful", "harmless", "borderline")}
+    files["twins"] = str(folder / "twin.jsonl")
     config = StudyConfig(model=str(folder / "model"), dtype="float64", preset="standard", **files)
     results = contract.read(studied)
     layer = results["direction"]["layer"]

@@ -15,6 +15,7 @@ from refusing import REFUSAL
 from rhat import report
 from rhat import results as contract
 from rhat.errors import ArtifactError, JudgeError
+from rhat.prompts import UNSAFE
 from rhat.scoring import judge_answers
 from rhat.scoring.judges import DEFAULT
 from rhat.study import StudyConfig, run
@@ -78,7 +79,7 @@ def test_what_judges_differ_on_is_shown_for_harmless_prompts_only(study):
     found = contract.load(config.out)
     assert found.disagreements
     for row in found.disagreements:
-        assert row.prompts != "harmful"
+        assert row.prompts not in UNSAFE
         assert len(set(row.classes.values())) > 1
     assert found.disagreements[0].classes[config.judges[0]] == "refused"
     page = (config.out / "report.html").read_text()
@@ -90,7 +91,7 @@ def test_answers_to_harmful_prompts_are_in_the_users_own_file_alone(study):
     """Searched for in every file of the folder, stages included: the model says these words to harmful prompts only."""
     config, kept = study
     assert (kept[kept.label == "harmful"].answer == REFUSAL).any()
-    assert not kept[kept.label != "harmful"].answer.str.contains("Sorry").any()
+    assert not kept[~kept.label.isin(UNSAFE)].answer.str.contains("Sorry").any()
     for path in config.out.glob("**/*"):
         if path.is_file():
             assert REFUSAL.encode() not in path.read_bytes(), path

@@ -79,7 +79,7 @@ class PromptCount(Record):
     split: str
     """train, validation, calibration or test"""
     label: Label
-    """harmful, harmless or borderline"""
+    """harmful, harmless, borderline or twin"""
     given: Natural
     """how many the set has"""
     kept: Natural | None = None

@@ -108,12 +108,12 @@ class PanelRate(Record):
 
 
 class Disagreement(Record):
-    """Answers to harmless or borderline prompts on which judges differ most; those to harmful prompts are never kept."""
+    """Answers to harmless or borderline prompts on which judges differ most; those to harmful prompts and unsafe twins are never kept."""
 
     condition: str
     """id of the condition, a key of `conditions`"""
     prompts: Label
-    """which prompts; never harmful"""
+    """which prompts; never harmful ones or twins"""
     prompt_id: str
     """id of the prompt"""
     answer: str

@@ -26,7 +26,7 @@ def _between(low: float, high: float, name: str = "") -> Any:
     return Field(ge=low - SLACK, le=high + SLACK, json_schema_extra={"unit": name} if name else None)
 
 
-Label = Literal["harmful", "harmless", "borderline"]
+Label = Literal["harmful", "harmless", "borderline", "twin"]
 Judgement = Literal["better", "worse", "equivalent", "undecided"]
 Share = Annotated[float, _between(0, 1, "share")]
 Fraction = Annotated[float, _between(0, 1)]  # a p value, an area: between 0 and 1, and no share of anything

@@ -26,6 +26,7 @@ class As(StrEnum):
     harmful = "harmful"
     harmless = "harmless"
     borderline = "borderline"
+    twin = "twin"
 
 
 def prompts(

@@ -65,6 +65,15 @@ def study(
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
+    twins: Annotated[
+        str | None,
+        typer.Option(
+            "--twins",
+            help="Unsafe prompts, worded as the borderline ones are.",
+            show_default=False,
+            rich_help_panel=PROMPT_PANEL,
+        ),
+    ] = None,
     preset: Annotated[
         StudyPresetName,
         typer.Option(
@@ -165,6 +174,7 @@ def study(
         harmful=harmful,
         harmless=harmless,
         borderline=borderline,
+        twins=twins,
         column=prompts.column,
         seed=seed,
         margin=margin,
@@ -221,6 +231,7 @@ def show(results: dict[str, Any]) -> None:
         *parts.rates(run, "harmless"),
         *parts.rates(run, "harmful"),
         *parts.rates(run, "borderline"),
+        *parts.rates(run, "twin"),
         *primary(run),
         *parts.comparisons(run, "induce"),
         *parts.comparisons(run, "suppress"),

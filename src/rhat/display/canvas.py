@@ -12,9 +12,9 @@ from rhat.display.wording import Number, Row
 R = TypeVar("R")
 
 # Tones with a contrast of at least 3:1 on white and on near-black, apart for colour-blind readers as well.
-HARMFUL, HARMLESS, BORDERLINE = "#d9601a", "#3b82c4", "#a66bbe"
+HARMFUL, HARMLESS, BORDERLINE, TWIN = "#d9601a", "#3b82c4", "#a66bbe", "#c2484d"
 GREEN, AMBER, GREY = "#1f9d74", "#b7860b", "#7a828e"
-LABELS = {"harmful": HARMFUL, "harmless": HARMLESS, "borderline": BORDERLINE}
+LABELS = {"harmful": HARMFUL, "harmless": HARMLESS, "borderline": BORDERLINE, "twin": TWIN}
 CONDITIONS = {"baseline": GREY, "random": GREY, "set": GREEN, "scope": GREEN, "add": AMBER, "ablate": GREEN}
 CONDITIONS |= {"subtract": AMBER, "repe": BORDERLINE, "heads": HARMLESS}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

@@ -237,10 +237,11 @@ def evaluate_projections(
     harmful: ArrayLike,
     harmless: ArrayLike,
     borderline: ArrayLike | None = None,
+    twins: ArrayLike | None = None,
     *,
     topics: Mapping[str, Groups] | None = None,
 ) -> dict[str, Any]:
-    """The same from projections that are known already; `topics` by label: prompts of one topic are not independent.
+    """The same from projections that are known already, `twin_flagged` too; `topics` by label: prompts of one topic are not independent.
 
     Raises:
         StatisticsError: if a projection or the threshold is not finite, or there are none of a label.
@@ -261,6 +262,8 @@ def evaluate_projections(
     }
     if borderline is not None:
         said["borderline_flagged"] = flagged(borderline, "borderline")
+    if twins is not None:
+        said["twin_flagged"] = flagged(twins, "twin")
     return said
 
 

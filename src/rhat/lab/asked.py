@@ -23,7 +23,7 @@ class Asked:
 
     def head(self, label: Label) -> tuple[Prompt, ...]:
         """The test prompts of comparisons by generation."""
-        return self.given.some(label, self.sizes.headline)
+        return self.given.some(label, self.sizes.tested(label))
 
     def sweep(self, label: Label = "harmless", n: int | None = None) -> tuple[Prompt, ...]:
         """The test prompts of sweeps."""

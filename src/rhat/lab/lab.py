@@ -22,7 +22,7 @@ from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement, p
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import Plan
-from rhat.prompts import ContrastSet, Prompt
+from rhat.prompts import UNSAFE, ContrastSet, Prompt
 from rhat.reprs import one_line
 from rhat.scoring import tasks
 from rhat.scoring.judges import Judge
@@ -164,7 +164,7 @@ class Lab(Controls, Judged):
             plan.prompts[:KL_PROMPTS] if kl else (),
             max_new_tokens or self.judged_tokens,
             stop_early=False,
-            harmless=label != "harmful",
+            harmless=label not in UNSAFE,
             judging=self.judging(prompts, lengths),
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
@@ -194,7 +194,7 @@ class Lab(Controls, Judged):
             known = plan.prompts[:KL_PROMPTS] if kl else ()
             judging = self.judging(prompts)
             asked = tasks.Answering(
-                self.tokens, known, self.judged_tokens, stop_early=False, harmless=label != "harmful", judging=judging
+                self.tokens, known, self.judged_tokens, stop_early=False, harmless=label not in UNSAFE, judging=judging
             )
             groups = tasks.groups(plan, self.executor.split(len(plan.batches)), {}, own)
             stage = stage or f"{', '.join(missing)}, {label}"

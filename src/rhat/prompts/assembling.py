@@ -42,8 +42,18 @@ def assemble(rows: Mapping[Label, Sequence[Row]], name: str, seed: int, names: M
         halves = [_with_given_splits(drafts[label], kept[label], names[label]) for label in _SPLIT_LABELS]
     else:
         halves = [split_by_topic(_with_topics(drafts[label]), seed, names[label]) for label in _SPLIT_LABELS]
-    borderline = _with_topics(drafts.get("borderline", []))
-    return ContrastSet(name, (*halves[0], *halves[1], *borderline), seed)
+    tested = [_with_topics(drafts.get(label, [])) for label in ("borderline", "twin")]
+    return ContrastSet(name, (*halves[0], *halves[1], *tested[0], *tested[1]), seed)
+
+
+def check_twins(borderline: object) -> None:
+    """Twins say something beside borderline prompts only.
+
+    Raises:
+        PromptError: if there are none.
+    """
+    if not borderline:
+        raise PromptError("twins: got them without borderline prompts; give these as well, or leave the twins out")
 
 
 def _distinct(numbered: list[tuple[str, Row]], source: str) -> list[tuple[str, Row]]:

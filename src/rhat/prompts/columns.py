@@ -34,6 +34,7 @@ LABEL_WORDS: Mapping[str, Label] = {
     **dict.fromkeys(("harmful", "unsafe", "malicious", "toxic", "bad"), "harmful"),
     **dict.fromkeys(("harmless", "safe", "benign", "unharmful", "good"), "harmless"),
     "borderline": "borderline",
+    "twin": "twin",
 }
 FLAG_COLUMNS: Mapping[str, Label] = {  # columns of true and false, and what true means
     **dict.fromkeys(("harmful", "is_harmful", "unsafe", "is_unsafe", "malicious", "is_malicious"), "harmful"),

@@ -10,14 +10,17 @@ from typing import Literal, get_args
 from rhat.errors import PromptError
 from rhat.reprs import one_line
 
-Label = Literal["harmful", "harmless", "borderline"]
-"""What a prompt asks for."""
+Label = Literal["harmful", "harmless", "borderline", "twin"]
+"""What a prompt asks for; a twin is worded as a borderline prompt is, and truly unsafe."""
 
 Split = Literal["train", "validation", "calibration", "test"]
 """What a prompt is used for; each topic stays in one split."""
 
 LABELS: tuple[Label, ...] = get_args(Label)
 """All labels, in the order of tables."""
+
+UNSAFE: tuple[Label, ...] = ("harmful", "twin")
+"""Labels of prompts whose answers no file of a study holds."""
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 """All splits, in the order of use."""
@@ -44,7 +47,9 @@ class Prompt:
 
 @dataclass(frozen=True, repr=False)
 class ContrastSet:
-    """Harmful and harmless prompts, and perhaps borderline ones, each in one split.
+    """Harmful and harmless prompts, and perhaps borderline ones and their unsafe twins, each in one split.
+
+    A twin has the topic of its borderline prompt.
 
     `seed` is the one that the splits were drawn with; it also fixes the order of `select`.
 

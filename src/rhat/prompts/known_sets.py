@@ -123,7 +123,7 @@ KNOWN_SETS = (
         harmful=Rows("type", beginnings=("contrast_",)),
         details={"id": ("id",), "category": ("type",), "topic": ("type", "focus")},
         cut=("contrast_",),
-        note="the unsafe rows are the twins of the safe ones: harmful, and never borderline; a pair shares its topic",
+        note="the unsafe rows are the twins of the safe ones: harmful (or, with `--twins`, twins), and never borderline; a pair shares its topic",
     ),
     KnownSet(
         "HarmBench",

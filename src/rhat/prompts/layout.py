@@ -27,6 +27,8 @@ from rhat.prompts.sources import Source, matching
 if TYPE_CHECKING:
     from rhat.prompts.contrast import Label
 
+STANDS_FOR: Mapping[str, Label] = {"borderline": "harmless", "twin": "harmful"}  # where no row has the label itself
+
 Unwanted = Callable[[Mapping[str, Any]], "str | None"]  # why a row is left out, or None if it is read
 
 
@@ -238,8 +240,8 @@ def _of_label(profile: Profile, source: Source, known: KnownSet | None, label: L
     chosen = {matching(wanted, profile.columns) for wanted, _ in source.rows}
     if column is None or {column, of_set} & chosen:
         return []
-    # Harmless prompts may serve as borderline ones, where a set does not tell the two apart.
-    wanted = "harmless" if label == "borderline" and "borderline" not in labels.values() else label
+    # Harmless prompts may serve as borderline ones, and harmful ones as twins, where a set does not tell the two apart.
+    wanted = label if label in labels.values() else STANDS_FOR.get(label, label)
     if wanted not in labels.values():
         raise PromptError(
             f"{source.title}: no row is {label} by its column {column!r}, which holds "

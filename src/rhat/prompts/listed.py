@@ -5,23 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rhat.errors import PromptError
-from rhat.prompts.assembling import assemble
+from rhat.prompts.assembling import assemble, check_twins
 from rhat.prompts.contrast import ContrastSet, Label
 from rhat.prompts.rows import Row
 
 
 def of(
-    harmful: Sequence[str], harmless: Sequence[str], borderline: Sequence[str] = (), seed: int = 0, name: str = "lists"
+    harmful: Sequence[str],
+    harmless: Sequence[str],
+    borderline: Sequence[str] = (),
+    seed: int = 0,
+    name: str = "lists",
+    *,
+    twins: Sequence[str] = (),
 ) -> ContrastSet:
     """A contrast set from lists of instructions, split by topic as those of files are (see `read`).
 
+    `twins` are unsafe requests that are worded as the borderline ones are.
+
     Raises:
-        PromptError: if a list is one string, an item is no text, a prompt has two labels, or a label has fewer than 8
+        PromptError: if twins are given without borderline prompts, a list is one string, an item is no text, a prompt has two labels, or a label has fewer than 8
             different prompts.
     """
     given: dict[Label, Sequence[str]] = {"harmful": harmful, "harmless": harmless}
     if len(borderline):
         given["borderline"] = borderline
+    if len(twins):
+        check_twins(len(borderline))
+        given["twin"] = twins
     for label, texts in given.items():
         if isinstance(texts, str):
             raise PromptError(

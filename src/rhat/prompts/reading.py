@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rhat.errors import PromptError
-from rhat.prompts.assembling import assemble, with_own_ids
+from rhat.prompts.assembling import assemble, check_twins, with_own_ids
 from rhat.prompts.choices import Reading
 from rhat.prompts.contrast import ContrastSet, Label
 from rhat.prompts.formats import parse, read_file
@@ -25,6 +25,7 @@ def read(
     borderline: str | Path | None = None,
     seed: int = 0,
     *,
+    twins: str | Path | None = None,
     column: str | None = None,
     revision: str | None = None,
     offline: bool = False,
@@ -41,7 +42,8 @@ def read(
     What was chosen is logged, and what was left out is a warning.
 
     Splits are drawn by `split_by_topic`, unless every harmful and harmless row names its own. Borderline
-    prompts are all for testing. Exact duplicates, up to case and white space, are dropped with a warning. Ids
+    prompts are all for testing, and so are `twins`: unsafe requests that are worded as these are; the twin of a prompt
+    is the one with its topic, where topics are given. Exact duplicates, up to case and white space, are dropped with a warning. Ids
     that two labels share get their label in front.
 
     Raises:
@@ -51,13 +53,16 @@ def read(
     given: dict[Label, str | Path] = {"harmful": harmful, "harmless": harmless}
     if borderline is not None:
         given["borderline"] = borderline
+    if twins is not None:
+        check_twins(borderline)
+        given["twin"] = twins
     sources = {label: parse_source(source, column) for label, source in given.items()}
     if revision is not None and not any(source.is_hub_id for source in sources.values()):
         raise PromptError(f"revision {revision!r} was given, but every source is a file; leave the revision out")
     readings = {
         label: read_source(source, label, revision=revision, offline=offline) for label, source in sources.items()
     }
-    both = [r for r in readings.values() if r.label != "borderline"]
+    both = [readings["harmful"], readings["harmless"]]
     if both[0].reader.source == both[1].reader.source and [r.text for r in both[0].rows] == [
         r.text for r in both[1].rows
     ]:

@@ -26,10 +26,10 @@ class StatementPair:
 
 
 def builtin(seed: int = 0) -> ContrastSet:
-    """The built-in harmful, harmless and borderline prompts.
+    """The built-in harmful, harmless and borderline prompts, and the unsafe twins of the last.
 
     Harmful and harmless prompts each have 256 in train, 64 in validation, 64 in calibration and the rest, at
-    least 256, in test; borderline prompts are all in test. Topics, of three prompts, never straddle splits.
+    least 256, in test; borderline prompts and their twins are all in test. Topics, of three prompts, never straddle splits.
     Neither 256 nor 64 is a multiple of three, so in each of the first three splits one topic gives one prompt
     and its other two are left out of the set: six prompts of a label. See `split_by_topic` for the rule.
     """
@@ -37,6 +37,7 @@ def builtin(seed: int = 0) -> ContrastSet:
         "harmful": "harmful.jsonl",
         "harmless": "harmless.jsonl",
         "borderline": "borderline.jsonl",
+        "twin": "twin.jsonl",
     }
     rows = {label: rows_from(_items(name), Source(name, column="text"))[0] for label, name in names.items()}
     return assemble(rows, "builtin", seed, names)

@@ -13,6 +13,7 @@ from rhat.questions.projections.rows import LayerAuroc
 from rhat.questions.projections.rows import Rows as ProjectionRows
 from rhat.questions.question import Drawing, Figure
 from rhat.report import page
+from rhat.report.judges import unpassed
 from rhat.results import load
 
 CONDITIONS = {
@@ -26,6 +27,7 @@ CONDITIONS = {
     ),
     "harmful": ("baseline", "ablate", "subtract"),
     "borderline": ("baseline", "set_harmless_mean", "ablate"),
+    "twin": ("baseline", "set_harmless_mean", "ablate"),
 }
 TONES = (canvas.HARMLESS, canvas.HARMFUL, canvas.GREEN, canvas.BORDERLINE, canvas.AMBER, canvas.GREY)
 SYMBOLS = ("circle", "square", "diamond")
@@ -43,12 +45,15 @@ class Run:
     position: int | None
     rates: dict[tuple[str, str], Rate]
     auroc: LayerAuroc | None
+    judged: bool = True
 
     def cells(self) -> dict[str, str]:
         """The run as a row of text by column title; what it did not measure is left out."""
         cells = {"Run": self.name, "Model": self.model, "Outcome": self.outcome.replace("_", " ")}
         if self.layer is not None:
             cells["Layer, position"] = f"{self.layer}, {self.position}"
+        if not self.judged:
+            cells["Judge"] = "has not passed: no rate is a headline"
         for (condition, prompts), row in self.rates.items():
             cells[f"{wording.condition(condition)}, {prompts}"] = f"{wording.rate(row)}, n = {row.n}"
         if self.auroc:
@@ -104,6 +109,7 @@ def _run(folder: Path) -> Run:
         name=folder.resolve().name if folder.is_dir() else folder.resolve().parent.name,
         folder=folder,
         model=results.model.name,
+        judged=unpassed(results) is None,
         outcome=results.outcome,
         layer=direction.layer if direction else None,
         position=direction.position if direction else None,

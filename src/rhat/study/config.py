@@ -44,6 +44,7 @@ class StudyConfig:
     harmful: str | None = None
     harmless: str | None = None
     borderline: str | None = None
+    twins: str | None = None
     column: str | None = None
     seed: int = 0
     margin: float = 0.10
@@ -77,6 +78,10 @@ class StudyConfig:
             raise StudyError(f"experiment {unknown[0]!r}: expected some of {', '.join(NAMES)}")
         if (self.harmful is None) != (self.harmless is None):
             raise StudyError("prompts: got one of --harmful and --harmless; give both, or neither for the built-in set")
+        if self.borderline is not None and self.harmful is None:
+            raise StudyError("prompts: got --borderline with the built-in set; give --harmful and --harmless as well")
+        if self.twins is not None and self.borderline is None:
+            raise StudyError("prompts: got --twins without --borderline; give the prompts that they are the twins of")
         if self.judged_tokens < 1:
             raise StudyError(f"judged_tokens: got {self.judged_tokens}, expected at least 1, such as {JUDGED_TOKENS}")
         if not 0 < self.margin < 1:

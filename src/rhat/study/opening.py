@@ -20,7 +20,13 @@ def open_prompts(config: StudyConfig) -> ContrastSet:
     if config.harmful is None or config.harmless is None:
         return builtin(config.seed)
     return read(
-        config.harmful, config.harmless, config.borderline, config.seed, column=config.column, offline=config.offline
+        config.harmful,
+        config.harmless,
+        config.borderline,
+        config.seed,
+        twins=config.twins,
+        column=config.column,
+        offline=config.offline,
     )
 
 

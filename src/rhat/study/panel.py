@@ -7,6 +7,7 @@ from typing import Any
 
 from rhat.artifacts.judges import Disagreement, PanelRate
 from rhat.lab import Lab, Measurement
+from rhat.prompts import UNSAFE
 from rhat.scoring.judges import CLASSES
 from rhat.statistics import JudgeErrors, class_kappa, corrected_rate, design_effect, wilson
 
@@ -58,7 +59,7 @@ def disagreements(lab: Lab) -> list[Disagreement]:
     """
     found: list[tuple[int, Disagreement]] = []
     for m in _measured(lab):
-        if m.label == "harmful" or not m.texts:
+        if m.label in UNSAFE or not m.texts:
             continue
         here = []
         for i, (prompt_id, text) in enumerate(zip(m.prompt_ids, m.texts, strict=True)):

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from rhat.lab import Lab, Measurement
-from rhat.prompts import ContrastSet
+from rhat.prompts import UNSAFE, ContrastSet
 
 
 def completions(lab: Lab) -> str:
@@ -17,7 +17,7 @@ def completions(lab: Lab) -> str:
             row: dict[str, Any] = {"prompt_id": prompt_id, "label": label, "condition": condition, "verdict": verdict}
             row |= {"classes": _classes(lab, m, i)} if m.panel else {}
             row |= {"hash": m.hashes[i]} if m.hashes else {}
-            if label != "harmful" and m.texts:
+            if label not in UNSAFE and m.texts:
                 row["text"] = m.texts[i]
             lines.append(json.dumps(row, ensure_ascii=False))
     return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ import numpy as np
 from rhat.artifacts.files import write_whole
 from rhat.directions import Direction
 from rhat.lab import Measurement
-from rhat.prompts import ContrastSet
+from rhat.prompts import UNSAFE, ContrastSet
 from rhat.scoring import Phrases, RefusalToken
 from rhat.selection.finding import Finding, direction_at
 from rhat.selection.means import Means
@@ -172,8 +172,8 @@ def pack(m: Measurement) -> dict[str, Any]:
         "scores": m.scores.tolist(),
         "verdicts": list(m.verdicts),
         "kl": None if m.kl is None else m.kl.tolist(),
-        "texts": [] if m.label == "harmful" else list(m.texts),
-        "tokens": [] if m.label == "harmful" else [list(some) for some in m.tokens],
+        "texts": [] if m.label in UNSAFE else list(m.texts),
+        "tokens": [] if m.label in UNSAFE else [list(some) for some in m.tokens],
         "panel": {judge: list(found) for judge, found in m.panel.items()},
         "hashes": list(m.hashes),
         "topics": list(m.topics),

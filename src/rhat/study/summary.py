@@ -85,8 +85,8 @@ def _prompt_rows(prompts: ContrastSet, finding: Finding, config: StudyConfig) ->
                 row["used"] = counts["given"]
             if "kept" in counts:
                 row["kept"] = counts["kept"]
-            if split == "test" and config.sizes.headline < given:
-                row["used"] = config.sizes.headline
+            if split == "test" and config.sizes.tested(label) < given:
+                row["used"] = config.sizes.tested(label)
             rows.append(row)
     return rows
 

@@ -237,8 +237,9 @@ def projected(written: Written, kept: Kept) -> Iterator[Recomputed]:
         )
         made = {"auroc": area.estimate, "ci_low": area.low, "ci_high": area.high}
         yield Recomputed(("auroc_within", i), made | {"verdict": judge((area.low - 0.5, area.high - 0.5))})
-    sides = {label: kept.of("baseline", label) for label in ("harmful", "harmless", "borderline")}
+    sides = {label: kept.of("baseline", label) for label in ("harmful", "harmless", "borderline", "twin")}
     labels = {"false_positive_rate": "harmless", "true_positive_rate": "harmful", "borderline_flagged": "borderline"}
+    labels["twin_flagged"] = "twin"
     for i, row in enumerate(written.get("guard", [])):
         if row["measure"] == "auroc":
             both = [sides["harmful"], sides["harmless"]]

@@ -18,6 +18,7 @@ class Preset:
     randoms     random directions scored by log-odds
     dealt       random directions confirmed by generation: each prompt gets one of them (every_random: every prompt gets each)
     horizon     tokens of an answer that are read at most, where it is asked how long answers must be read
+    borderline  test prompts of over-refusal: harmless ones with alarming words, and as many unsafe twins
     duration    in help texts: how long it takes with the default model on the reference machine
     prompts     in documentation: how many prompts it uses
     """
@@ -32,10 +33,15 @@ class Preset:
     every_random: bool = False
     all_kl: bool = False
     horizon: int = 160
+    borderline: int = 100
     duration: str = ""
     prompts: str = ""
 
     __repr__ = one_line
+
+    def tested(self, label: str) -> int:
+        """Test prompts of a label for comparisons by generation."""
+        return min(self.headline, self.borderline) if label in ("borderline", "twin") else self.headline
 
 
 _RECORDS = (
@@ -62,6 +68,7 @@ _RECORDS = (
         5,
         every_random=True,
         all_kl=True,
+        borderline=10_000,
         duration="longer",
         prompts="all available; every random direction on every prompt",
     ),

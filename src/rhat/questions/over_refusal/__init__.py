@@ -1,6 +1,7 @@
 """Is over-refusal the same direction?"""
 
 from rhat.questions.over_refusal import figures
+from rhat.questions.over_refusal.beside import TOLD
 from rhat.questions.over_refusal.rows import Rows
 from rhat.questions.over_refusal.tables import tables
 from rhat.questions.over_refusal.verdict import verdict
@@ -11,9 +12,12 @@ QUESTION = Question(
     title="Is over-refusal the same direction?",
     asked=(
         "Harmless requests with alarming words: how often are they refused, where do they lie along r̂, "
-        "and do edits along it help?"
+        "and do edits along it help without answering their unsafe twins?"
     ),
-    how=("Borderline prompts, which took no part in finding r̂. Fewer refusals are better here."),
+    how=(
+        "Borderline prompts, and unsafe twins worded as they are; none took part in finding r̂. Over-refusal is less only where "
+        "borderline prompts are refused less and refusal of the twins is shown to fall by less than the margin."
+    ),
     experiments=(
         Experiment("over_refusal"),
         Experiment("guard"),
@@ -24,8 +28,8 @@ QUESTION = Question(
     figures=(
         Drawing(
             "rates_borderline",
-            "Refusal of borderline prompts",
-            "One dot a condition with its 95% interval.",
+            "Refusal of borderline prompts and their twins",
+            "One dot a condition and kind of prompts, with its 95% interval.",
             figures.rates_borderline,
         ),
         Drawing(
@@ -35,6 +39,6 @@ QUESTION = Question(
             figures.borderline_projections,
         ),
     ),
-    labels={"better": "fewer refusals", "worse": "more refusals"},
+    labels={"better": TOLD["less"], "worse": TOLD["more"], "mixed": TOLD["whole"]},
     headline=False,
 )

@@ -1,4 +1,4 @@
-"""Rows of results.json on borderline prompts and the guard."""
+"""Rows of results.json on borderline prompts, their twins and the guard."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Literal
 from rhat.artifacts.record import Count, Fraction, Length, Record, Share, Units
 from rhat.artifacts.rows import Part
 
+TWINS_APART = "twins vs borderline"
+"""What tells the row of `auroc_within` on twins against borderline prompts."""
+
 
 class GroupProjection(Record):
-    """Projection of borderline prompts at r̂'s layer."""
+    """Projection of borderline prompts at r̂'s layer, and of their twins."""
 
-    group: Literal["all", "refused", "complied"]
-    """by the baseline's answer"""
+    group: Literal["all", "refused", "complied", "twins"]
+    """borderline prompts by the baseline's answer, or their unsafe twins"""
     mean: Units
     """mean projection"""
     sd: Length
@@ -24,8 +27,8 @@ class GroupProjection(Record):
 class GuardRow(Record):
     """The guard: a threshold on the projection, calibrated on the calibration split and measured on test prompts."""
 
-    measure: Literal["auroc", "false_positive_rate", "true_positive_rate", "borderline_flagged"]
-    """auroc of harmful against harmless; shares of harmless, harmful and borderline prompts above the threshold"""
+    measure: Literal["auroc", "false_positive_rate", "true_positive_rate", "borderline_flagged", "twin_flagged"]
+    """auroc of harmful against harmless; shares of harmless, harmful, borderline and twin prompts above the threshold"""
     estimate: Fraction
     """what was measured on test prompts"""
     ci_low: Fraction
@@ -44,6 +47,6 @@ class Rows(Part):
     """Borderline prompts and the guard."""
 
     borderline_projections: tuple[GroupProjection, ...] = ()
-    """Projection of borderline prompts at r̂'s layer."""
+    """Projection of borderline prompts at r̂'s layer, and of their twins."""
     guard: tuple[GuardRow, ...] = ()
     """The guard: a threshold on the projection, calibrated on the calibration split and measured on test prompts."""

@@ -14,7 +14,7 @@ class Point(Record):
     y: Units
     """PC 2"""
     label: Label
-    """harmful, harmless or borderline"""
+    """harmful, harmless, borderline or twin"""
     prompt_id: str
     """id, never the text"""
     category: str | None = None

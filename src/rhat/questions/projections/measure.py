@@ -101,7 +101,7 @@ def _within(lab: Lab, label: str) -> tuple[list[dict[str, Any]], list[dict[str, 
 
     Harmful against harmless is a topic contrast too; inside one label it is not. The second list is the same by the words alone.
     """
-    measured = lab.measure("baseline", None, label, lab.sizes.headline)
+    measured = lab.measure("baseline", None, label, lab.sizes.tested(label))
     some = lab.test(label, len(measured.verdicts))
     layer = lab.direction.layer
     values = lab.direction.project(lab.activations(some, [layer])[:, 0]).numpy()
