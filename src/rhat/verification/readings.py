@@ -38,7 +38,7 @@ def projections(written: Written, kept: Kept) -> Iterator[Recomputed]:
     both = sides["harmful"], sides["harmless"]
     for i, row in enumerate(written.get("auroc", [])):
         if row["layer"] == layer and row["n"] == sum(len(m.projections) for m in both):
-            area = auroc(*(m.projections for m in both), groups=(both[0].topics, both[1].topics))
+            area = auroc(both[0].projections, both[1].projections, groups=(both[0].topics, both[1].topics))
             made = {"auroc": area.estimate, "ci_low": area.low, "ci_high": area.high}
             yield Recomputed(("auroc", i), made | {"verdict": judge((area.low - 0.5, area.high - 0.5))})
     for i, row in enumerate(written.get("histogram", [])):
