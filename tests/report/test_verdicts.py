@@ -332,6 +332,15 @@ def test_cross_entropy_has_its_interval(studied):
     assert any(row.cross_entropy_ci_low < row.cross_entropy_ci_high for row in rows)
 
 
+def test_a_condition_that_has_another_rate_elsewhere_says_of_which_prompts_it_is(run):
+    """88 % and 92 % of the same condition stood side by side: of 200 prompts, and of the first 96."""
+    whole, row = run.find_rate("set_projection", "harmless"), next(row for row in run.scopes if row.scope == "all")
+    sentence = QUESTION["scopes"].verdict(run).sentence
+    assert f"{wording.percent(row.rate)} " in sentence
+    assert row.n <= whole.n
+    assert f"of the first {row.n} harmless test prompts are refused" in sentence
+
+
 def test_nothing_refuses_nats_of_prompts(run):
     for verdict in verdicts(run).values():
         for text in (verdict.sentence, *verdict.reasons):

@@ -17,6 +17,7 @@ from rhat.study import StudyConfig, run
 from rhat.study.cost import find_settings, study_work
 from rhat.study.opening import open_model, open_prompts
 from rhat.verification import verify
+from rhat.verification.kept import read
 
 VERDICT = next(question for question in QUESTIONS if question.key == "stability").verdict
 
@@ -44,7 +45,7 @@ def test_other_splits_hold_the_same_prompts_and_whole_topics():
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
-    return studies.arguments(tmp_path_factory.mktemp("seeds")) | {"preset": "quick", "only": ("seeds",)}
+    return studies.arguments(tmp_path_factory.mktemp("seeds")) | {"preset": "quick", "only": ("projections", "seeds")}
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +92,26 @@ def test_it_is_verified_and_told(two):
         verify(two / "changed")
 
 
+def known(folder):
+    """The projections that per_prompt.parquet holds."""
+    kept = read(folder)
+    return {i: v for m in kept for i, v in zip(m.prompt_ids, m.projections, strict=True) if v == v}
+
+
 def test_more_splits_are_added_to_the_same_study(two, arguments):
-    before, ran = contract.load(two), []
+    before, ran, projected = contract.load(two), [], known(two)
+    assert projected
     after = run(StudyConfig(**arguments, out=two, seeds=3), progress=lambda stage, *_: ran.append(stage))
     rows = records(after).splits
     assert rows[:2] == before.splits
     assert rows[2].seed == 2
     assert "seeds" in ran
+    assert "projections" not in ran
     ran.clear()
     run(StudyConfig(**arguments, out=two, seeds=3), progress=lambda stage, *_: ran.append(stage))
     assert "seeds" not in ran
+    assert projected == known(two)  # read in a stage that was kept
+    assert {"auroc", "histogram"} <= set(verify(two).checked)
 
 
 def test_its_time_is_told(two, arguments):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rhat.lab import Lab, Measurement
@@ -23,16 +24,18 @@ def completions(lab: Lab) -> str:
     return "\n".join(lines) + "\n"
 
 
-def per_prompt(lab: Lab, prompts: ContrastSet) -> bytes:
+def per_prompt(lab: Lab, prompts: ContrastSet, projected: Mapping[str, float]) -> bytes:
     """One row a prompt and condition, as Parquet: id, label, split, condition, verdict, refusal score, KL, projection, the
-    answer's salted hash, its class by each judge, and (`after:N`) its class after N tokens where it was read so."""
+    answer's salted hash, its class by each judge, and (`after:N`) its class after N tokens where it was read so.
+
+    `projected` are the projections by prompt id, as `projections` gives them.
+    """
     import io
 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     by_id = {p.id: p for p in prompts.prompts}
-    projected = _projections(lab)
     lengths = sorted({length for m in lab.measurements.values() for length in m.shorter})
     columns: dict[str, list[Any]] = {
         name: []
@@ -83,7 +86,7 @@ def _classes(lab: Lab, m: Measurement, i: int) -> dict[str, str | None]:
     return {**own, **{judge: found[i] for judge, found in m.panel.items()}}
 
 
-def _projections(lab: Lab) -> dict[str, float]:
+def projections(lab: Lab) -> dict[str, float]:
     """r̂·x of the test prompts whose activations an experiment has kept."""
     if lab.finding.direction is None or "testing" not in lab.__dict__:
         return {}

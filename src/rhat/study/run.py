@@ -34,7 +34,7 @@ from rhat.study.differing import differing
 from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
 from rhat.study.opening import lab_of, open_model, open_prompts
-from rhat.study.per_prompt import completions, per_prompt
+from rhat.study.per_prompt import completions, per_prompt, projections
 from rhat.study.stages import Stages, pack, stage_name, unpack
 from rhat.study.summary import finish, header
 from rhat.study.unrefused import unrefused
@@ -107,10 +107,11 @@ def _results(
     keeping = Keeping(executor or SerialExecutor(), pieces)
     lab = lab_of(config, model, prompts, finding, progress, keeping)
     names = config.experiments if finding.direction is not None else ("unrefused",)
+    projected: dict[str, float] = {}
     for name in names:
-        _stage(name, lab, stages, results, progress)
+        projected |= _stage(name, lab, stages, results, progress)
     finish(results, lab)
-    _write(out, config, model, results, lab, prompts)
+    _write(out, results, lab, per_prompt(lab, prompts, projected))
     pieces.remove()
     if draw is not None:
         began = time.perf_counter()
@@ -164,12 +165,14 @@ def _check_folder(out: Path, stages: Stages, config: StudyConfig) -> None:
     write_whole(marker, json.dumps({"fingerprint": stages.fingerprint, "settings": config.settings()}))
 
 
-def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progress: Progress) -> None:
+def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progress: Progress) -> dict[str, float]:
+    """One experiment, done now or kept; gives the projections of test prompts that it was the first to read."""
     kept_as = stage_name(name, lab.splits)
     held = stages.load(kept_as)
     if held is None:
         progress(name, 0, 1)
         before = set(lab.measurements), set(lab.conditions)
+        known = projections(lab)
         began = time.perf_counter()
         with counting() as done:
             part = unrefused(lab) if name == "unrefused" else EXPERIMENTS[name](lab)
@@ -177,6 +180,7 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
             "part": part.plain(),
             "measurements": [pack(m) for key, m in lab.measurements.items() if key not in before[0]],
             "conditions": {k: v for k, v in lab.conditions.items() if k not in before[1]},
+            "projections": {} if known else projections(lab),
             "seconds": round(time.perf_counter() - began, 3),
             "work": done.total.said(),
         }
@@ -189,16 +193,17 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
     lab.conditions.update(held["conditions"])
     merge(results, held["part"])
     results["timings"].append({"stage": name, "seconds": held["seconds"], **held.get("work", {})})
+    found: dict[str, float] = held.get("projections", {})
+    return found
 
 
-def _write(out: Path, config: StudyConfig, model: Any, results: dict[str, Any], lab: Lab, prompts: ContrastSet) -> None:
+def _write(out: Path, results: dict[str, Any], lab: Lab, kept: bytes) -> None:
     if lab.finding.direction is not None:
         lab.finding.direction.save(out / "direction.safetensors")
     results["manifest"] |= {
         "peak_memory_gib": peak_memory(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    kept = per_prompt(lab, prompts)
     results["manifest"]["sha256"] = {"per_prompt.parquet": hashlib.sha256(kept).hexdigest()}
     write_whole(out / "manifest.json", json.dumps(results["manifest"], indent=2))
     write_whole(out / "completions.jsonl", completions(lab))

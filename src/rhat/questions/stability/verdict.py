@@ -76,8 +76,8 @@ def _pipeline(rows: Rows) -> list[str]:
     spread = f" Set, these directions lead to {_between(rates, percent)} refused." if rates else ""
     return [
         *told,
-        f"Setting r̂ changes refusals of harmless prompts by {wording.difference(found)} if only the test prompts were "
-        f"others, and {whole} if the prompts that it was found on were others too: {clear}.{spread}",
+        f"Setting r̂ changes refusals of the first {found.n} harmless test prompts by {wording.difference(found)} if only the "
+        f"test prompts were others, and {whole} if the prompts that it was found on were others too: {clear}.{spread}",
     ]
 
 
