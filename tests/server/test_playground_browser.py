@@ -17,6 +17,7 @@ from rhat.server import Settings  # noqa: E402
 from rhat.server.playground.dial import SPAN, Dial  # noqa: E402
 
 pytestmark = MARKS
+SHORT = 12  # tokens of an answer, so that a conversation fits
 
 
 def engine_says(up, text, new, spec):
@@ -229,7 +230,7 @@ def test_dials_of_the_page_and_of_the_server_agree(opened, directions):
 def test_a_conversation_goes_on_from_each_models_own_answers(opened, up):
     import httpx
 
-    page = opened()
+    page = opened(f"?max_tokens={SHORT}")
     page.click("#rhat-more button")
     page.fill("#rhat-system textarea", "a stone")
     page.fill("#rhat-prompt textarea", "the river")
@@ -251,7 +252,7 @@ def test_a_conversation_goes_on_from_each_models_own_answers(opened, up):
         messages, said = [system], []
         for text in ("the river", "the bridge"):
             messages.append({"role": "user", "content": text})
-            body = {"model": "tiny", "messages": messages, "max_tokens": LONG, "temperature": 0, "rhat": rhat}
+            body = {"model": "tiny", "messages": messages, "max_tokens": SHORT, "temperature": 0, "rhat": rhat}
             answer = httpx.post(f"{up.url}/v1/chat/completions", json=body, timeout=60).json()
             said.append(answer["choices"][0]["message"]["content"])
             messages.append({"role": "assistant", "content": said[-1]})
