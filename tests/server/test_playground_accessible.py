@@ -12,9 +12,9 @@ from rhat.server.events import AnswerToken
 from rhat.server.playground.drawing import Range, answer
 
 pytestmark = MARKS
-# The line under the chosen tab hides its background from axe, these signs are no text, and colours on their way are none.
+# Lines that are drawn as pseudo-elements hide backgrounds from axe, these signs are no text, and colours on their way are none.
 STILL = (
-    "[role=tab]::after { display: none !important } .reset-button, .icon { visibility: hidden !important } "
+    "*::before, *::after { content: none !important } .reset-button, .icon { visibility: hidden !important } "
     "* { transition: none !important }"
 )
 PLACEHOLDERS = """() => {

@@ -271,8 +271,8 @@ def test_work_is_shown_until_the_answers_are_there(opened, up, monkeypatch):
     step = Engine.step
     monkeypatch.setattr(Engine, "step", lambda self: (time.sleep(0.05), step(self))[1])
     page = opened("?prompt=a%20stone&max_tokens=20", width=390, height=844)
-    status = page.get_by_role("status")
-    assert page.get_by_role("status").inner_text().strip() == ""
+    status = page.locator("#rhat-status [role=status]")
+    assert status.inner_text().strip() == ""
     page.locator("#rhat-go").scroll_into_view_if_needed()
     page.click("#rhat-go")
     sync_api.expect(page.locator("#rhat-go")).to_have_attribute("aria-busy", "true")
@@ -324,7 +324,7 @@ def test_stop_and_leaving_free_the_slots(opened, up, monkeypatch):
         assert runner.active == 2
         if end == "stop":
             page.click("#rhat-stop")
-            sync_api.expect(page.get_by_role("status")).to_have_text("Stopped.")
+            sync_api.expect(page.locator("#rhat-status [role=status]")).to_have_text("Stopped.")
             assert page.locator("[aria-busy=true]").count() == 0
         else:
             page.close()
