@@ -12,8 +12,11 @@ from rhat.server.events import AnswerToken
 from rhat.server.playground.drawing import Range, answer
 
 pytestmark = MARKS
-# The line under the chosen tab hides its background from axe, and these signs are no text.
-NO_LINES = "[role=tab]::after { display: none !important } .reset-button, .icon { visibility: hidden }"
+# Lines that are drawn as pseudo-elements hide backgrounds from axe, these signs are no text, and colours on their way are none.
+STILL = (
+    "*::before, *::after { content: none !important } .reset-button, .icon { visibility: hidden !important } "
+    "* { transition: none !important }"
+)
 PLACEHOLDERS = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const rgb = (...layers) => {
@@ -43,7 +46,7 @@ def test_axe_objects_to_nothing(opened, directions):
     page = opened("?prompt=a%20stone")
     page.press("#rhat-prompt textarea", "Enter")
     answered(page)
-    page.add_style_tag(content=NO_LINES)
+    page.add_style_tag(content=STILL)
     page.click("#rhat-more button")
     page.click("#rhat-plain summary")
     page.evaluate(

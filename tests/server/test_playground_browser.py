@@ -17,6 +17,7 @@ from rhat.server import Settings  # noqa: E402
 from rhat.server.playground.dial import SPAN, Dial  # noqa: E402
 
 pytestmark = MARKS
+SHORT = 12  # tokens of an answer, so that a conversation fits
 
 
 def engine_says(up, text, new, spec):
@@ -229,7 +230,7 @@ def test_dials_of_the_page_and_of_the_server_agree(opened, directions):
 def test_a_conversation_goes_on_from_each_models_own_answers(opened, up):
     import httpx
 
-    page = opened()
+    page = opened(f"?max_tokens={SHORT}")
     page.click("#rhat-more button")
     page.fill("#rhat-system textarea", "a stone")
     page.fill("#rhat-prompt textarea", "the river")
@@ -251,7 +252,7 @@ def test_a_conversation_goes_on_from_each_models_own_answers(opened, up):
         messages, said = [system], []
         for text in ("the river", "the bridge"):
             messages.append({"role": "user", "content": text})
-            body = {"model": "tiny", "messages": messages, "max_tokens": LONG, "temperature": 0, "rhat": rhat}
+            body = {"model": "tiny", "messages": messages, "max_tokens": SHORT, "temperature": 0, "rhat": rhat}
             answer = httpx.post(f"{up.url}/v1/chat/completions", json=body, timeout=60).json()
             said.append(answer["choices"][0]["message"]["content"])
             messages.append({"role": "assistant", "content": said[-1]})
@@ -270,8 +271,8 @@ def test_work_is_shown_until_the_answers_are_there(opened, up, monkeypatch):
     step = Engine.step
     monkeypatch.setattr(Engine, "step", lambda self: (time.sleep(0.05), step(self))[1])
     page = opened("?prompt=a%20stone&max_tokens=20", width=390, height=844)
-    status = page.get_by_role("status")
-    assert page.get_by_role("status").inner_text().strip() == ""
+    status = page.locator("#rhat-status [role=status]")
+    assert status.inner_text().strip() == ""
     page.locator("#rhat-go").scroll_into_view_if_needed()
     page.click("#rhat-go")
     sync_api.expect(page.locator("#rhat-go")).to_have_attribute("aria-busy", "true")
@@ -323,7 +324,7 @@ def test_stop_and_leaving_free_the_slots(opened, up, monkeypatch):
         assert runner.active == 2
         if end == "stop":
             page.click("#rhat-stop")
-            sync_api.expect(page.get_by_role("status")).to_have_text("Stopped.")
+            sync_api.expect(page.locator("#rhat-status [role=status]")).to_have_text("Stopped.")
             assert page.locator("[aria-busy=true]").count() == 0
         else:
             page.close()

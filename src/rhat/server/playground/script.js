@@ -137,6 +137,7 @@ window.rhat = (() => {
 
   // A sign of work at once, and on a phone, where the answers are below the controls, the view goes to them.
   const begin = (values) => {
+    ended = false;
     document.getElementById("rhat-go").setAttribute("aria-busy", "true");
     const status = document.querySelector("#rhat-status [role=status]");
     if (status) status.textContent = "Answering …";
@@ -146,8 +147,9 @@ window.rhat = (() => {
     return values;
   };
   // After the last word, an error, or Stop: what is still marked as being written was stopped.
-  const done = () => {
-    document.getElementById("rhat-go").removeAttribute("aria-busy");
+  let ended = false;
+  const settle = () => {
+    document.getElementById("rhat-go")?.removeAttribute("aria-busy");
     const left = document.querySelectorAll(".rhat-answer[aria-busy=true]");
     for (const one of left) {
       one.setAttribute("aria-busy", "false");
@@ -156,8 +158,12 @@ window.rhat = (() => {
     }
     if (left.length) document.querySelector("#rhat-status [role=status]").textContent = "Stopped.";
   };
+  const done = () => {
+    ended = true;  // a last update may still be on its way
+    settle();
+  };
 
-  new MutationObserver(align).observe(document, { childList: true, subtree: true });
+  new MutationObserver(() => (align(), ended && settle())).observe(document, { childList: true, subtree: true });
   window.addEventListener("resize", align);
 
   return { copy, value, position, follow, begin, done };
