@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from labs import contrast_set
 from rhat.cli import run
 from server.serving import announced
 from studies import arguments
@@ -24,11 +25,9 @@ TALK = [
     {"role": "user", "content": "Break the lock of the house."},
 ]
 TRAFFIC = [
-    {"messages": [{"role": "user", "content": "Paint the wall of the house."}], "category": "crafts"},
-    {"messages": TALK[:1], "category": "crafts"},
-    {"messages": [{"role": "user", "content": "Break the clock of the old mill."}], "category": "talks"},
-    {"messages": TALK, "category": "talks"},
-]
+    {"messages": [{"role": "user", "content": p.text}], "category": p.label}
+    for p in contrast_set(13).select("harmful", "test") + contrast_set(13).select("harmless", "test")
+] + [{"messages": TALK, "category": "talks"}]
 
 
 def line(command):
@@ -72,18 +71,24 @@ def test_2_calibrating_on_too_few_prompts_is_refused_with_the_rate_to_expect(ins
 def test_3_own_traffic(inside, capsys):
     assert run([*line("guard"), "--format", "json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert [row["flagged"] for row in said["prompts"]] == [False, False, True, True]
+    assert all(row["flagged"] == (row["projection"] > said["threshold"]) for row in said["prompts"])
+    rates = {row["group"]: row["rate"] for row in said["rates"]}
+    assert rates["harmful"] > 0.8 > 0.3 > rates["harmless"]
     assert run([*line("guard")]) == 0
     assert "talks" in capsys.readouterr().out
 
 
 def test_4_measure_knows_the_calibration(inside, capsys):
-    Path("prompts.txt").write_text("Paint the wall of the house.\nBreak the clock of the old mill.\n")
+    Path("prompts.txt").write_text("\n".join(row["messages"][0]["content"] for row in TRAFFIC[:-1]))
+    assert run([*line("guard"), "--format", "json"]) == 0
+    known = [row["flagged"] for row in json.loads(capsys.readouterr().out)["prompts"][:-1]]
     assert run([*line("measure"), "--format", "jsonl"]) == 0
-    assert [json.loads(row)["flagged"] for row in capsys.readouterr().out.splitlines()] == [False, True]
+    assert [json.loads(row)["flagged"] for row in capsys.readouterr().out.splitlines()] == known
 
 
-def test_5_serve_moderate_and_watch(inside):
+def test_5_serve_moderate_and_watch(inside, capsys):
+    assert run([*line("guard"), "--format", "json"]) == 0
+    known = json.loads(capsys.readouterr().out)["prompts"]
     command = [sys.executable, "-m", "rhat", *line("serve"), "--port", "0", "--no-playground"]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ}
@@ -93,16 +98,22 @@ def test_5_serve_moderate_and_watch(inside):
             body = json.loads(re.search(r"-d '(\{\"input\".*?\})'", (ROOT / "docs" / "guard.md").read_text("utf-8"))[1])
             with httpx.Client(base_url=url, timeout=60) as client:
                 assert client.post("/v1/moderations", json=body).status_code == 200
-                several = client.post("/v1/moderations", json={"input": [TALK, TALK[:1]]}).json()["results"]
-                assert [one["flagged"] for one in several] == [True, False]
+                talks = [TRAFFIC[0]["messages"], TALK]
+                several = client.post("/v1/moderations", json={"input": talks}).json()["results"]
                 one = client.post("/v1/moderations", json={"input": TALK}).json()["results"]
-                assert one[0]["rhat"]["projection"] == pytest.approx(several[0]["rhat"]["projection"], abs=1e-4)
+                for got, row in zip([*several, *one], [known[0], known[-1], known[-1]], strict=True):
+                    assert got["rhat"]["projection"] == pytest.approx(row["projection"], abs=1e-3)
+                    assert got["flagged"] == row["flagged"]
                 wrong = client.post("/v1/moderations", json={"input": TALK[:2]})
                 assert wrong.status_code == 400
                 assert "conversation 1 ends with the assistant's turn" in wrong.json()["error"]["message"]
-                asked = {"messages": TALK[:1], "max_tokens": 8, "rhat": {"op": "set_projection", "when": "above"}}
-                answer = client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"]
-                assert answer == "Glad to help."
+                asked = {
+                    "model": "rhat",
+                    "messages": TRAFFIC[0]["messages"],
+                    "max_tokens": 8,
+                    "rhat": {"op": "set_projection", "when": "above"},
+                }
+                assert client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"]
                 metrics = client.get("/metrics").text
                 assert 'rhat_moderation_projection_count{direction="r"} 4.0' in metrics
                 assert 'rhat_moderation_alarm{direction="r"} 0.0' in metrics

@@ -63,11 +63,16 @@ def test_the_search_shows_how_far_it_is_and_nothing_is_noise(run):
     assert streams == []
 
 
-def test_what_is_committed_is_a_whole_run_of_these_cells():
+def test_what_is_committed_is_no_part_of_a_run():
+    """Outputs are those of all cells in their order, on the default model, or there are none."""
     notebook = nbformat.read(DOCS / "notebook.ipynb", as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "run docs/notebook.py"
-    assert "qwen2.5-coder-0.5b" in "".join(str(one) for cell in code for one in cell.outputs)
+    counts = [cell.execution_count for cell in code]
+    if any(counts):
+        assert counts == list(range(1, len(code) + 1)), "run docs/notebook.py"
+        assert "qwen2.5-coder-0.5b" in "".join(str(one) for cell in code for one in cell.outputs)
+    else:
+        assert not any(cell.outputs for cell in code)
 
 
 def test_a_cell_shows_a_bar_that_moves_and_is_gone_at_the_end(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import anyio
 from fastapi import APIRouter, Request
@@ -14,7 +15,7 @@ from rhat.server.events import Failed, Projected
 from rhat.server.jobs import ProjectionJob
 from rhat.server.openapi import ERRORS
 from rhat.server.schemas import ModerationRequest
-from rhat.server.service import service_of
+from rhat.server.service import Service, service_of
 
 router = APIRouter()
 CATEGORY = "refusal"
@@ -65,25 +66,26 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
         return event
 
     values = (await while_connected(request, reading())).values
-    gap = direction.mean_harmful - direction.mean_harmless
-    results = []
-    for value in values:
-        flagged = value > threshold
-        service.metrics.flagged.labels(str(flagged).lower()).inc()
-        scaled = (value - direction.mean_harmless) / gap if gap else float(flagged)
-        service.metrics.projections.labels(name).observe(scaled)
-        if alarm := service.directions.alarms.get(name):
-            service.metrics.alarm.labels(name).set(alarm.see(value))
-            service.metrics.evidence.labels(name).set(alarm.evidence)
-        score = min(1.0, max(0.0, scaled))
-        results.append(
-            {
-                "flagged": flagged,
-                "categories": {CATEGORY: flagged},
-                "category_scores": {CATEGORY: score},
-                "category_applied_input_types": {CATEGORY: ["text"]},
-                "rhat": {"direction": name, "projection": value, "threshold": threshold},
-            }
-        )
+    results = [_result(service, name, value, threshold) for value in values]
     request.state.noted.update(prompt_tokens=sum(map(len, prompts)), flagged=sum(value > threshold for value in values))
     return JSONResponse({"id": f"modr-{secrets.token_hex(12)}", "model": service.model.name, "results": results})
+
+
+def _result(service: Service, name: str, value: float, threshold: float) -> dict[str, Any]:
+    """One text's result in OpenAI's form; its projection is counted, and shown to the alarm."""
+    direction, metrics = service.directions.known[name], service.metrics
+    gap = direction.mean_harmful - direction.mean_harmless
+    flagged = value > threshold
+    scaled = (value - direction.mean_harmless) / gap if gap else float(flagged)
+    metrics.flagged.labels(str(flagged).lower()).inc()
+    metrics.projections.labels(name).observe(scaled)
+    if alarm := service.directions.alarms.get(name):
+        metrics.alarm.labels(name).set(alarm.see(value))
+        metrics.evidence.labels(name).set(alarm.evidence)
+    return {
+        "flagged": flagged,
+        "categories": {CATEGORY: flagged},
+        "category_scores": {CATEGORY: min(1.0, max(0.0, scaled))},
+        "category_applied_input_types": {CATEGORY: ["text"]},
+        "rhat": {"direction": name, "projection": value, "threshold": threshold},
+    }

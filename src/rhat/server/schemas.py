@@ -281,7 +281,7 @@ class ModerationRequest(BaseModel):
     @property
     def conversations(self) -> list[list[dict[str, str]]]:
         """What to score, each as the messages of a conversation; a text is one user turn."""
-        items = [self.input] if isinstance(self.input, str) else self.input
+        items: list[Any] = [self.input] if isinstance(self.input, str) else list(self.input)
         if isinstance(items[0], Message):
             items = [items]
         return [
