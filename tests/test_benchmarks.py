@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import studies
 from tiny import tiny_chat_model
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -87,3 +90,22 @@ def test_parts_of_the_fast_path_run_with_and_without(subject):
     for on, off in works.values():
         on()
         off()
+
+
+def test_what_a_gpu_is_asked_runs_on_a_processor(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    gpu = importlib.import_module("gpu")
+    given = studies.arguments(tmp_path)
+    out = tmp_path / "gpu.json"
+    small = ("--device=cpu", "--runs=1", "--prompts=4", "--preset=quick", f"--out={out}")
+    files = [f"--{name}={given[name]}" for name in ("harmful", "harmless")]
+    found = gpu.measured([given["model"], *small, *files, "--families", "llama", "mamba", "--experiments", "pca"])
+    assert json.loads(out.read_text()) == found
+    assert found["conformance"] == {"llama": {"ok": True, "fast": True, "fails": []}}
+    assert all(one[tool] > 0 for one in found["speed"].values() for tool in ("rhat", "transformers"))
+    assert found["study"]["outcome"].startswith("found")
+    assert found["study"]["stages"]["pca"] > 0
+    said = gpu.table(found)
+    for part in ("families that conform: 1 of 1", "| scoring pass, 4 prompts |", "study, preset quick"):
+        assert part in said
