@@ -3,6 +3,8 @@
 import ast
 import importlib
 import importlib.util
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import studies
 from tiny import tiny_chat_model
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -104,3 +107,22 @@ def test_a_family_of_claims_is_seldom_false(monkeypatch, family):
         plain, ours = coverage.family_cell(np.random.default_rng(1), study, rates, 40, 0.3, 60)
         assert ours * 60 < 8
         assert ours <= plain
+
+
+def test_what_a_gpu_is_asked_runs_on_a_processor(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    gpu = importlib.import_module("gpu")
+    given = studies.arguments(tmp_path)
+    out = tmp_path / "gpu.json"
+    small = ("--device=cpu", "--runs=1", "--prompts=4", "--preset=quick", f"--out={out}")
+    files = [f"--{name}={given[name]}" for name in ("harmful", "harmless")]
+    found = gpu.measured([given["model"], *small, *files, "--families", "llama", "mamba", "--experiments", "pca"])
+    assert json.loads(out.read_text()) == found
+    assert found["conformance"] == {"llama": {"ok": True, "fast": True, "fails": []}}
+    assert all(one[tool] > 0 for one in found["speed"].values() for tool in ("rhat", "transformers"))
+    assert found["study"]["outcome"].startswith("found")
+    assert found["study"]["stages"]["pca"] > 0
+    said = gpu.table(found)
+    for part in ("families that conform: 1 of 1", "| scoring pass, 4 prompts |", "study, preset quick"):
+        assert part in said

@@ -104,7 +104,8 @@ def find(
 
     [bold]rhat find --format json | jq .direction[/bold]
     """
-    check_output(destination, overwrite=overwrite)
+    folder = destination.with_name(destination.name + ".kept")
+    check_output(destination, overwrite=overwrite or _of_this_search(destination, folder))
     from rhat.directions.finders import finder_named
 
     finder_named(finder)
@@ -126,7 +127,6 @@ def find(
         refusal_tokens=reading.tokens(),
         judged_tokens=reading.judged_tokens,
     )
-    folder = destination.with_name(destination.name + ".kept")
     with keeping(folder):
         with progress() as report:
             model = where.load(report)
@@ -145,6 +145,14 @@ def find(
     else:
         for candidate in finding.candidates:
             tables.line(candidate)
+
+
+def _of_this_search(destination: Path, folder: Path) -> bool:
+    """Whether a search that was killed before it could end has written that file: it is newer than what the search kept."""
+    try:
+        return destination.stat().st_mtime >= max(path.stat().st_mtime for path in folder.iterdir())
+    except (OSError, ValueError):  # there is no such file or folder, or it is empty
+        return False
 
 
 def _print(finding: Finding, top: int, written: Path | None) -> None:
