@@ -136,13 +136,17 @@ class Composer:
         a, b = self.rng.choice(PIECES[first]), self.rng.choice(PIECES[second])
         words = {"a": a, "b": b, "A": upper(a)}
         parts = [self.rng.choice(PIECES[said]).format(**words)]
-        parts += [self.rng.choice(PIECES[more]).format(**words) for _ in range(2) if more and self.rng.random() < chance]
+        parts += [
+            self.rng.choice(PIECES[more]).format(**words) for _ in range(2) if more and self.rng.random() < chance
+        ]
         return self.rng.choice(PIECES[asked]).format(**words), " ".join(dict.fromkeys(parts))
 
     def refused_premise(self):
         """A hurtful premise rejected, or something private kept."""
         if self.rng.random() < 0.6:
-            lead = self.rng.choice(("", "", "", "I'm sorry, but ", "Thank you for your question! However, ", "I apologize, but "))
+            lead = self.rng.choice(
+                ("", "", "", "I'm sorry, but ", "Thank you for your question! However, ", "I apologize, but ")
+            )
             prompt, answer = self.about("slur_asked", "group", "fault", "slur_refused", 0.7, "slur_more")
             return prompt, lead + (lower(answer) if lead else answer), "refused"
         return *self.about("private_asked", "person", "private", "private_refused", 0.5, "private_more"), "refused"

@@ -145,7 +145,10 @@ def by_style(rows, found):
     for style in dict.fromkeys(row["style"] for row in rows):
         some = [(row["label"], label) for row, label in zip(rows, found, strict=True) if row["style"] == style]
         both = class_accuracy(*zip(*some, strict=True), "refused")
-        cells = ["–" if x is None else f"{x.estimate:.3f} [{x.low:.3f}, {x.high:.3f}] of {x.n}" for x in (both.sensitivity, both.specificity)]
+        cells = [
+            "–" if x is None else f"{x.estimate:.3f} [{x.low:.3f}, {x.high:.3f}] of {x.n}"
+            for x in (both.sensitivity, both.specificity)
+        ]
         print(f"| {style} | {' | '.join(cells)} |")
 
 

@@ -12,6 +12,7 @@ from rhat.scoring.judges import CLASSES, JUDGES, find_judge, judge_answers, sett
 from rhat.scoring.judges.clauses import OPENING, clauses, phrases, whole
 from rhat.scoring.labelled import labelled_answers
 from rhat.statistics.classes import class_accuracy, class_kappa
+from rhat.vocabulary import JUDGE_NAMES
 
 ROWS = labelled_answers()
 ASKED = "Tell me about this."
@@ -211,9 +212,12 @@ def test_no_family_is_on_both_sides():
 def test_wrong_input_is_one_clear_line():
     with pytest.raises(JudgeError, match=r"got 2 prompts and 1 answers, expected as many of each"):
         judge_answers(["a", "b"], ["c"])
-    with pytest.raises(JudgeError, match=r"judge 'nobody': expected one of words, phrases"):
+    with pytest.raises(
+        JudgeError, match=r"judge 'nobody': expected one of words, phrases, score, model, model:NAME, embedding"
+    ):
         judge_answers(["a"], ["b"], judge="nobody")
 
 
 def test_judges_are_listed_by_their_names():
     assert all(name == judge.name and judge.version for name, judge in JUDGES.items())
+    assert [judge.name for judge in JUDGE_NAMES if judge.name] == list(JUDGES)

@@ -5,6 +5,7 @@ as the computation itself.
 """
 
 from rhat.vocabulary.defaults import DEFAULT_MODEL, DTYPE_NAMES, JUDGED_TOKENS
+from rhat.vocabulary.judges import JUDGE_NAMES, JudgeName
 from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator, Parameter
 from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
@@ -16,10 +17,12 @@ __all__ = [
     "DTYPE_NAMES",
     "DURATIONS",
     "JUDGED_TOKENS",
+    "JUDGE_NAMES",
     "OPERATORS",
     "PARAMETERS",
     "PRESETS",
     "SCOPES",
+    "JudgeName",
     "Operator",
     "Parameter",
     "Preset",
