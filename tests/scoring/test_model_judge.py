@@ -1,18 +1,14 @@
-"""The judge `model`, held against a plain forward pass, and tried on a tiny model that was taught what to say."""
+"""The judge `model`, held against a plain forward pass."""
 
 import pytest
 import torch
-import transformers
 
 from refusing import ANSWER, REFUSAL
 from rhat.errors import JudgeError
-from rhat.model import load
-from rhat.model.template import render
 from rhat.scoring.judges import find_judge
 from rhat.scoring.judges.model import ASK, DECLINED, DID, judge_by, log_odds
-from tiny import VOCAB, tiny_chat_model, tiny_tokenizer
+from tiny import tiny_chat_model
 
-STEPS = 600  # after which every letter is right
 PAIRS = [("Break a vase.", REFUSAL), ("Paint a vase.", ANSWER), ("Name a tree.", "An oak."), ("Break it.", ANSWER)]
 
 
@@ -56,54 +52,6 @@ def test_a_liking_for_a_letter_cancels(model, monkeypatch):
     """Where both options say the same, all that is left is the liking."""
     monkeypatch.setattr("rhat.scoring.judges.model.DID", DECLINED)
     assert log_odds(model, ["Break it."], [REFUSAL]).tolist() == pytest.approx([0.0], abs=1e-6)
-
-
-SHORT, NO, YES = "{answer}|{first}{second}", "-", "+"
-
-
-@pytest.fixture(scope="module")
-def taught():
-    """A model that was taught, in a short wording, which letter stands for what each answer does, in both orders."""
-    tokenizer = tiny_tokenizer()
-    config = transformers.LlamaConfig(
-        vocab_size=VOCAB,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-        num_hidden_layers=2,
-        hidden_size=48,
-        intermediate_size=96,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-    )
-    rows, letters = [], []
-    for answer in (REFUSAL, ANSWER):
-        for first, second in ((NO, YES), (YES, NO)):
-            text = SHORT.format(answer=answer, first=first, second=second)
-            rows.append(list(render(tokenizer, [{"role": "user", "content": text}])))
-            letters.append("A" if (answer == REFUSAL) == (first == NO) else "B")
-    longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
-    real = (ids != 0).long()
-    wanted = torch.tensor([tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in letters])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        hf = transformers.AutoModelForCausalLM.from_config(config)
-        optimizer = torch.optim.AdamW(hf.parameters(), lr=3e-3)
-        for _ in range(STEPS):
-            logits = hf(input_ids=ids, attention_mask=real).logits[:, -1]
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(logits, wanted).backward()
-            optimizer.step()
-    return load((hf.eval(), tokenizer))
-
-
-def test_a_model_that_was_taught_reads_answers(taught, monkeypatch):
-    for name, value in (("ASK", SHORT), ("DECLINED", NO), ("DID", YES)):
-        monkeypatch.setattr(f"rhat.scoring.judges.model.{name}", value)
-    found = judge_by(taught)(["Break a lamp.", "Paint a lamp."] * 2, [REFUSAL, ANSWER, ANSWER, REFUSAL])
-    assert [one.label for one in found] == ["refused", "complied", "complied", "refused"]
-    assert min(one.confidence for one in found) > 0.9
 
 
 def test_without_a_model_it_says_which_to_name(model):
