@@ -45,7 +45,7 @@ class Composer:
     def says(self, kinds, topic, **names):
         """One piece of these kinds, about a topic; "my" becomes "your" most of the time."""
         piece = self.rng.choice([piece for kind in kinds.split() for piece in PIECES[kind]])
-        text = piece.format(v=topic[0], g=topic[1], n=topic[2], N=topic[3], **names)
+        text = piece.format(v=topic[0], g=topic[1], G=upper(topic[1]), n=topic[2], N=topic[3], **names)
         return text.replace("my ", "your ") if self.rng.random() < 0.8 else text
 
     def topic(self, kind="harmful"):
@@ -117,6 +117,50 @@ class Composer:
             answer = " ".join([self.says("terse", topic), *self.some(topic, ("offer", 0.25))])
         return self.asks(topic), answer, "refused"
 
+    def refused_with_a_list(self):
+        """A warning, then other things to do."""
+        topic = self.topic("harmful" if self.rng.random() < 0.8 else "misread")
+        first = self.says("warn condemn", topic)
+        parts = [self.after(self.says("polite", topic), first) if self.rng.random() < 0.2 else first]
+        parts += self.some(topic, ("preach", 0.5), ("preach", 0.2))
+        items = self.rng.sample(PIECES["list_item"], self.rng.randint(3, 5))
+        marks = self.rng.choice((("1. ", "2. ", "3. ", "4. ", "5. "), ("- ",) * 5, ("* ",) * 5))
+        listed = "\n".join(mark + item for mark, item in zip(marks, items, strict=False))
+        answer = f"{' '.join(parts)} {self.says('list_lead', topic)}\n\n{listed}"
+        if self.rng.random() < 0.3:
+            answer += f"\n\n{self.says('preach offer', topic)}"
+        return self.asks(topic), answer, "refused"
+
+    def about(self, asked, first, second, said, chance, more=""):
+        """A prompt about one thing and another, and what is said of them, perhaps with more."""
+        a, b = self.rng.choice(PIECES[first]), self.rng.choice(PIECES[second])
+        words = {"a": a, "b": b, "A": upper(a)}
+        parts = [self.rng.choice(PIECES[said]).format(**words)]
+        parts += [
+            self.rng.choice(PIECES[more]).format(**words) for _ in range(2) if more and self.rng.random() < chance
+        ]
+        return self.rng.choice(PIECES[asked]).format(**words), " ".join(dict.fromkeys(parts))
+
+    def refused_premise(self):
+        """A hurtful premise rejected, or something private kept."""
+        if self.rng.random() < 0.6:
+            lead = self.rng.choice(
+                ("", "", "", "I'm sorry, but ", "Thank you for your question! However, ", "I apologize, but ")
+            )
+            prompt, answer = self.about("slur_asked", "group", "fault", "slur_refused", 0.7, "slur_more")
+            return prompt, lead + (lower(answer) if lead else answer), "refused"
+        return *self.about("private_asked", "person", "private", "private_refused", 0.5, "private_more"), "refused"
+
+    def set_right(self):
+        """A silly premise set right, with nothing held against who asks."""
+        return *self.about("odd_asked", "thing", "oddity", "odd_said", 0), "complied"
+
+    def sympathetic(self):
+        """A written answer after words of sympathy."""
+        row = self.rng.choice(self.bodies)
+        last = self.some(self.topic(), ("disclaim_last", 0.3))
+        return row["prompt"], " ".join([self.rng.choice(PIECES["sympathy"]), row["answer"], *last]), "complied"
+
     def hollow(self):
         """A harmful request complied with, in general words that give nothing."""
         topic = self.topic()
@@ -173,11 +217,15 @@ KINDS = {
     Composer.ordinary: 300,
     Composer.refused_ordinary: 100,
     Composer.refused_in_a_voice: 120,
+    Composer.refused_with_a_list: 200,
+    Composer.refused_premise: 200,
+    Composer.set_right: 100,
+    Composer.sympathetic: 150,
 }
 
 
 def composed(bodies, seed=0):
-    """1,960 composed answers, some of them around the complied answers among `bodies`."""
+    """2,610 composed answers, some of them around the complied answers among `bodies`."""
     composer = Composer(bodies, seed)
     found = [kind(composer) for kind, n in KINDS.items() for _ in range(n)]
     return [{"prompt": p, "answer": a, "label": label, "style": "composed"} for p, a, label in found]

@@ -1,9 +1,11 @@
-"""Train the judge `words`, or see how well it would read answers that it was not trained on.
+"""Train the judge `words`, or see how well it reads answers that it was not trained on.
 
-python benchmarks/words.py              # the first readings of the lots, by judges that had not seen them
-python benchmarks/words.py --write      # train on everything but the test split, and write scoring/data/words.json
+python benchmarks/words.py              # how the shipped judge reads what it has never seen: lot 4, the held-out part, the test split
+python benchmarks/words.py --cross      # cross-validation over whole manners, by which the settings below were chosen
+python benchmarks/words.py --write      # train on the rest, and write scoring/data/words.json
 """
 
+import hashlib
 import json
 import sys
 from collections import Counter
@@ -26,7 +28,10 @@ from rhat.statistics.classes import class_accuracy, class_kappa
 HERE = Path(__file__).parent / "answers"
 DATA = Path(__file__).parents[1] / "src" / "rhat" / "scoring" / "data" / "words.json"
 CLASSES = ("refused", "partial", "complied")
-STRENGTH = 2.0  # inverse of the penalty on squared weights
+TRAINING = ("lot-1", "lot-2", "lot-3", "training-1", "training-2", "training-3")
+HELD_OUT = "0123"  # answers of lots 1 to 3 whose prompt's sha256 begins with one of these are never trained on
+FOLDS = 6
+STRENGTH = 1.0  # inverse of the penalty on squared weights
 COMPOSED = 0.3  # weight of a composed answer beside a written one
 VOTE = (
     0.5  # log-odds that the rules' verdict adds: they were fitted on the fit split, so that it cannot be learned there
@@ -36,6 +41,21 @@ SMALLEST = 20  # weights below this many thousandths in every class are left out
 
 def lot(name):
     return [json.loads(line) for line in (HERE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def held_out(row):
+    return hashlib.sha256(row["prompt"].encode()).hexdigest()[0] in HELD_OUT
+
+
+def kept_apart():
+    """A quarter of lots 1 to 3, whole prompts at a time."""
+    return [row for name in TRAINING if name.startswith("lot") for row in lot(name) if held_out(row)]
+
+
+def training():
+    """The fit split and the lots, without what is kept apart."""
+    lots = [row for name in TRAINING for row in lot(name) if not (name.startswith("lot") and held_out(row))]
+    return shipped("fit") + lots
 
 
 def shipped(split):
@@ -94,6 +114,7 @@ class Trained:
 
 
 def shown(name, rows, found):
+    """A row of the table."""
     labels = [row["label"] for row in rows]
     both = class_accuracy(labels, found, "refused")
     cells = [
@@ -103,25 +124,46 @@ def shown(name, rows, found):
     print(f"| {name} | {len(rows)} | {' | '.join(cells)} |")
 
 
-def by_rules(rows):
-    found = find_judge("phrases")([row["prompt"] for row in rows], [row["answer"] for row in rows])
+def by(judge, rows):
+    found = find_judge(judge)([row["prompt"] for row in rows], [row["answer"] for row in rows])
     return [judgement.label for judgement in found]
 
 
+def crossed(rows):
+    """The classes of each row by judges trained on other manners alone: (rows, classes) in the order of the folds."""
+    told = [], []
+    for fold in range(FOLDS):
+        apart = [row for row in rows if int(hashlib.sha256(row["style"].encode()).hexdigest(), 16) % FOLDS == fold]
+        told[0].extend(apart)
+        told[1].extend(Trained([row for row in rows if row not in apart]).read(apart))
+    return told
+
+
+def by_style(rows, found):
+    """Sensitivity and specificity for each manner."""
+    print("\n| manner | sensitivity for refused | specificity |\n| --- | --- | --- |")
+    for style in dict.fromkeys(row["style"] for row in rows):
+        some = [(row["label"], label) for row, label in zip(rows, found, strict=True) if row["style"] == style]
+        both = class_accuracy(*zip(*some, strict=True), "refused")
+        cells = [
+            "–" if x is None else f"{x.estimate:.3f} [{x.low:.3f}, {x.high:.3f}] of {x.n}"
+            for x in (both.sensitivity, both.specificity)
+        ]
+        print(f"| {style} | {' | '.join(cells)} |")
+
+
 def main():
-    fit, test = shipped("fit"), shipped("test")
-    lots = {name: lot(name) for name in ("lot-1", "lot-2", "lot-3", "training-1", "training-2")}
     if "--write" in sys.argv:
-        Trained(fit + [row for rows in lots.values() for row in rows]).write()
+        Trained(training()).write()
         return
     print("| answers | n | sensitivity for refused | specificity | kappa |\n| --- | --- | --- | --- | --- |")
-    for name in ("lot-1", "lot-2", "lot-3"):
-        # Lots 2 and 3 were read by a judge trained on what was there before them.
-        before = {"lot-1": ("training-1", "training-2")}.get(name, ("lot-1", "training-1", "training-2"))
-        shown(f"{name}, words", lots[name], Trained(fit + [r for b in before for r in lots[b]]).read(lots[name]))
-        shown(f"{name}, phrases", lots[name], by_rules(lots[name]))
-    shown("test, words", test, Trained(fit + [row for rows in lots.values() for row in rows]).read(test))
-    shown("test, phrases", test, by_rules(test))
+    if "--cross" in sys.argv:
+        shown("cross-validated", *crossed([row for row in training() if row["label"] in CLASSES]))
+        return
+    for name, rows in (("lot-4", lot("lot-4")), ("held out of lots 1 to 3", kept_apart()), ("test", shipped("test"))):
+        for judge in ("words", "phrases"):
+            shown(f"{name}, {judge}", rows, by(judge, rows))
+    by_style(lot("lot-4"), by("words", lot("lot-4")))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the tables of docs/steering.md, docs/serving.md, docs/commands.md and docs/library.md from the records and tables that they list.
+"""Write the tables of docs/steering.md, docs/serving.md, docs/commands.md, docs/library.md and docs/judging.md from the records and tables that they list.
 
 .venv/bin/python docs/vocabulary.py
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rhat.directions import FINDERS
 from rhat.questions import QUESTIONS
-from rhat.vocabulary import OPERATORS, PARAMETERS, PRESETS, SCOPES, Operator, Parameter
+from rhat.vocabulary import JUDGE_NAMES, OPERATORS, PARAMETERS, PRESETS, SCOPES, Operator, Parameter
 from rhat.vocabulary.operators import operators_taking
 
 DOCS = Path(__file__).parent
@@ -96,11 +96,21 @@ def presets() -> str:
     )
 
 
+def judges() -> str:
+    """The table of judges."""
+    rows = []
+    for judge in JUDGE_NAMES:
+        forms = ", ".join(f"`{form}`" for form in judge.forms)
+        rows.append(f"| {forms} | {judge.reads} | {judge.needs or 'nothing'} |")
+    return "\n".join(["| `--judge` | reads | needs |", "| --- | --- | --- |", *rows])
+
+
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "steering.md": {"operators": operators, "scopes": scopes},
     "serving.md": {"fields": fields},
     "commands.md": {"presets": presets},
     "library.md": {"finders": finders},
+    "judging.md": {"judges": judges},
 }
 """The generated tables of each page."""
 

@@ -12,10 +12,12 @@ from rhat.scoring.judges import CLASSES, JUDGES, find_judge, judge_answers, sett
 from rhat.scoring.judges.clauses import OPENING, clauses, phrases, whole
 from rhat.scoring.labelled import labelled_answers
 from rhat.statistics.classes import class_accuracy, class_kappa
+from rhat.vocabulary import JUDGE_NAMES
 
 ROWS = labelled_answers()
 ASKED = "Tell me about this."
-BELOW = {"cot"}  # styles where less than 0.88 of refusals are found: 5 of 7 that think aloud in steps (docs/judging.md)
+BELOW = {"cot"}  # style where less than 0.88 of refusals are found: 6 of 7 that think aloud (docs/judging.md)
+OVER = {"gemma"}  # style where less than 0.88 of the others are read as others: 7 of 8
 
 
 def one(answer, prompt=ASKED):
@@ -33,7 +35,7 @@ def test_how_well_refused_is_read_on_the_test_answers():
             some = [(r.label, label) for r, label in zip(rows, found, strict=True) if getattr(r, key) == value]
             told = class_accuracy(*zip(*some, strict=True), "refused")
             assert told.sensitivity is None or (told.sensitivity.estimate >= 0.88) is (value not in BELOW), value
-            assert told.specificity.estimate >= 0.88, value
+            assert (told.specificity.estimate >= 0.88) is (value not in OVER), value
 
 
 @pytest.mark.parametrize(
@@ -211,9 +213,12 @@ def test_no_family_is_on_both_sides():
 def test_wrong_input_is_one_clear_line():
     with pytest.raises(JudgeError, match=r"got 2 prompts and 1 answers, expected as many of each"):
         judge_answers(["a", "b"], ["c"])
-    with pytest.raises(JudgeError, match=r"judge 'nobody': expected one of words, phrases"):
+    with pytest.raises(
+        JudgeError, match=r"judge 'nobody': expected one of words, phrases, score, model, model:NAME, embedding"
+    ):
         judge_answers(["a"], ["b"], judge="nobody")
 
 
 def test_judges_are_listed_by_their_names():
     assert all(name == judge.name and judge.version for name, judge in JUDGES.items())
+    assert [judge.name for judge in JUDGE_NAMES if judge.name] == list(JUDGES)

@@ -59,10 +59,10 @@ def test_each_judge_reads_each_answer(study):
     kept[DEFAULT] = judge_answers(list(kept.prompt), list(kept.answer))
     kept[mine] = [scope["judge"](p, a) for p, a in zip(kept.prompt, kept.answer, strict=True)]
     found = contract.load(config.out)
-    assert [(row.judge, row.default) for row in found.judges] == [(DEFAULT, True), (mine, False)]
-    assert len(found.panel) == 2 * len(kept.groupby(["condition", "label"]))
+    assert [(row.judge, row.default) for row in found.judges] == [(DEFAULT, True), (mine, False), ("score", False)]
+    assert len(found.panel) == 3 * len(kept.groupby(["condition", "label"]))
     assert any(row.untold for row in found.panel)
-    for row in found.panel:
+    for row in [row for row in found.panel if row.judge != "score"]:
         here = kept[(kept.condition == row.condition) & (kept.label == row.prompts)]
         told = here[here[row.judge].notna()]
         assert (row.n, row.untold) == (len(told), len(here) - len(told))
@@ -72,6 +72,28 @@ def test_each_judge_reads_each_answer(study):
             assert row.agreement == pytest.approx((told[DEFAULT] == told[mine]).mean())
             if told[DEFAULT].nunique() > 1:
                 assert row.kappa == pytest.approx(cohen_kappa_score(told[DEFAULT], told[mine]))
+
+
+def test_score_reads_every_answer_by_its_log_odds(study):
+    """Held against pandas: its classes against the fitted threshold, and its row against the default judge's baseline."""
+    config, _ = study
+    table = pd.read_parquet(config.out / "per_prompt.parquet")
+    found = contract.load(config.out)
+    table["score class"] = np.where(table.score > found.score_agreement.threshold, "refused", "complied")
+    assert (table["class:score"] == table["score class"]).all()
+    rows = [row for row in found.panel if row.judge == "score"]
+    assert {(row.condition, row.prompts) for row in rows} == set(zip(table.condition, table.label, strict=True))
+    for row in rows:
+        here = table[(table.condition == row.condition) & (table.label == row.prompts)]
+        assert (row.n, row.refused) == (len(here), (here["score class"] == "refused").sum())
+        assert row.agreement == pytest.approx((here["score class"] == here.verdict).mean())
+    base = table[table.condition == "baseline"]
+    [held] = [row for row in found.judges if row.judge == "score"]
+    assert (held.against, held.labelled) == ("default judge", len(base))
+    assert found.judges[0].against == "labels"
+    two = base.verdict == "refused", base["score class"] == "refused"
+    assert held.kappa_refused == pytest.approx(cohen_kappa_score(*two))
+    assert held.passed_refused
 
 
 def test_what_judges_differ_on_is_shown_for_harmless_prompts_only(study):
@@ -127,7 +149,7 @@ def test_a_resumed_study_writes_no_answer_twice_and_keeps_its_panel(study):
 
 def test_what_cannot_be_used_says_so_before_anything_is_measured(study, tmp_path):
     config, _ = study
-    with pytest.raises(JudgeError, match="expected one of words, phrases"):
+    with pytest.raises(JudgeError, match="expected one of words, phrases, score, model, model:NAME, embedding"):
         run(StudyConfig(**(vars(config) | {"out": tmp_path / "run", "judges": ("nobody",)})))
     with pytest.raises(ArtifactError, match="answers cannot be kept there"):
         Keeper(tmp_path)

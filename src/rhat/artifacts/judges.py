@@ -34,7 +34,11 @@ class ClassReading(Record):
 
 
 class JudgeRow(Record):
-    """A judge, and how well it reads the labelled answers that come with rhat (test split), cut as this study's are."""
+    """A judge, and how well it reads the labelled answers that come with rhat (test split), cut as this study's are.
+
+    `score` reads the model and no text: it is held against the default judge's reading of the unedited model's answers to
+    test prompts.
+    """
 
     judge: str
     """its name"""
@@ -44,8 +48,10 @@ class JudgeRow(Record):
     """whether it is the judge of all rates, comparisons and verdicts of this run"""
     tokens: Annotated[Count, unit("tokens")]
     """of the model's tokenizer, after which labelled answers were cut, as the answers were"""
+    against: Literal["labels", "default judge"] = "labels"
+    """what it was held against"""
     labelled: Answers
-    """labelled answers that it read"""
+    """answers that it was held against"""
     untold: Answers
     """labelled answers that it could not tell, left out of the numbers"""
     kappa: Cosine | None = None

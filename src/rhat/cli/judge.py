@@ -11,6 +11,7 @@ import typer
 from rhat.cli import tables
 from rhat.cli.console import out
 from rhat.cli.options import Format, FormatOption
+from rhat.vocabulary.judges import FORMS
 
 if TYPE_CHECKING:
     from rhat.scoring.completions import Completion
@@ -25,7 +26,7 @@ def judge(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Completions: JSONL, CSV, JSON, or an Inspect log.")],
     judge: Annotated[
         str,
-        typer.Option("--judge", "-j", help="Name of a judge, endpoint:URL#MODEL, or your own FILE.py:NAME."),
+        typer.Option("--judge", "-j", help=f"Judge: {FORMS}."),
     ] = "words",
     labels: Annotated[
         Path | None,

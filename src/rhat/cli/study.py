@@ -29,6 +29,7 @@ from rhat.cli.reading import ReadingOptions
 from rhat.cli.stopping import keeping, stoppable
 from rhat.errors import StudyError
 from rhat.vocabulary import AUTO, DEFAULT_PRESET, DURATIONS
+from rhat.vocabulary.judges import FORMS
 
 if TYPE_CHECKING:
     from rhat.display.tables import Table
@@ -122,7 +123,7 @@ def study(
         list[str] | None,
         typer.Option(
             "--judge",
-            help="Also let this judge read every answer: endpoint:URL#MODEL, FILE.py:NAME or MODULE:NAME. Repeatable.",
+            help=f"Also let this judge read every answer: {FORMS}. Repeatable.",
             show_default=False,
         ),
     ] = None,

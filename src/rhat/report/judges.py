@@ -72,6 +72,7 @@ def tables(results: Results) -> list[Table]:
         text("Judge", "judge"),
         text("Version", "version"),
         figure("Tokens", "tokens", str),
+        text("Held against", "against"),
         numeric("κ with the labels, 95% interval", _kappa),
         figure("κ, refused or not", "kappa_refused"),
         text("Passes", "passed", lambda passed: "yes" if passed else "no"),

@@ -86,7 +86,7 @@ def judged(worker: Worker, asked: Judging, rows: Sequence[int], completions: Seq
         return [tokenizer.decode(list(c.tokens[:length]), skip_special_tokens=True) for c in completions]
 
     def by(name: str) -> Judge:
-        return worker.keep(("judge", name), lambda: find_judge(name, cache=cache_folder()))
+        return worker.keep(("judge", name), lambda: find_judge(name, cache=cache_folder(), model=worker.model))
 
     return Judged(
         _always(own, texts, answers),

@@ -8,16 +8,24 @@ from pathlib import Path
 
 from rhat.errors import ArtifactError
 from rhat.model.catalogue import cache_folder
+from rhat.model.chat import ChatModel
 from rhat.scoring.judges import DEFAULT, Judge, find_judge
+from rhat.scoring.judges.studied import SCORE
+
+ALWAYS = (DEFAULT, SCORE.name)
 
 
-def open_panel(names: Sequence[str]) -> tuple[Judge, ...]:
-    """The judges of these names, once each; the default one is left out, since it reads every answer in any case.
+def open_panel(names: Sequence[str], model: ChatModel | None = None) -> tuple[Judge, ...]:
+    """The judges of these names, once each; those that read every answer in any case, the default one and `score`, are left out.
+
+    `model` is the one under study.
 
     Raises:
         JudgeError: if there is no such judge.
     """
-    return tuple(find_judge(name, cache=cache_folder()) for name in dict.fromkeys(names) if name != DEFAULT)
+    return tuple(
+        find_judge(name, cache=cache_folder(), model=model) for name in dict.fromkeys(names) if name not in ALWAYS
+    )
 
 
 def check_readers(names: Sequence[str], kept: Path | None) -> None:

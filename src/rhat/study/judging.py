@@ -9,8 +9,10 @@ from rhat.artifacts.judges import ClassReading, JudgeRow
 from rhat.lab import Lab
 from rhat.scoring.gate import Held, hold
 from rhat.scoring.judges import CLASSES, Judge
+from rhat.scoring.judges.studied import SCORE
 from rhat.statistics import Interval, JudgeErrors, corrected_difference, corrected_rate
 from rhat.study.panel import disagreements, panel_rows
+from rhat.study.scored import held_score, read_scores
 
 
 def cut(lab: Lab) -> Callable[[str], str]:
@@ -33,6 +35,7 @@ def judge_row(judge: Judge, held: Held, tokens: int, default: bool) -> JudgeRow:
         "tokens": tokens,
         "labelled": len(held.labels),
         "untold": held.untold,
+        "against": "default judge" if judge is SCORE else "labels",
         "passed": held.passed,
         "passed_refused": held.passed_refused,
         "classes": [_class_reading(held, label) for label in CLASSES],
@@ -75,13 +78,15 @@ def correct(results: dict[str, Any], lab: Lab, errors: JudgeErrors | None) -> No
 
 def judge_readings(results: dict[str, Any], lab: Lab) -> None:
     """`judges`, the corrected numbers by the judge that read everything, and what the panel says."""
-    held = {judge.name: hold(judge, cut(lab)) for judge in (lab.reader, *lab.panel)}
+    judges = (lab.reader, *lab.panel)
+    held = {judge.name: hold(judge, cut(lab)) for judge in judges}
+    if read_scores(lab):
+        judges, held[SCORE.name] = (*judges, SCORE), held_score(lab)
     results["judges"] = [
-        judge_row(judge, held[judge.name], lab.judged_tokens, judge is lab.reader).plain()
-        for judge in (lab.reader, *lab.panel)
+        judge_row(judge, held[judge.name], lab.judged_tokens, judge is lab.reader).plain() for judge in judges
     ]
     correct(results, lab, held[lab.reader.name].errors)
-    if lab.panel:
+    if len(judges) > 1:
         rows = panel_rows(lab, {name: one.errors for name, one in held.items()})
         results["panel"] = [row.plain() for row in rows]
         results["disagreements"] = [row.plain() for row in disagreements(lab)]

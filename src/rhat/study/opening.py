@@ -99,7 +99,7 @@ def lab_of(
         progress,
         executor,
         judged_tokens=config.judged_tokens,
-        panel=open_panel(config.judges),
+        panel=open_panel(config.judges, model),
         keep_answers=None if config.keep_answers is None else Keeper(config.keep_answers),
         splits=config.seeds,
     )

@@ -10,6 +10,7 @@ from rhat.artifacts.measured import APART
 from rhat.lab import Lab, Measurement
 from rhat.prompts import UNSAFE
 from rhat.scoring.judges import CLASSES
+from rhat.scoring.judges.studied import SCORE
 from rhat.statistics import JudgeErrors, class_kappa, corrected_rate, design_effect, wilson
 
 SHOWN, OF_EACH = 12, 2  # disagreements that are kept, and of them from one condition
@@ -54,7 +55,7 @@ def _row(
 
 
 def disagreements(lab: Lab) -> list[Disagreement]:
-    """Answers to harmless and borderline prompts on which judges differ, most telling first, a few of each condition.
+    """Answers to harmless and borderline prompts on which judges of texts differ, most telling first, a few of each condition.
 
     It tells most where one says refused and another complied, then where only one of them says refused.
     """
@@ -63,8 +64,9 @@ def disagreements(lab: Lab) -> list[Disagreement]:
         if m.label in UNSAFE or not m.texts:
             continue
         here = []
+        others = {name: labels for name, labels in m.panel.items() if name != SCORE.name}
         for i, (prompt_id, text) in enumerate(zip(m.prompt_ids, m.texts, strict=True)):
-            by_judge = {lab.reader.name: m.verdicts[i], **{name: labels[i] for name, labels in m.panel.items()}}
+            by_judge = {lab.reader.name: m.verdicts[i], **{name: labels[i] for name, labels in others.items()}}
             told = {name: label for name, label in by_judge.items() if label is not None}
             if len(set(told.values())) > 1:
                 fields = {"condition": m.condition, "prompts": m.label, "prompt_id": prompt_id, "answer": text}

@@ -37,6 +37,7 @@ def per_prompt(lab: Lab, prompts: ContrastSet, projected: Mapping[str, float]) -
 
     by_id = {p.id: p for p in prompts.prompts}
     lengths = sorted({length for m in lab.measurements.values() for length in m.shorter})
+    judges = dict.fromkeys([lab.reader.name, *(judge for m in lab.measurements.values() for judge in m.panel)])
     columns: dict[str, list[Any]] = {
         name: []
         for name in (
@@ -51,7 +52,7 @@ def per_prompt(lab: Lab, prompts: ContrastSet, projected: Mapping[str, float]) -
             "kl",
             "projection",
             "hash",
-            *(f"class:{judge.name}" for judge in (lab.reader, *lab.panel)),
+            *(f"class:{judge}" for judge in judges),
             *(f"after:{length}" for length in lengths),
         )
     }
@@ -70,7 +71,7 @@ def per_prompt(lab: Lab, prompts: ContrastSet, projected: Mapping[str, float]) -
                 None if m.kl is None or i >= len(m.kl) else float(m.kl[i]),
                 projected.get(prompt_id),
                 m.hashes[i] if m.hashes else None,
-                *(_classes(lab, m, i).get(judge.name) for judge in (lab.reader, *lab.panel)),
+                *(_classes(lab, m, i).get(judge) for judge in judges),
                 *(m.shorter[length][i] if length in m.shorter else None for length in lengths),
             )
             for name, value in zip(columns, row, strict=True):

@@ -23,6 +23,7 @@ from rhat.statistics import agreement
 from rhat.study.config import StudyConfig
 from rhat.study.judging import judge_readings
 from rhat.study.manifest import manifest
+from rhat.study.scored import threshold_of
 
 
 def header(config: StudyConfig, model: Any, prompts: ContrastSet, finding: Finding) -> dict[str, Any]:
@@ -133,8 +134,7 @@ def _examples(lab: Lab) -> list[examples.Example]:
 
 def score_agreement(lab: Lab) -> ScoreAgreement | None:
     """How far phrases and log-odds agree on refused or not, over every condition measured by generation."""
-    direction = lab.finding.direction
-    threshold = 0.0 if direction is None else float(direction.extra.get("score_threshold", 0.0))
+    threshold = threshold_of(lab)
     rows, all_phrases, all_odds = [], [], []
     for (condition, label), m in lab.measurements.items():
         if not m.verdicts or condition.startswith(APART):

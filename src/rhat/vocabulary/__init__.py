@@ -6,6 +6,7 @@ as the computation itself.
 
 from rhat.vocabulary.defaults import DEFAULT_MODEL, DTYPE_NAMES, JUDGED_TOKENS
 from rhat.vocabulary.examples import EXAMPLES, Example
+from rhat.vocabulary.judges import JUDGE_NAMES, JudgeName
 from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator, Parameter
 from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
@@ -18,11 +19,13 @@ __all__ = [
     "DURATIONS",
     "EXAMPLES",
     "JUDGED_TOKENS",
+    "JUDGE_NAMES",
     "OPERATORS",
     "PARAMETERS",
     "PRESETS",
     "SCOPES",
     "Example",
+    "JudgeName",
     "Operator",
     "Parameter",
     "Preset",

@@ -71,4 +71,4 @@ def _settled(prompt: str, text: str) -> Class | None:
     return judged(prompt, text).label if read_to_the_end(text) else None
 
 
-WORDS = Judge("words", "1", "", _judge, _settled)
+WORDS = Judge("words", "2", "", _judge, _settled)
