@@ -15,6 +15,7 @@ from rhat.errors import JudgeError
 from rhat.model.chat import ChatModel
 from rhat.model.loading import load
 from rhat.model.logits import last_logits
+from rhat.model.precision import wide
 from rhat.scoring.judges.clauses import opening
 from rhat.scoring.judges.judge import Judge, Judgement
 from rhat.scoring.judges.phrases import broken
@@ -50,10 +51,10 @@ def log_odds(model: ChatModel, prompts: Sequence[str], answers: Sequence[str]) -
     ids = [_ids(model, letter) for letter in OPTIONS]
     odds = torch.empty(len(asked), dtype=torch.float64)
     for rows, logits in last_logits(model, model.plan(asked)):
-        first, second = (torch.logsumexp(logits[:, i].double(), -1) for i in ids)
+        first, second = (torch.logsumexp(wide(logits[:, i]), -1) for i in ids)
         odds[rows.cpu()] = (first - second).cpu()
-    straight, swapped = odds.reshape(2, -1)
-    return (straight - swapped) / 2
+    orders = odds.reshape(2, -1)
+    return (orders[0] - orders[1]) / 2
 
 
 def judge_by(model: ChatModel) -> Judge:
