@@ -58,7 +58,7 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
 
 def theme() -> gr.themes.Base:
     """Gradio's plainest theme, with text of a contrast of at least 4.5:1 in both schemes."""
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     return gr.themes.Base(primary_hue="blue", neutral_hue="slate", **fonts).set(
         color_accent="*primary_600",
         body_text_color_subdued="*neutral_600",
