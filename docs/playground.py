@@ -36,7 +36,9 @@ def take(browser: Any, url: str, name: str) -> None:
 
 def main() -> None:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
         for name in WINDOWS:
             take(browser, sys.argv[1], name)
         browser.close()

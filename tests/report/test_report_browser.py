@@ -64,9 +64,8 @@ def test_the_report_is_drawn_whole(browser, drawn_folder, width, scheme):
     assert page.evaluate(FITS) == []
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[scheme]
-    assert (
-        objections(page, but=[".plot"]) == []
-    )  # of text over drawings axe cannot say; canvas's tones have their own contrast
+    # Of text over drawings, or cut by a frame, axe cannot say.
+    assert objections(page, but=[".plot"], undecided=()) == []
     page.close()
 
 
