@@ -15,6 +15,7 @@ from rhat.cli import app, steer
 from rhat.cli.files import check_output
 from rhat.directions import Direction
 from rhat.errors import ArtifactError
+from rhat.questions import QUESTIONS
 
 TEXTS = [
     "Write a haiku about the sea.",
@@ -617,7 +618,8 @@ class TestStudies:
         assert "50% [43.1, 56.9]" in out
         assert "−20.0 points [−27.0, −13.0]" in out
         assert "found: r̂ [b] is at layer 1." in out
-        assert "induce         Refusals of harmless prompts" in out
+        [induce] = (question for question in QUESTIONS if question.key == "induce")
+        assert f"{induce.title} Refusals of harmless prompts" in out
         assert f"report: {tmp_path / 'report.html'}" in out
 
     def test_machine_formats(self, cli, configured, results, tmp_path):

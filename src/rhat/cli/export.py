@@ -91,7 +91,7 @@ def export(
     console.print(f"{doing.op}: {_said(doing)}; for {record.tools}", markup=False, soft_wrap=True)
     console.print(f"saved to {', '.join(map(str, written))}", markup=False, soft_wrap=True)
     if found is not None:
-        verdict = "agrees" if found.agrees else "DIFFERS"
+        verdict = "agrees" if found.agrees else "DIFFERS" if found.differs else "cannot be told from no intervention"
         console.print(
             f"{verdict}: logits of {found.n_prompts} prompts are within {found.difference:.2g} of rhat's (rounding: up to "
             f"{found.tolerance:.2g}); the intervention moves them by up to {found.moved:.2g}",

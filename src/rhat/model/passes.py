@@ -203,7 +203,7 @@ def run_step(
     start: int = 0,
     residual: Float[Tensor, "rows 1 d_model"] | None = None,
     used: int | None = None,
-) -> Float[Tensor, "rows d_model"]:
+) -> Float[Tensor, "rows d_out"]:
     """Run one token of each row at its own position, row i in slot i; the normalised hidden states after it.
 
     `used` is how many keys the longest row then has, where that is known.

@@ -38,6 +38,11 @@ class Check:
         """Whether the difference is rounding, and the intervention did something at all."""
         return self.difference <= self.tolerance < self.moved
 
+    @property
+    def differs(self) -> bool:
+        """Whether the difference is more than rounding."""
+        return self.difference > self.tolerance
+
 
 def check(
     format: str, path: str | Path, doing: Intervention, model: ChatModel, prompts: Sequence[str] = PROMPTS

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rhat.reprs import one_line
+
 
 @dataclass(frozen=True)
 class Example:
@@ -20,6 +22,8 @@ class Example:
     op: str
     value: float | None = None
     scope: str = "all"
+
+    __repr__ = one_line
 
 
 EXAMPLES = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rhat.reprs import one_line
+
 
 @dataclass(frozen=True)
 class JudgeName:
@@ -20,6 +22,8 @@ class JudgeName:
     forms: tuple[str, ...]
     reads: str
     needs: str = ""
+
+    __repr__ = one_line
 
 
 JUDGE_NAMES = (
@@ -53,5 +57,6 @@ JUDGE_NAMES = (
     ),
     JudgeName("", ("FILE.py:NAME", "MODULE:NAME"), "a function of your own"),
 )
+"""Everything that `--judge` takes, as help texts and docs/judging.md list it."""
 FORMS = ", ".join(form for judge in JUDGE_NAMES for form in judge.forms)
 """Everything that may be written for a judge."""
