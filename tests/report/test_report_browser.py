@@ -11,6 +11,7 @@ import pytest
 import studies
 from accessibility import objections
 from rhat import report
+from rhat import results as contract
 from rhat.report import drawings
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -47,8 +48,9 @@ def opened(browser, path, width, scheme):
     page.on("console", lambda message: trouble.append(message.text))
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("request", lambda request: trouble.append(request.url) if request.url[:4] == "http" else None)
-    page.goto(path.as_uri())
-    page.wait_for_function("document.documentElement.dataset.drawn", timeout=60_000)
+    page.set_default_timeout(120_000)  # beside other tests the figures of a whole report take their time
+    page.goto(path.as_uri(), timeout=120_000)
+    page.wait_for_function("document.documentElement.dataset.drawn", timeout=120_000)
     return page, trouble
 
 
@@ -85,7 +87,8 @@ def test_the_comparison_is_drawn_on_a_phone(browser, drawn_folder, tmp_path):
     report.compare([drawn_folder, drawn_folder], tmp_path / "compare.html")
     page, trouble = opened(browser, tmp_path / "compare.html", 390, "light")
     assert trouble == []
-    assert page.locator(".plot:has(.main-svg)").count() == 3
+    kinds = {row.prompts for row in contract.load(drawn_folder).rates}
+    assert page.locator(".plot:has(.main-svg)").count() == len(kinds) == 4
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.close()
 
