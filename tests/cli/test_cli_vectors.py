@@ -46,6 +46,10 @@ def test_import_measures_what_is_lacking_and_export_takes_it_out(cli, refusing, 
         assert done.code == 0, done.out
         assert "agrees: logits of 4 prompts" in done.out
     assert (theirs / "mine-lm-eval.pt").is_file()
+    coarse = ("--op", "ablate", "--model", refusing, "--dtype", "bfloat16", "--check")
+    done = cli("export", mine, "--to", "lm-eval", *coarse, "--out", theirs / "coarse.pt")
+    assert done.code == 1  # this vector does less than rounding there: neither agreement nor difference is claimed
+    assert "cannot be told from no intervention: logits of 4 prompts" in done.out
     again = cli("import", mine, "--model", refusing, *sides, "--out", theirs / "again.safetensors")
     assert again.code == 0  # nothing is lacking: nothing is measured
     assert Direction.load(theirs / "again.safetensors").means == r.means

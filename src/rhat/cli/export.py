@@ -58,7 +58,8 @@ def export(
 
     An intervention that a format cannot express is rejected with the reason. Only the vector is written, never weights.
     --check reads the file back, applies it to the model as the other tool would, and compares the logits with rhat's own;
-    the exit code is 1 if they differ by more than rounding. This needs the model, and so do formats that name its modules.
+    the exit code is 1 if they differ by more than rounding, or if the intervention does no more. This needs the model, and
+    so do formats that name its modules.
 
     Examples:
 
