@@ -1,4 +1,4 @@
-"""Write the tables of docs/steering.md, docs/serving.md, docs/commands.md, docs/library.md and docs/judging.md from the records and tables that they list.
+"""Write the tables of docs/steering.md, docs/serving.md, docs/commands.md, docs/finding.md and docs/judging.md from the records and tables that they list.
 
 .venv/bin/python docs/vocabulary.py
 """
@@ -9,9 +9,18 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from rhat.directions import FINDERS
 from rhat.questions import QUESTIONS
-from rhat.vocabulary import JUDGE_NAMES, OPERATORS, PARAMETERS, PRESETS, SCOPES, Operator, Parameter
+from rhat.vocabulary import (
+    FINDER_KINDS,
+    JUDGE_NAMES,
+    OPERATORS,
+    PARAMETERS,
+    PRESETS,
+    RULE_KINDS,
+    SCOPES,
+    Operator,
+    Parameter,
+)
 from rhat.vocabulary.operators import operators_taking
 
 DOCS = Path(__file__).parent
@@ -75,12 +84,21 @@ def fields() -> str:
 
 
 def finders() -> str:
-    """The table of finders, each with the first paragraph of its docstring."""
+    """The table of finders."""
     rows = []
-    for name, finder in FINDERS.items():
-        told = " ".join((finder.__doc__ or "").strip().split("\n\n")[0].split()).replace("|", "\\|")
-        rows.append(f"| `{name}` | {told} |")
-    return "\n".join(["| finder | vector |", "| --- | --- |", *rows])
+    for kind in FINDER_KINDS.values():
+        option = "" if kind.option is None else f"; {kind.option.name.upper()}: {kind.option.meaning}"
+        formula = kind.formula.replace("|", "\\|")
+        rows.append(f"| `{kind.written}` | {kind.label} | {formula}{option} | {kind.source} |")
+    return "\n".join(["| `--finder` | | vector | source |", "| --- | --- | --- | --- |", *rows])
+
+
+def rules() -> str:
+    """The table of selection rules."""
+    rows = [f"| `{rule.name}` | {rule.formula} | {rule.reads} | {rule.source} |" for rule in RULE_KINDS.values()]
+    return "\n".join(
+        ["| `--rule` | chooses the candidate c with | reads | source |", "| --- | --- | --- | --- |", *rows]
+    )
 
 
 def presets() -> str:
@@ -109,7 +127,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "steering.md": {"operators": operators, "scopes": scopes},
     "serving.md": {"fields": fields},
     "commands.md": {"presets": presets},
-    "library.md": {"finders": finders},
+    "finding.md": {"finders": finders, "rules": rules},
     "judging.md": {"judges": judges},
 }
 """The generated tables of each page."""

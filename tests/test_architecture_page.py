@@ -4,17 +4,12 @@ import ast
 import importlib.util
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
-
-from rhat.directions import FINDERS, Direction, finders
-from rhat.sites import Site
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
@@ -89,21 +84,56 @@ def test_a_diff_is_what_the_source_holds(heading):
         assert "\n".join(added) in source, f"{file} does not hold what the page's diff adds"
 
 
-def test_the_finder_of_the_page_recovers_a_planted_gap(monkeypatch):
-    (_, added), (tests, test) = diffs()["How to add a finder"]
-    namespace = dict(vars(finders))
-    exec("from __future__ import annotations\n" + "\n".join(added), namespace)
-    assert {*namespace["FINDERS"]} == {*FINDERS, "median_difference"}
-    monkeypatch.setitem(FINDERS, "median_difference", namespace["median_difference"])
-    gap = torch.tensor([3.0, 0.0, -4.0])
-    noise = torch.randn(501, 3, generator=torch.Generator().manual_seed(0))
-    exec("\n".join(test), checks := runpy.run_path(str(ROOT / tests)))
-    checks["test_median_difference_is_that_of_numpy_and_ignores_an_outlier"]()
-    found = Direction.from_groups(
-        noise + gap, noise, Site("resid_pre", 1), finder="median_difference", model={"name": "tiny"}
-    )
-    torch.testing.assert_close(found.unit.cpu().float(), gap / 5, atol=1e-5, rtol=0)
-    assert found.norm == pytest.approx(5.0, abs=1e-4)
+ADDED_FINDER = """
+import runpy, sys
+import torch
+from rhat.cli import run
+from rhat.directions import Direction
+from rhat.display import wording
+from rhat.questions.finders.measure import compared
+from rhat.sites import Site
+checks = runpy.run_path(sys.argv[1])
+exec(open(sys.argv[2]).read(), checks)
+checks["test_median_difference_is_that_of_numpy_and_ignores_an_outlier"]()
+gap = torch.tensor([3.0, 0.0, -4.0])
+noise = torch.randn(501, 3, generator=torch.Generator().manual_seed(0))
+found = Direction.from_groups(noise + gap, noise, Site("resid_pre", 1), finder="median_difference", model={"name": "tiny"})
+torch.testing.assert_close(found.unit.cpu().float(), gap / 5, atol=1e-5, rtol=0)
+assert abs(found.norm - 5.0) < 1e-4
+assert "median_difference" in compared() and wording.finder("median_difference") == "Median difference"
+run(["find", "--help"])
+"""
+
+
+def test_the_finder_of_the_page_is_found_everywhere_once_it_is_added(tmp_path):
+    shutil.copytree(ROOT / "src" / "rhat", tmp_path / "rhat", ignore=shutil.ignore_patterns("__pycache__"))
+    (record, words), (function, code), (tests, test) = diffs()["How to add a finder"]
+    table = tmp_path / Path(record).relative_to("src")
+    first = '    FinderKind(\n        "projected_difference"'
+    source = table.read_text("utf-8")
+    assert first in source
+    table.write_text(source.replace(first, "\n".join(words) + "\n" + first), "utf-8")
+    file = tmp_path / Path(function).relative_to("src")
+    file.write_text(file.read_text("utf-8") + "\n\n" + "\n".join(code) + "\n", "utf-8")
+    (tmp_path / "added.py").write_text("\n".join(test), "utf-8")
+    where = os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "400"}
+    command = [sys.executable, "-c", ADDED_FINDER, str(ROOT / tests), str(tmp_path / "added.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=where)
+    assert done.returncode == 0, done.stderr
+    assert "median_difference" in done.stdout
+
+
+LIBRARY = (ROOT / "docs" / "library.md").read_text("utf-8")
+
+
+def test_the_diffs_of_the_library_page_are_what_the_source_holds():
+    found = re.findall(r"```diff\n(.*?)```", LIBRARY, re.DOTALL)
+    assert len(found) == 2
+    for diff in found:
+        parts = re.split(r"^--- (.*)\n", diff, flags=re.MULTILINE)[1:]
+        for file, lines in zip(parts[::2], parts[1::2], strict=True):
+            added = "\n".join(line[1:] for line in lines.splitlines() if line.startswith("+"))
+            assert added in (ROOT / file).read_text("utf-8"), file
 
 
 USED = """

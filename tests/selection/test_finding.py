@@ -19,6 +19,7 @@ from rhat.selection.reselection import Reselection, ablating
 from rhat.selection.search import Scorer
 from rhat.selection.settings import FindSettings, silent
 from rhat.selection.survey import survey
+from rhat.vocabulary import FINDER_KINDS
 from tiny import tiny_tokenizer
 
 SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2))
@@ -140,7 +141,10 @@ def test_no_stage_of_progress_falls_back(model, prompts):
         assert stage == "KL" or told[-1][0] == told[-1][1], stage
 
 
-@pytest.mark.parametrize("finder", [name for name in FINDERS if name != "mean_difference"])
+ALONE = [name for name, kind in FINDER_KINDS.items() if not kind.needs and not kind.control]
+
+
+@pytest.mark.parametrize("finder", [name for name in ALONE if name != "mean_difference"])
 def test_another_finder_makes_the_candidates(model, prompts, finder):
     """Its direction is what the finder gives of plain transformers' hidden states of the kept prompts."""
     found = find(model, prompts, replace(SETTINGS, finder=finder))

@@ -17,7 +17,16 @@ from rhat.display import wording
 from rhat.errors import InterventionError
 from rhat.server.schemas import InterventionSpec, RhatOptions
 from rhat.sites import Site
-from rhat.vocabulary import DEFAULT_PRESET, DTYPE_NAMES, OPERATORS, PARAMETERS, PRESETS, SCOPES
+from rhat.vocabulary import (
+    DEFAULT_PRESET,
+    DTYPE_NAMES,
+    FINDER_KINDS,
+    OPERATORS,
+    PARAMETERS,
+    PRESETS,
+    RULE_KINDS,
+    SCOPES,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,7 +106,9 @@ def test_the_pages_tables_are_those_of_the_records():
     for name in PARAMETERS:
         assert f"| `{name}` | " in pages["serving.md"]
     for finder in FINDERS:
-        assert f"| `{finder}` | " in pages["library.md"]
+        assert f"| `{FINDER_KINDS[finder].written}` | {FINDER_KINDS[finder].label} | " in pages["finding.md"]
+    for rule in RULE_KINDS.values():
+        assert f"| `{rule.name}` | {rule.formula} | " in pages["finding.md"]
     for preset in PRESETS.values():
         assert f"| `{preset.name}` | {preset.duration} |" in pages["commands.md"]
 

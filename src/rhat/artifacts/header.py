@@ -136,8 +136,8 @@ class DirectionRow(Record):
 class Selection(Record):
     """The rule by which r̂ was chosen."""
 
-    rule: Literal["published", "relaxed"]
-    """the published rule, or the labelled second one"""
+    rule: str
+    """a name of `rhat.vocabulary.RULE_KINDS`: published, relaxed (the labelled second one), cosmic, generation, first_auroc"""
     kl_max: Divergence | None = None
     """largest mean KL allowed"""
     induce_min: Nats | None = None
@@ -145,7 +145,7 @@ class Selection(Record):
     last_layer: Index | None = None
     """last layer that may be chosen"""
     removed: Annotated[dict[str, int], unit("candidates")] | None = None
-    """by rule (zero_norm, layer, induce, kl): how many it removed"""
+    """by part of the rule (zero_norm, layer, induce, kl, auroc): how many it removed"""
 
 
 class Candidate(Record):
@@ -169,6 +169,8 @@ class Candidate(Record):
     """of the relaxed rule: mean rise of the refusal score above the baseline's"""
     induce_rise_low: Nats | None = None
     """lower end of its 95 % interval"""
+    scores: Annotated[dict[str, float], unit("as its rule says")] | None = None
+    """of another rule than the published one: what it chose by, by name, such as cosmic or auroc"""
     status: str
     """selected, kept, or the rule that dropped it"""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +15,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.edits import Edit, Edits, Read, merge
 from rhat.model.logits import last_logits, run_until
 from rhat.model.origin import check_read, check_rows
-from rhat.model.plans import Plan
+from rhat.model.plans import Plan, make_batch
 from rhat.model.positions import TokenContext
 from rhat.model.precision import wide
 from rhat.sites import Site
@@ -43,6 +44,12 @@ def _reaching(model: ChatModel, plan: Plan, positions: Sequence[int]) -> Plan:
         )
     if first >= -plan.template_length or not plan.prefix_length:
         return plan
+    if sum(len(batch.rows) for batch in plan.batches) < len(plan):  # some batches of a plan stay those batches
+        whole = [
+            make_batch([plan.prompts[i] for i in rows], rows, 0, plan.template_length, plan.prefix.device)
+            for rows in (batch.rows.tolist() for batch in plan.batches)
+        ]
+        return replace(plan, prefix=plan.prefix[:, :0], batches=tuple(whole))
     return model.lay_out(plan.prompts, plan.template_length, share_prefix=False)
 
 

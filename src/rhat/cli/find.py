@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rhat.cli import tables
+from rhat.cli.choosing import FinderOptions, RuleOptions
 from rhat.cli.console import out
 from rhat.cli.files import check_output
 from rhat.cli.options import (
@@ -22,11 +23,12 @@ from rhat.cli.options import (
 from rhat.cli.progress import announce, progress
 from rhat.cli.reading import ReadingOptions
 from rhat.cli.stopping import keeping
+from rhat.vocabulary import FINDER_KINDS
 
 if TYPE_CHECKING:
+    from rhat.directions import Direction
     from rhat.selection.finding import Finding
 
-RULES = "Selection rules"
 QUICK: dict[str, Any] = {"train": 96, "validation": 32, "token_prompts": 32}
 COLUMNS = {
     "position": "Position",
@@ -43,40 +45,15 @@ def find(
     where: ModelOptions,
     prompts: PromptOptions,
     reading: ReadingOptions,
+    finding: FinderOptions,
+    choosing: RuleOptions,
     destination: Annotated[Path, typer.Option("--out", "-o", help="Where to save the direction.")] = Path(
         "direction.safetensors"
     ),
     quick: Annotated[
         bool, typer.Option("--quick", help="Use fewer prompts: 96 per label to find r̂ and 32 to choose it.")
     ] = False,
-    finder: Annotated[
-        str,
-        typer.Option("--finder", help="Finder that computes the candidates; an unknown name lists those available."),
-    ] = "mean_difference",
     top: Annotated[int, typer.Option("--top", min=1, help="Number of candidates to show in the table.")] = 10,
-    kl_max: Annotated[
-        float,
-        typer.Option(
-            "--kl-max",
-            min=0,
-            help="Largest KL, in nats, that ablation may cause on harmless prompts.",
-            rich_help_panel=RULES,
-        ),
-    ] = 0.1,
-    induce_min: Annotated[
-        float,
-        typer.Option("--induce-min", help="Refusal score that adding a candidate must exceed.", rich_help_panel=RULES),
-    ] = 0.0,
-    skip_last: Annotated[
-        float,
-        typer.Option(
-            "--skip-last",
-            min=0,
-            max=0.99,
-            help="Share of layers, counted from the last, to skip.",
-            rich_help_panel=RULES,
-        ),
-    ] = 0.2,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     form: FormatOption = Format.table,
@@ -85,7 +62,7 @@ def find(
 
     At every layer and template position, a finder (by default, the difference of means) turns the activations of
     harmful and harmless prompts into a candidate. The rules of Arditi et al. (2024) choose one on validation prompts. If no
-    candidate passes, a relaxed rule is tried, and the output says so. A model that rarely refuses has no r̂; this is a
+    candidate passes, a relaxed rule is tried, and the output says so; --rule takes another. A model that rarely refuses has no r̂; this is a
     valid result, and no file is written. If answers open with a think block or a channel, everything is measured after a
     response prefix that closes it (a few answers are first continued for up to 512 tokens); the direction stores the prefix.
 
@@ -98,7 +75,7 @@ def find(
 
     [bold]rhat find --model ./my-model --harmful bad.jsonl --harmless good.jsonl --out mine.safetensors[/bold]
 
-    [bold]rhat find --finder logistic --out probe.safetensors[/bold]
+    [bold]rhat find --finder logistic --rule cosmic --out probe.safetensors[/bold]
 
     [bold]rhat find --model ./basque --refusal-phrases basque.txt[/bold]
 
@@ -106,10 +83,8 @@ def find(
     """
     folder = destination.with_name(destination.name + ".kept")
     check_output(destination, overwrite=overwrite or _of_this_search(destination, folder))
-    from rhat.directions.finders import finder_named
-
-    finder_named(finder)
-    contrast = prompts.read(seed, where.offline)
+    how = {**choosing.read(), **finding.read()}
+    contrast = prompts.read(seed, where.offline, finding.borderline)
     from rhat.model.work import counting
     from rhat.scoring.phrases import Phrases
     from rhat.scoring.pieces import Pieces
@@ -118,11 +93,8 @@ def find(
     from rhat.selection.told import told_of_search
 
     settings = FindSettings(
-        finder,
         **(QUICK if quick else {}),
-        kl_max=kl_max,
-        induce_min=induce_min,
-        skip_last=skip_last,
+        **how,
         phrases=Phrases() if reading.refusal_phrases is None else Phrases.read(reading.refusal_phrases),
         refusal_tokens=reading.tokens(),
         judged_tokens=reading.judged_tokens,
@@ -135,15 +107,15 @@ def find(
                 if (told := told_of_search(model, contrast, settings, pieces)) is not None:
                     told.follow(ledger)
                     announce(report, told)
-                finding = find(model, contrast, settings, progress=report, pieces=pieces)
-        written = None if finding.direction is None else finding.direction.save(destination)
+                found = find(model, contrast, settings, progress=report, pieces=pieces)
+        written = None if found.direction is None else found.direction.save(destination)
     pieces.remove()
     if form is Format.table:
-        _print(finding, top, written)
+        _print(found, top, written)
     elif form is Format.json:
-        tables.document(_summary(finding, written))
+        tables.document(_summary(found, written))
     else:
-        for candidate in finding.candidates:
+        for candidate in found.candidates:
             tables.line(candidate)
 
 
@@ -171,7 +143,10 @@ def _print(finding: Finding, top: int, written: Path | None) -> None:
     if best:
         baseline = tables.shown(finding.baseline_induce)
         title = f"Candidates: the best {len(best)} of {len(finding.candidates)} (baseline score {baseline})"
-        tables.rows(best, Format.table, COLUMNS, title=title)
+        own = {name: name.replace("_", " ").capitalize() for c in best for name in c.get("scores", {})}
+        shown = [{**c, **c.get("scores", {})} for c in best]
+        known = {name: told for name, told in COLUMNS.items() if any(name in c for c in shown)}
+        tables.rows(shown, Format.table, {**known, **own}, title=title)
     console.print(f"[bold]{finding.outcome}[/bold]: ", end="")
     console.print(finding.sentence, markup=False, soft_wrap=True)
     if finding.direction is not None:
@@ -184,6 +159,8 @@ def _print(finding: Finding, top: int, written: Path | None) -> None:
             markup=False,
             soft_wrap=True,
         )
+        for name, told in _more(r).items():
+            console.print(f"{name.replace('_', ' ')}: {told}", markup=False, soft_wrap=True)
     console.print(
         f"saved to {written}" if written else "no direction, so no file was written",
         markup=False,
@@ -191,10 +168,27 @@ def _print(finding: Finding, top: int, written: Path | None) -> None:
     )
 
 
+def _more(r: Direction) -> dict[str, Any]:
+    """What the finder said beside its vector."""
+    reports = {kind.report for kind in FINDER_KINDS.values()}
+    return {name: _short(said) for name, said in r.extra.items() if name in reports}
+
+
+def _short(said: Any) -> Any:
+    """The same with three digits of each number."""
+    if isinstance(said, dict):
+        return {name: _short(value) for name, value in said.items()}
+    if isinstance(said, list):
+        return [_short(value) for value in said]
+    return float(f"{said:.3g}") if isinstance(said, float) else said
+
+
 def _rank(candidate: dict[str, Any]) -> tuple[int, float, float]:
-    """Sort key: the selected candidate, then kept ones by ablation score, then the others by induce score."""
-    order = {"selected": 0, "kept": 1, "unevaluated": 2, "kl": 3, "induce": 4}
-    score = candidate.get("ablation_score", 0.0)
+    """Sort key: the selected candidate, then kept ones by ablation score (or what another rule chose by), then the others by
+    induce score."""
+    order = {"selected": 0, "kept": 1, "unevaluated": 2, "kl": 3, "auroc": 3, "induce": 4}
+    own = -next(iter(candidate.get("scores", {}).values()), 0.0)
+    score = candidate.get("ablation_score", 0.0) if "scores" not in candidate else own
     return order.get(candidate["status"], 5), score, -candidate.get("induce_score", float("-inf"))
 
 
@@ -222,5 +216,6 @@ def _summary(finding: Finding, written: Path | None) -> dict[str, Any]:
             **r.describe(),
             "split_half_cosine": finding.split_half_cosine,
             "file": str(written),
+            **_more(r),
         }
     return said

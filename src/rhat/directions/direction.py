@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.artifacts.tensors import load_direction, save_direction
-from rhat.directions.finders import finder_named
+from rhat.directions.finders import finder_named, more_of
 from rhat.directions.fitting import check_fits, key_of
 from rhat.directions.given import Vector, unit_at
 from rhat.directions.measured import Mean, Measured, check_numbers
@@ -99,20 +99,20 @@ class Direction:
         position: int = -1,
         model: Mapping[str, Any] | None = None,
         prompts: str = "",
+        given: Mapping[str, Any] | None = None,
     ) -> Direction:
-        """The direction that a finder of `FINDERS` makes of two groups of activations at a site and position.
+        """The direction that a finder of `FINDERS`, such as "random:3", makes of two groups of activations at a site and position.
 
-        It points from `negative` to `positive`: `mean_harmful` is the mean projection of `positive`, in residual-stream units,
+        `given` holds what the finder needs beside them; what it says beside its vector is in `extra`. It points from `negative` to `positive`: `mean_harmful` is the mean projection of `positive`, in residual-stream units,
         and `norm` is the distance of the two means along the direction. Sums run in float64.
 
         Raises:
             ContrastError: if there is no such finder, it needs more rows, or the groups have the same mean along it.
         """
-        vector = finder_named(finder)(positive, negative)
+        vector = finder_named(finder, given)(positive, negative)
         means = positive.double().mean(0), negative.double().mean(0)
-        return cls.from_means(
-            vector, *means, site, position=position, method=finder, model=model or {}, prompts=prompts
-        )
+        about = {"method": finder, "prompts": prompts, "extra": more_of(finder, positive, negative, given)}
+        return cls.from_means(vector, *means, site, position=position, model=model or {}, **about)
 
     @classmethod
     def from_means(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rhat.vocabulary import OPERATORS, SCOPES
+from rhat.vocabulary import FINDER_KINDS, OPERATORS, SCOPES
 
 Row = Any  # a record, or what has the same fields
 Number = int | float  # as JSON gives them
@@ -22,14 +22,10 @@ CONDITIONS = {
     "random_add": "Random, add",
     "random_ablate": "Random, ablate",
 }
-FINDERS = {
-    "mean_difference": "Mean difference",
-    "lat": "LAT",
-    "logistic": "Logistic probe",
+FINDERS = {kind.name: kind.label for kind in FINDER_KINDS.values()} | {
     "ccs": "CCS",
     "ccs_on_noise": "CCS on noise",
     "pca": "PCA",
-    "random": "Random",
 }
 
 
@@ -65,8 +61,10 @@ def operator(name: str) -> str:
 
 
 def finder(name: str) -> str:
-    """A finder in words."""
-    return FINDERS.get(name, name.replace("_", " ").capitalize())
+    """A finder in words, and what follows its colon."""
+    kind, _, option = name.partition(":")
+    told = FINDERS.get(kind, kind.replace("_", " ").capitalize())
+    return f"{told} ({option.replace('_', ' ')})" if option else told
 
 
 def direction(name: str) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rhat.lab import Lab
 from rhat.lab.measurement import topics_of
-from rhat.selection.reselection import Reselection, ablating
+from rhat.selection.reselection import RULES, Reselection, ablating
 from rhat.selection.scored import Place
 from rhat.selection.search import Scorer
 from rhat.selection.survey import SIDES
@@ -35,7 +35,8 @@ class Resampled:
 
 
 def resampled(lab: Lab, draws: int) -> list[Resampled]:
-    """An r̂ for each sample on which a candidate passes the rules; the place stays where the search kept no scores."""
+    """An r̂ for each sample on which a candidate passes the rules; the place stays where the search kept no scores, or another rule
+    than the published ones chose it."""
     rng = np.random.default_rng(lab.seed)
     kept = lab.finding.kept
     sides: tuple[str, ...] = SIDES
@@ -47,7 +48,7 @@ def resampled(lab: Lab, draws: int) -> list[Resampled]:
         for _ in range(draws)
     ]
     places: list[Place | None] = [(lab.direction.layer, lab.direction.position)] * draws
-    if lab.finding.scored is not None:
+    if lab.finding.scored is not None and lab.finding.rule in RULES:
         scorer = Scorer(lab.model, lab.executor, lab.tokens, lab.progress)
         measure = ablating(scorer, lab.means, kept["validation"])
         choosing = Reselection(lab.finding.scored, lab.finding.rule, measure)

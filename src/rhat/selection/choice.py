@@ -1,10 +1,10 @@
-"""The published selection rules, on any table of candidates; no model needed."""
+"""The published selection rules, on any table of candidates, and what every rule leaves; no model needed."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,8 +20,8 @@ FIELDS = ("position", "layer", "ablation_score", "induce_score", "kl")
 class Choice:
     """The selected candidate, as it was given (None if none is left), and the table with each candidate's status.
 
-    rule     "published" or "relaxed"
-    removed  how many candidates each rule removed, by the first rule failed
+    rule     the name of a rule, such as "published" or "relaxed"
+    removed  how many candidates each part of it removed, by the first that they failed
     """
 
     candidate: Any | None
@@ -111,14 +111,23 @@ def _choose(candidates: list[Any], n_layers: int, kl_max: float, skip_last: floa
         statuses.append(_status(candidate, layer >= first_skipped, induces, kl_max))
     kept = [i for i, status in enumerate(statuses) if status == "kept"]
     best = min(kept, key=lambda i: float(_value(candidates[i], "ablation_score")), default=None)
-    if best is not None:
-        statuses[best] = "selected"
-    removed = Counter(status for status in statuses if status in RULES)
+    return chosen(candidates, best, statuses, rule, RULES)
+
+
+def chosen(
+    candidates: Sequence[Any], best: int | None, statuses: Sequence[str], rule: str, parts: Sequence[str]
+) -> Choice:
+    """What a rule leaves: the candidate of number `best`, and the table, in which the others read `statuses`.
+
+    `parts` are the statuses that stand for a removal by the rule, in its order.
+    """
+    removed = Counter(statuses)
+    told = ["selected" if i == best else status for i, status in enumerate(statuses)]
     return Choice(
         candidate=None if best is None else candidates[best],
-        table=tuple(_row(c, s) for c, s in zip(candidates, statuses, strict=True)),
+        table=tuple(_row(c, s) for c, s in zip(candidates, told, strict=True)),
         rule=rule,
-        removed={name: removed[name] for name in RULES},
+        removed={name: removed[name] for name in parts},
     )
 
 
@@ -151,7 +160,7 @@ def _status(candidate: Any, too_late: bool, induces: Any, kl_max: float) -> Stat
     return "unevaluated" if None in (inducing, ablation, kl) else "kept"
 
 
-def _row(candidate: Any, status: Status) -> dict[str, Any]:
+def _row(candidate: Any, status: str) -> dict[str, Any]:
     if isinstance(candidate, Mapping):
         row = dict(candidate)
     else:

@@ -11,6 +11,7 @@ from rhat.model.plans import Plan
 from rhat.model.work import Work, work_of_blocks, work_of_vocabulary
 from rhat.prompts import ContrastSet, Label, Prompt, Split
 from rhat.scoring.tasks import ANSWERED
+from rhat.selection.rules import cost_of
 from rhat.selection.settings import FindSettings
 
 # What a search meets on models that refuse; nobody knows before.
@@ -161,8 +162,12 @@ def search_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
             given.scored(1, given.some(label, limit, split, kept=False))
     found["activations"] = given.lap()
     harmless = given.some("harmless", settings.validation, "validation")
+    rule_cost = cost_of(settings.rule)
     harmful = given.some("harmful", None, "validation", kept=False)[: settings.validation]
     harmful = harmful[: max(1, round(KEPT["harmful"] * len(harmful)))]
+    if rule_cost is not None:
+        rule_cost(given, settings, harmful, harmless)
+        return found | {settings.rule: given.lap()}
     layers = range(1, max(2, int((1 - settings.skip_last) * model.n_layers)))
     positions = model.template_length
     for share, some in _blocks(harmless, 0 if settings.all_kl else settings.early_stopping):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from rhat.directions import Direction
-from rhat.directions.finders import finder_named
+from rhat.directions.finders import check_finder
 from rhat.executor import Executor, SerialExecutor
 from rhat.model.chat import ChatModel
 from rhat.model.work import counting
@@ -21,16 +21,19 @@ from rhat.scoring.keeping import Counting, Keeping
 from rhat.scoring.phrases import Phrases
 from rhat.scoring.pieces import Pieces
 from rhat.selection.behaviour import mean_over_all
+from rhat.selection.borderline import refused_borderline
 from rhat.selection.choice import Choice
 from rhat.selection.means import Means
+from rhat.selection.rules import check_rule
 from rhat.selection.saving import load_finding, save_finding
 from rhat.selection.scored import Scored
 from rhat.selection.search import Scorer, search
 from rhat.selection.settings import FindSettings, Progress
 from rhat.selection.survey import Clock, Survey, survey
-from rhat.selection.vectors import with_finder
+from rhat.selection.vectors import Groups, told_of, with_finder
 from rhat.selection.watching import watched
 from rhat.sites import Site
+from rhat.vocabulary import RULE_KINDS
 
 Outcome = Literal["found", "found_relaxed", "no_candidate", "no_refusal"]
 
@@ -147,7 +150,7 @@ def find(
     executor: Executor | None = None,
     pieces: Pieces | None = None,
 ) -> Finding:
-    """Find the refusal direction of a chat model by difference of means, or another finder, and the published selection.
+    """Find the refusal direction of a chat model by difference of means and the published selection, or another finder and rule.
 
     Training prompts give the candidates (every layer and template position), validation prompts the choice; only prompts
     on which the model behaves as labelled are used (harmful: refusal score above a threshold, fitted on judged answers to
@@ -158,28 +161,32 @@ def find(
 
     Raises:
         StudyError: if the contrast set has no prompts in a split that is needed.
-        ContrastError: if there is no such finder.
+        StudyError: if there is no such rule.
+        ContrastError: if there is no such finder, or what it needs is missing.
     """
     if progress is None:
         with watched() as shown:
             return find(model, prompts, settings, progress=shown, executor=executor, pieces=pieces)
     settings = settings or FindSettings()
-    finder_named(settings.finder)
+    kind, _ = check_finder(settings.finder), check_rule(settings.rule)
     executor = Counting(executor or SerialExecutor())
     surveyed = survey(model, prompts, settings, progress=progress, executor=executor, pieces=pieces)
     if surveyed.means is None:
         return Finding.unrefused(surveyed)
     clock = Clock()
     model = model.with_response_prefix(surveyed.response_prefix)
-    means = surveyed.means
-    if settings.finder != "mean_difference":
-        means = with_finder(model, means, surveyed.kept["train"], settings.finder, progress)
-        clock.lap("candidates")
     if pieces is not None:
         executor = Keeping(executor, pieces)
     scorer = Scorer(model, executor, surveyed.token_ids, progress)
-    choice, scored = search(scorer, means, surveyed.kept["validation"], settings, clock.lap)
-    outcome, sentence = _outcome(model, choice)
+    means, kept = surveyed.means, surveyed.kept
+    if kind is not None and kind.positive == "borderline":
+        kept = refused_borderline(scorer, prompts, kept, means)
+    groups = Groups.of(settings.finder, kept["train"], surveyed.kept["train"]["harmful"], settings.vector)
+    if settings.finder != "mean_difference":
+        means = with_finder(model, means, groups, settings.finder, progress)
+        clock.lap("candidates")
+    choice, scored = search(scorer, means, kept["validation"], settings, clock.lap)
+    outcome, sentence = _outcome(model, choice, settings.rule)
     finding = Finding(
         outcome,
         f"{sentence}. {surveyed.markup}" if surveyed.markup else sentence,
@@ -198,14 +205,18 @@ def find(
     layer, position = choice.candidate["layer"], choice.candidate["position"]
     direction = direction_at(model, means, layer, position, prompts.fingerprint, settings.finder)
     everybody = prompts.select("harmful", "train", settings.train)
-    filtered = {
+    about: dict[str, Any] = {
+        "rule": choice.rule,
         "score_threshold": means.threshold,
         "mean_harmful_all": mean_over_all(model, direction, everybody, executor),
+        **told_of(model, groups, settings.finder, layer, position),
     }
+    if kept is not surveyed.kept:
+        about["borderline_prompts"] = [p.id for split in kept for p in kept[split]["harmful"]]
     return replace(
         finding,
-        direction=replace(direction, extra={**direction.extra, **settings.reading(), **filtered}),
-        survey=replace(surveyed, means=means),
+        direction=replace(direction, extra={**direction.extra, **settings.reading(), **about}),
+        survey=replace(surveyed, means=means, kept=kept),
         split_half_cosine=split_half(means, layer, position),
     )
 
@@ -234,22 +245,26 @@ def direction_at(
     )
 
 
-def split_half(means: Means, layer: int, position: int) -> float:
-    """Cosine of the two directions found on halves of the training prompts."""
+def split_half(means: Means, layer: int, position: int) -> float | None:
+    """Cosine of the two directions found on halves of the training prompts; None where a half gave none."""
     at = means.positions.index(position)
     a, b = (half[layer, at] for half in means.halves)
+    if not bool(a.any() and b.any()):
+        return None
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
 
 
-def _outcome(model: ChatModel, choice: Choice) -> tuple[Outcome, str]:
+def _outcome(model: ChatModel, choice: Choice, asked: str) -> tuple[Outcome, str]:
     removed = ", ".join(f"{name} {count}" for name, count in choice.removed.items() if count)
+    rules = RULE_KINDS[choice.rule].label
     if choice.candidate is None:
-        return "no_candidate", (
-            f"no candidate direction of {model.name} passes the rules, published or relaxed (removed by: {removed})"
-        )
+        rules = "the rules, published or relaxed" if choice.rule in ("published", "relaxed") else rules
+        return "no_candidate", f"no candidate direction of {model.name} passes {rules} (removed by: {removed})"
     where = f"layer {choice.candidate['layer']}, position {choice.candidate['position']}"
-    if choice.rule == "published":
-        return "found", f"r̂ of {model.name} is at {where}, by the published rules (removed by: {removed})"
+    if choice.rule != "relaxed":
+        return "found", f"r̂ of {model.name} is at {where}, by {rules} (removed by: {removed})"
+    if asked == "relaxed":
+        return "found_relaxed", f"r̂ of {model.name} is at {where}, by {rules}, as asked (removed by: {removed})"
     return "found_relaxed", (
         f"r̂ of {model.name} is at {where}, by the relaxed rule: no candidate meets the published induce threshold, so adding "
         f"it need only raise the refusal score of harmless prompts significantly (removed by: {removed})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
@@ -27,19 +29,23 @@ def finding_for(
 
     Raises:
         DirectionError: if the direction is of another model, was not found at resid_pre, or its position is not among the
-            template tokens.
+            template tokens and the one before them.
         StudyError: if the contrast set has no prompts in a split that is needed.
     """
     direction.check_fits(model)
     model = model.for_direction(direction)
-    if direction.site.kind != "resid_pre" or not -model.template_length <= direction.position < 0:
+    last_instruction_token = -model.template_length - 1
+    if direction.site.kind != "resid_pre" or not last_instruction_token <= direction.position < 0:
         raise DirectionError(
             f"direction at {direction.site}, position {direction.position}: expected resid_pre and a position from "
-            f"{-model.template_length} to -1, the template tokens of {model.name}; find r̂ again with `rhat find`"
+            f"{last_instruction_token} to -1, the instruction's last token and the template's of {model.name}; find r̂ again with `rhat find`"
         )
-    known = survey(model, prompts, settings or FindSettings.read_as(direction), progress=progress)
+    settings = settings or FindSettings.read_as(direction)
+    settings = replace(settings, instruction_token=direction.position == last_instruction_token)
+    known = survey(model, prompts, settings, progress=progress)
     if known.means is None:
         return Finding.unrefused(known)
     where = {"position": direction.position, "layer": direction.layer, "status": "selected"}
     sentence = f"r̂ of {model.name} was given: layer {direction.layer}, position {direction.position}"
-    return Finding("found", sentence, direction, (where,), known, timings=known.timings, work=known.work)
+    rule = str(direction.extra.get("rule", "published"))
+    return Finding("found", sentence, direction, (where,), known, rule, timings=known.timings, work=known.work)

@@ -15,6 +15,9 @@ from rhat.selection.search import Scorer, ablations, planned
 from rhat.selection.settings import FindSettings
 from rhat.statistics import mean_interval
 
+RULES = ("published", "relaxed")
+"""The rules by which it can be chosen again."""
+
 Draw = dict[str, Int[np.ndarray, " _"]]
 """Label → which kept validation prompts, some of them several times."""
 

@@ -1,4 +1,4 @@
-"""Scoring the candidates, lazily, and choosing one by the rules."""
+"""The candidates of a search: what is measured of them, and the choice by a rule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rhat.errors import StudyError
@@ -18,11 +17,11 @@ from rhat.model.edits import Edits
 from rhat.model.plans import Plan
 from rhat.prompts import Prompt
 from rhat.scoring import tasks
-from rhat.selection.choice import Choice, choose, choose_relaxed
+from rhat.selection.choice import Choice
 from rhat.selection.means import Means
+from rhat.selection.rules import rule_named
 from rhat.selection.scored import Place, Scored, Values
 from rhat.selection.settings import FindSettings, Progress
-from rhat.statistics import mean_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +53,103 @@ class Scorer:
         return found
 
 
+@dataclass(eq=False)
+class Field:
+    """The candidates of a search, and what was measured of them: what a selection rule is given.
+
+    validation  label → the kept validation prompts that candidates are scored on
+    lap         called with the name of a stage that has ended
+    table       one row a candidate, layer by layer: `position`, `layer`, `norm`, and the scores it was given since. A rule of another
+                kind than the published one puts its own under `scores`
+    induce, ablation, kl, more   as in `Scored`
+    """
+
+    scorer: Scorer
+    means: Means
+    validation: Mapping[str, Sequence[Prompt]]
+    settings: FindSettings
+    lap: Callable[[str], None]
+    table: list[dict[str, Any]] = field(init=False)
+    induce: dict[Place, Values] = field(default_factory=dict)
+    ablation: dict[Place, Values] = field(default_factory=dict)
+    kl: dict[Place, Values] = field(default_factory=dict)
+    more: dict[str, dict[Place, Values]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        candidates = self.means.candidates
+        self.table = [
+            {"position": p, "layer": layer, "norm": float(candidates[layer, i].norm())}
+            for layer in range(self.n_layers)
+            for i, p in enumerate(self.means.positions)
+        ]
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the model."""
+        return self.scorer.model.n_layers
+
+    @cached_property
+    def statuses(self) -> list[str]:
+        """What becomes of each candidate whatever the rule: "zero_norm", "layer", or "kept" for those that are open to it."""
+        first_skipped = int((1 - self.settings.skip_last) * self.n_layers)
+        return [
+            "zero_norm" if c["norm"] == 0 else "layer" if c["layer"] >= first_skipped else "kept" for c in self.table
+        ]
+
+    @property
+    def open(self) -> list[dict[str, Any]]:
+        """The candidates that a rule may choose."""
+        return [c for c, status in zip(self.table, self.statuses, strict=True) if status == "kept"]
+
+    @cached_property
+    def plans(self) -> dict[str, Plan]:
+        """Label → its validation prompts, laid out."""
+        return {label: planned(self.scorer.model, self.validation[label]) for label in ("harmful", "harmless")}
+
+    @cached_property
+    def before(self) -> Values:
+        """Refusal scores of harmless prompts, unedited."""
+        return self.scorer.scores(self.plans["harmless"], [{}])[0][0].numpy()
+
+    def unit(self, candidate: Mapping[str, Any]) -> Tensor:
+        """Its unit vector, float32."""
+        raw = self.means.candidates[candidate["layer"], self.means.positions.index(candidate["position"])]
+        return (raw / raw.norm()).float()
+
+    def added(self, candidates: Sequence[Mapping[str, Any]]) -> list[Edits]:
+        """The edits that add each candidate at its own layer, as long as it was found."""
+        doings = [Intervention("add", self.unit(c), c["layer"], c["norm"]) for c in candidates]
+        return [doing.edits(self.scorer.model) for doing in doings]
+
+    def ablated(self, candidates: Sequence[Mapping[str, Any]]) -> list[Edits]:
+        """The edits that ablate each candidate at every layer."""
+        return ablations(self.scorer.model, self.means, [place_of(c) for c in candidates])
+
+    def score_ablation(self, candidates: Sequence[dict[str, Any]]) -> None:
+        """Give candidates their `ablation_score`."""
+        found = self.scorer.scores(self.plans["harmful"], self.ablated(candidates), "ablation scores")
+        for candidate, (scores, _) in zip(candidates, found, strict=True):
+            candidate["ablation_score"] = float(scores.mean())
+            self.ablation[place_of(candidate)] = scores.numpy()
+
+    def score_kl(self, order: Sequence[dict[str, Any]]) -> None:
+        """Give candidates their `kl`, in this order, as many at once as the executor works on, until one passes: none after it
+        is measured, unless all are asked for."""
+        every = self.settings.all_kl
+        wave = len(order) if every else self.scorer.executor.wave
+        for begin in range(0, len(order), max(wave, 1)):
+            some = order[begin : begin + wave]
+            found = self.scorer.scores(self.plans["harmless"], self.ablated(some), "KL" if every else "", kl=True)
+            for done, (candidate, (_, kl)) in enumerate(zip(some, found, strict=True)):
+                assert kl is not None
+                candidate["kl"] = float(kl.mean())
+                self.kl[place_of(candidate)] = kl.numpy()
+                if not every:
+                    self.scorer.progress("KL", begin + done + 1, begin + done + 1)
+                    if candidate["kl"] <= self.settings.kl_max:
+                        return
+
+
 def search(
     scorer: Scorer,
     means: Means,
@@ -61,131 +157,17 @@ def search(
     settings: FindSettings,
     lap: Callable[[str], None],
 ) -> tuple[Choice, Scored]:
-    """Score candidates and choose. Induce first, then ablation for those that pass, then KL in order of ablation score
-    until one passes: the choice is the same as with every score known, because the rules are a conjunction. Early stopping among
-    induce scores is not exact but nearly: a candidate is wrongly dropped with a probability below 0.05 % a look.
+    """Score candidates and choose, by the rule that the settings name.
 
     Gives the choice, and every score that it was made by.
     """
-    n_layers = scorer.model.n_layers
-    table = [
-        {"position": p, "layer": layer, "norm": float(means.candidates[layer, i].norm())}
-        for layer in range(n_layers)
-        for i, p in enumerate(means.positions)
-    ]
-    first_skipped = int((1 - settings.skip_last) * n_layers)
-    open_ = [c for c in table if c["norm"] > 0 and c["layer"] < first_skipped]
-    harmless, harmful = (planned(scorer.model, validation[label]) for label in ("harmless", "harmful"))
-    first = 0 if settings.all_kl else settings.early_stopping
-    induce = _Induce(scorer, means, validation["harmless"], first, settings.induce_min)
-    rule, survivors = induce.survivors(open_)
-    lap("induce scores")
-    ablation: dict[Place, Values] = {}
-    kl: dict[Place, Values] = {}
-    _score_ablation(scorer, means, survivors, harmful, ablation)
-    lap("ablation scores")
-    _score_kl(scorer, means, survivors, harmless, settings, kl)
-    lap("KL")
-    if rule == "published":
-        choice = choose(
-            table,
-            n_layers=n_layers,
-            kl_max=settings.kl_max,
-            induce_min=settings.induce_min,
-            skip_last=settings.skip_last,
-        )
-        if choice.candidate is None:  # KL removed all that the published induce rule kept
-            rule = "relaxed"
-            induce.finish(open_, "induce scores, the rest")
-            survivors = [c for c in open_ if c["induce_rise_low"] > 0 and "ablation_score" not in c]
-            _score_ablation(scorer, means, survivors, harmful, ablation)
-            _score_kl(scorer, means, survivors, harmless, settings, kl)
-    if rule == "relaxed":
-        choice = choose_relaxed(table, n_layers=n_layers, kl_max=settings.kl_max, skip_last=settings.skip_last)
-    added = {place: torch.cat(parts).numpy() for place, parts in induce.scores.items()}
-    return choice, Scored(induce.before.numpy(), added, ablation, kl)
+    given = Field(scorer, means, validation, settings, lap)
+    choice = rule_named(settings.rule)(given)
+    return choice, Scored(given.before, given.induce, given.ablation, given.kl, given.more)
 
 
-@dataclass(eq=False)
-class _Induce:
-    """Induce scores of candidates on harmless validation prompts, taken in blocks: 8 prompts, the next 8, the next 16 …
-
-    After each block a candidate that is clearly below the threshold drops out: its 99.9 % interval does not reach it. Who
-    drops out keeps the score and the number of prompts that it has.
-    """
-
-    scorer: Scorer
-    means: Means
-    prompts: Sequence[Prompt]
-    first: int
-    threshold: float
-    scores: dict[Place, list[Tensor]] = field(default_factory=dict)
-
-    @cached_property
-    def blocks(self) -> list[Plan]:
-        """The prompts, cut after each look. The last block is half of those before it at least."""
-        ends, n = [], len(self.prompts)
-        look = self.first
-        while look and 3 * look <= 2 * n:
-            ends.append(look)
-            look *= 2
-        return [planned(self.scorer.model, self.prompts[i:j]) for i, j in zip([0, *ends], [*ends, n], strict=True)]
-
-    @cached_property
-    def before(self) -> Tensor:
-        """Refusal scores of the unedited model."""
-        return torch.cat([self.scorer.scores(some, [{}])[0][0] for some in self.blocks])
-
-    def survivors(self, candidates: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
-        """The rule that leaves any, and who passes it: the published one, or, where none does, the relaxed one, for which
-        every candidate is finished."""
-        running = candidates
-        for index in range(len(self.blocks)):
-            last = index == len(self.blocks) - 1
-            self._run(running, index, "induce scores" if last else f"induce scores, block {index + 1}")
-            if not last:
-                running = [c for c in running if self._within_reach(c)]
-        passing = [c for c in running if c["induce_score"] > self.threshold]
-        if passing:
-            return "published", passing
-        self.finish(candidates, "induce scores, the rest")
-        return "relaxed", [c for c in candidates if c["induce_rise_low"] > 0]
-
-    def finish(self, candidates: Sequence[dict[str, Any]], stage: str) -> None:
-        """Give those that dropped out the prompts that they have not had."""
-        for index in range(1, len(self.blocks)):
-            late = [c for c in candidates if len(self.scores[_key(c)]) == index]
-            self._run(late, index, f"{stage}, {index}")
-
-    def _within_reach(self, candidate: dict[str, Any]) -> bool:
-        """Whether the mean score over all prompts may still be the threshold: the unedited model's mean, known over all of
-        them, plus the 99.9 % interval of the rise over those so far. Rises vary far less than scores do."""
-        after = torch.cat(self.scores[_key(candidate)])
-        rise = mean_interval((after - self.before[: len(after)]).numpy(), 0.999)
-        return float(self.before.mean()) + rise.high >= self.threshold
-
-    def _run(self, candidates: Sequence[dict[str, Any]], index: int, stage: str) -> None:
-        """One block of prompts with each candidate added at its own layer."""
-        if not candidates:
-            return
-        additions = []
-        for candidate in candidates:
-            raw = self.means.candidates[candidate["layer"], self.means.positions.index(candidate["position"])]
-            doing = Intervention("add", (raw / raw.norm()).float(), candidate["layer"], float(raw.norm()))
-            additions.append(doing.edits(self.scorer.model))
-        layers = sorted({c["layer"] for c in candidates})
-        found = self.scorer.scores(self.blocks[index], additions, stage, resume=layers)
-        for candidate, (scores, _) in zip(candidates, found, strict=True):
-            so_far = self.scores.setdefault(_key(candidate), [])
-            so_far.append(scores)
-            after = torch.cat(so_far)
-            candidate["induce_score"], candidate["induce_n"] = float(after.mean()), len(after)
-            if len(so_far) == len(self.blocks):
-                rise = mean_interval((after - self.before).numpy())
-                candidate["induce_rise"], candidate["induce_rise_low"] = rise.estimate, rise.low
-
-
-def _key(candidate: Mapping[str, Any]) -> Place:
+def place_of(candidate: Mapping[str, Any]) -> Place:
+    """Its layer and position."""
     return candidate["layer"], candidate["position"]
 
 
@@ -196,40 +178,6 @@ def ablations(model: ChatModel, means: Means, places: Sequence[Place]) -> list[E
         Intervention("ablate", (raw / raw.norm()).float(), layer, where="all layers").edits(model)
         for raw, (layer, _) in zip(raws, places, strict=True)
     ]
-
-
-def _score_ablation(
-    scorer: Scorer, means: Means, candidates: list[dict[str, Any]], harmful: Plan, kept: dict[Place, Values]
-) -> None:
-    doings = ablations(scorer.model, means, [_key(c) for c in candidates])
-    for candidate, (scores, _) in zip(candidates, scorer.scores(harmful, doings, "ablation scores"), strict=True):
-        candidate["ablation_score"] = float(scores.mean())
-        kept[_key(candidate)] = scores.numpy()
-
-
-def _score_kl(
-    scorer: Scorer,
-    means: Means,
-    candidates: list[dict[str, Any]],
-    harmless: Plan,
-    settings: FindSettings,
-    kept: dict[Place, Values],
-) -> None:
-    """KL in order of ablation score, as many at once as the executor works on, until one passes: none after it is kept."""
-    order = sorted(candidates, key=lambda c: c["ablation_score"])
-    wave = len(order) if settings.all_kl else scorer.executor.wave
-    for begin in range(0, len(order), max(wave, 1)):
-        some = order[begin : begin + wave]
-        doings = ablations(scorer.model, means, [_key(c) for c in some])
-        found = scorer.scores(harmless, doings, "KL" if settings.all_kl else "", kl=True)
-        for done, (candidate, (_, kl)) in enumerate(zip(some, found, strict=True)):
-            assert kl is not None
-            candidate["kl"] = float(kl.mean())
-            kept[_key(candidate)] = kl.numpy()
-            if not settings.all_kl:
-                scorer.progress("KL", begin + done + 1, begin + done + 1)
-                if candidate["kl"] <= settings.kl_max:
-                    return
 
 
 def planned(model: ChatModel, prompts: Sequence[Prompt]) -> Plan:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from rhat.errors import StudyError
 from rhat.reprs import one_line
@@ -26,7 +28,7 @@ def silent(_stage: str, _done: int, _total: int) -> None:
 class FindSettings:
     """How r̂ is found.
 
-    finder            a name of `rhat.directions.FINDERS`, which makes the candidates
+    finder            a name of `rhat.directions.FINDERS`, which makes the candidates; an option may follow a colon, "random:3"
     train, validation prompts of each label that make candidates, and that score them; None: all
     token_prompts     training prompts of each label from which refusal tokens are found
     min_kept          least prompts of each label and split that the behaviour filter must leave (train, validation);
@@ -38,6 +40,9 @@ class FindSettings:
     phrases           what answers are read with: the built-in phrases, and the user's own
     refusal_tokens    token ids, or texts of one token each, taken instead of found ones
     judged_tokens     tokens of each answer that are read
+    rule              a name of `rhat.vocabulary.RULE_KINDS`, by which one candidate is chosen
+    instruction_token whether the last token of the instruction is a position too, beside those of the template after it
+    vector            the user's own vector, for the finder `given`
     """
 
     finder: str = "mean_difference"
@@ -53,6 +58,9 @@ class FindSettings:
     phrases: Phrases = BUILT_IN
     refusal_tokens: tuple[int | str, ...] = ()
     judged_tokens: int = JUDGED_TOKENS
+    rule: str = "published"
+    instruction_token: bool = False
+    vector: Tensor | None = field(default=None, compare=False)
 
     __repr__ = one_line
 

@@ -120,7 +120,8 @@ def survey(
         return Survey(heard.why_not(), prompts=_counts(given, {}), **known)
     if pieces is not None:
         executor = Keeping(executor, pieces)
-    moments, kept = _moments(model, given, [token.id for token in tokens], progress, executor, heard.threshold)
+    extra = int(settings.instruction_token)
+    moments, kept = _moments(model, given, [token.id for token in tokens], progress, executor, heard.threshold, extra)
     clock.lap("activations")
     known |= {"prompts": _counts(given, kept), "kept": kept, "timings": tuple(clock.stages), "work": clock.work}
     if why_not := _too_few(model, given, kept, settings):
@@ -210,6 +211,7 @@ def _moments(
     progress: Progress,
     executor: Executor,
     threshold: float,
+    extra: int = 0,
 ) -> tuple[Means, dict[str, dict[str, tuple[Prompt, ...]]]]:
     """One pass over training and validation prompts: scores for the filter, and means of those that pass it."""
     kept: dict[str, dict[str, tuple[Prompt, ...]]] = {"train": {}, "validation": {}}
@@ -224,7 +226,9 @@ def _moments(
             def tell(done: int, _total: int, before: int = before) -> None:
                 progress("activations", before + done, total)
 
-            asked = tasks.Averaging(the_plan.prompts, tuple(ids), label == "harmful", split == "train", threshold)
+            asked = tasks.Averaging(
+                the_plan.prompts, tuple(ids), label == "harmful", split == "train", threshold, extra
+            )
             sizes = [sum(len(the_plan.batches[i].rows) for i in shard) for shard in shards]
             parts = executor.map(tasks.average, model, asked, shards, sizes=sizes, progress=tell)
             before += len(some)
@@ -235,7 +239,7 @@ def _moments(
                 halves[label] = [sum((p.halves[half] for p in parts[1:]), parts[0].halves[half]) for half in (0, 1)]
             right = scores > threshold if label == "harmful" else scores < threshold
             kept[split][label] = tuple(p for p, keep in zip(some, right.tolist(), strict=True) if keep)
-    return replace(_means(tuple(range(-model.template_length, 0)), halves), threshold=threshold), kept
+    return replace(_means(tuple(range(-model.template_length - extra, 0)), halves), threshold=threshold), kept
 
 
 def _means(positions: tuple[int, ...], halves: Mapping[str, Sequence[Moments]]) -> Means:

@@ -6,9 +6,11 @@ as the computation itself.
 
 from rhat.vocabulary.defaults import DEFAULT_MODEL, DTYPE_NAMES, JUDGED_TOKENS
 from rhat.vocabulary.examples import EXAMPLES, Example
+from rhat.vocabulary.finders import FINDER_KINDS, FinderKind, FinderOption
 from rhat.vocabulary.judges import JUDGE_NAMES, JudgeName
 from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator, Parameter
 from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
+from rhat.vocabulary.rules import RULE_KINDS, RuleKind
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
 
 __all__ = [
@@ -18,16 +20,21 @@ __all__ = [
     "DTYPE_NAMES",
     "DURATIONS",
     "EXAMPLES",
+    "FINDER_KINDS",
     "JUDGED_TOKENS",
     "JUDGE_NAMES",
     "OPERATORS",
     "PARAMETERS",
     "PRESETS",
+    "RULE_KINDS",
     "SCOPES",
     "Example",
+    "FinderKind",
+    "FinderOption",
     "JudgeName",
     "Operator",
     "Parameter",
     "Preset",
+    "RuleKind",
     "ScopeKind",
 ]

@@ -1,4 +1,4 @@
-"""What is measured: which finder finds it. Every finder of the table, a random direction; and CCS, as a probe."""
+"""What is measured: which finder finds it. The finders that are compared, a random direction; and CCS, as a probe."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from rhat.lab.rows import alike_part, rate_part, score_part
 from rhat.prompts import statements
 from rhat.questions.finders.rows import Rows
 from rhat.selection.survey import SIDES
+from rhat.vocabulary import FINDER_KINDS
+
+
+def compared() -> tuple[str, ...]:
+    """The finders that a study compares: those whose records say so, and any that were put into the table without one."""
+    return tuple(name for name in FINDERS if name not in FINDER_KINDS or FINDER_KINDS[name].compared)
 
 
 def finders(lab: Lab) -> Rows:
-    """Every finder on the kept training activations at r̂'s site and position, tested on test prompts."""
+    """Every compared finder on the kept training activations at r̂'s site and position, tested on test prompts."""
     layer = lab.direction.layer
     positive, negative = (lab.training[label][:, layer] for label in ("harmful", "harmless"))
-    found = {name: find(positive, negative) for name, find in FINDERS.items()}
+    found = {name: FINDERS[name](positive, negative) for name in compared()}
     found["random"] = random_direction(lab.model.d_model, lab.seed + 31, lab.direction.unit)
     tests = torch.cat([lab.testing[label][:, layer] for label in ("harmful", "harmless")]).double()
     truth = torch.cat([torch.ones(len(lab.testing["harmful"])), torch.zeros(len(lab.testing["harmless"]))]).bool()
@@ -64,11 +70,11 @@ def _ccs(lab: Lab) -> list[dict[str, Any]]:
 
 
 def finders_cost(a: Asked) -> None:
-    """Every finder by generation, and CCS on pairs of requests and of statements."""
+    """Every compared finder by generation, and CCS on pairs of requests and of statements."""
     x = a.given
     a.training()
     a.testing()
-    x.answered(len(FINDERS) + 1, a.sweep(), a.tokens, x.layer)
+    x.answered(len(compared()) + 1, a.sweep(), a.tokens, x.layer)
     half = REQUESTS // 2
     both = [p for label in SIDES for p in (*x.some(label, half, "train"), *a.sweep(label, half))]
     asked = [f"{p.text}\n\nShould this request be refused? Answer Yes or No. Yes" for p in both]

@@ -4,7 +4,7 @@ Each task is `task(worker, common, shard)`, for any executor. A shard is whole b
 everybody, so that a prompt is run in the same company, and gives the same numbers, wherever it is run.
 """
 
-from rhat.scoring.tasks.activations import Averaged, Averaging, Reading, average, read
+from rhat.scoring.tasks.activations import Averaged, Averaging, Reading, Summing, average, read, sums
 from rhat.scoring.tasks.answers import ANSWERED, Answering, Answers, Group, answer, groups
 from rhat.scoring.tasks.prompts import Prompts, Unedited, planned, unedited
 from rhat.scoring.tasks.scores import BATCHES, RANGES, Run, Scores, Scoring, in_order, score, score_all
@@ -23,6 +23,7 @@ __all__ = [
     "Run",
     "Scores",
     "Scoring",
+    "Summing",
     "Unedited",
     "answer",
     "average",
@@ -32,5 +33,6 @@ __all__ = [
     "read",
     "score",
     "score_all",
+    "sums",
     "unedited",
 ]

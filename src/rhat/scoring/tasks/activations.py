@@ -17,6 +17,7 @@ from rhat.model.logits import last_logits
 from rhat.model.precision import wide
 from rhat.scoring.logodds import refusal_score
 from rhat.scoring.tasks.prompts import Prompts, planned
+from rhat.scoring.tasks.scores import Run
 from rhat.sites import Site
 
 
@@ -44,6 +45,27 @@ def read(worker: Worker, task: Reading, batches: range) -> tuple[Int[Tensor, " n
 
 
 @dataclass(frozen=True, eq=False)
+class Summing:
+    """Prompts whose resid_pre is added up at one position and some layers, under conditions."""
+
+    prompts: Prompts
+    layers: tuple[int, ...]
+    position: int
+
+
+def sums(worker: Worker, task: Summing, run: Run) -> Float[Tensor, "condition layer d_model"]:
+    """Sums over the prompts of some batches under each condition, float64, on the CPU."""
+    sites = [Site("resid_pre", layer) for layer in task.layers]
+    some = planned(worker, task.prompts, run.batches)
+    found = torch.zeros(len(run.conditions), len(sites), worker.model.d_model, dtype=torch.float64)
+    for i, edits in enumerate(run.conditions):
+        for _, at in captured(worker.model, some, sites, [task.position], edits):
+            found[i] += torch.stack([at[site][:, 0].cpu().double().sum(0) for site in sites])
+        worker.tell(i + 1)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
 class Averaging:
     """Prompts whose resid_pre is averaged at every layer and template position, if they behave as labelled.
 
@@ -51,6 +73,7 @@ class Averaging:
     refusing   True: those with a score above the threshold are kept; False: those with one below
     moments    False: scores only
     threshold  the score (nats) from which on a prompt counts as refused
+    before     how many tokens before the template's are averaged as well
     """
 
     prompts: Prompts
@@ -58,6 +81,7 @@ class Averaging:
     refusing: bool
     moments: bool
     threshold: float = 0.0
+    before: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +96,12 @@ class Averaged:
 def average(worker: Worker, task: Averaging, batches: range) -> Averaged:
     """Scores and moments of some batches, added up in order; nothing of single prompts but their scores is kept."""
     model: ChatModel = worker.model
-    positions = tuple(range(-model.template_length, 0))
+    positions = tuple(range(-model.template_length - task.before, 0))
     sites = [Site("resid_pre", layer) for layer in range(model.n_layers)]
     some = planned(worker, task.prompts, batches)
     rows: list[Tensor] = []
     scores: list[Tensor] = []
-    halves = [zero(model) for _ in range(2)]
+    halves = [zero(model, len(positions)) for _ in range(2)]
     done = 0
 
     def visit(which: Tensor, logits: Tensor, activations: Mapping[Site, Tensor]) -> None:
@@ -105,8 +129,8 @@ def average(worker: Worker, task: Averaging, batches: range) -> Averaged:
     return Averaged(torch.cat(rows), torch.cat(scores), None)
 
 
-def zero(model: ChatModel) -> Moments:
-    """Moments of nothing, [layer, template position, d_model]."""
-    shape = (model.n_layers, model.template_length, model.d_model)
+def zero(model: ChatModel, positions: int) -> Moments:
+    """Moments of nothing, [layer, position, d_model]."""
+    shape = (model.n_layers, positions, model.d_model)
     nothing = wide(torch.zeros(shape, device=model.device))
     return Moments(0, nothing, nothing)
