@@ -29,6 +29,7 @@ SHOWN = (
                   "heads:6", "random_heads:6")),
     ("harmful", ("baseline", "ablate", "subtract", "random_ablate")),
     ("borderline", ("baseline", "set_harmless_mean", "set_projection", "ablate")),
+    ("twin", ("baseline", "set_harmless_mean", "set_projection", "ablate")),
 )  # fmt: skip
 KEPT = ("results.json", "per_prompt.parquet")  # all that `rhat verify` reads; no answer is in them
 SCREEN = DOCS / "images" / "report.png"

@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 import pytest
 
 import studies
+from rhat import results as contract
 from rhat.artifacts.rows import Part
 from rhat.display import static, wording
 from rhat.errors import RhatError
@@ -115,10 +116,12 @@ def test_histogram_bars_stand_between_the_edges(results):
     assert list(bars.x) == [(a + b) / 2 for a, b in itertools.pairwise(row["edges"])]
 
 
-def test_trajectories_end_at_the_last_prompt_token(results):
+def test_trajectories_end_at_the_last_prompt_token_and_leave_out_the_first(results):
     for drawn, row in zip(draw("trajectories", results).data, results["trajectories"], strict=True):
         assert drawn.x[-1] == -1
-        assert len(drawn.x) == len(row["values"])
+        assert list(drawn.y) == row["values"][1:]
+    outlier, rest = row["values"][0], row["values"][1:]
+    assert abs(outlier) > 3 * max(map(abs, rest))  # on the default model; else there would be no reason to
 
 
 def test_pca_draws_the_chosen_layer_and_hovers_by_category(results):
@@ -193,10 +196,18 @@ def test_dose_has_both_operators_and_the_two_means(results):
     assert list(trace(figure, "Harmful mean").x) == [results["direction"]["harmful_mean"]] * 2
 
 
-def test_every_control_direction_is_drawn(results):
-    drawn = draw("random_controls", results).data
-    values = sorted(value for t in drawn[:2] for value in t.x)
-    assert values == sorted(row["score_mean"] for row in results["random_controls"])
+@pytest.mark.parametrize("folder", [studies.RELEASED, studies.EXAMPLE])
+def test_every_control_direction_is_drawn_in_the_panel_of_its_prompts(folder):
+    results = contract.load(folder)
+    rows, figure = results.random_controls, DRAW["random_controls"](results)
+    shown = [label for label in ("harmless", "harmful") if any(row.prompts == label for row in rows)]
+    assert [note.text for note in figure.layout.annotations] == [f"{label.capitalize()} prompts" for label in shown]
+    for axis, label in zip(("x", "x2"), shown, strict=False):
+        beside = ("baseline", {"harmless": "set_projection", "harmful": "ablate"}[label])
+        mine = [row for row in rows if row.prompts == label]
+        mine += [row for row in results.scores if row.prompts == label and row.condition in beside]
+        drawn = [value for trace in figure.data if (trace.xaxis or "x") == axis for value in trace.x]
+        assert sorted(drawn) == sorted(row.score_mean for row in mine)
 
 
 def test_svg_of_a_dot_plot_names_every_condition(results):

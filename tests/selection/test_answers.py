@@ -106,7 +106,7 @@ def test_a_finding_with_a_prefix_is_kept(thinker, prompts, tmp_path):
     found = find(model, prompts, settings)
     stages = Stages(tmp_path, "x")
     stages.save_finding(found)
-    again = stages.load_finding(model, prompts)
+    again = stages.load_finding(prompts)
     for name in ("response_prefix", "phrases", "markup", "openings", "sentence", "outcome"):
         assert getattr(again, name) == getattr(found, name), name
     assert again.direction.model == found.direction.model

@@ -93,8 +93,8 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(arguments, whole, tmp_path,
     left = sorted(path.name for path in (tmp_path / "run" / "stages").iterdir())
     assert left == [
         "find.json",
+        "finding.safetensors",
         "induce.json",
-        "means.safetensors",
         "pieces",
         "projections.json",
         "study.json",
@@ -108,7 +108,7 @@ def test_a_stage_cut_short_is_run_again(arguments, whole, tmp_path):
     run(config)
     stage = tmp_path / "run" / "stages" / "induce.json"
     stage.write_text(stage.read_text()[:100])
-    (tmp_path / "run" / "stages" / "means.safetensors").write_bytes(b"short")
+    (tmp_path / "run" / "stages" / "finding.safetensors").write_bytes(b"short")
     same(whole, run(config))
 
 

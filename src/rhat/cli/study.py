@@ -258,5 +258,6 @@ def show(results: dict[str, Any]) -> None:
     found = verdicts(run)
     for question in QUESTIONS:
         if verdict := found.get(question.key):
-            console.print(f"[bold]{escape(question.title)}[/bold] ", end="", soft_wrap=True)
+            title = question.title if question.title.endswith("?") else f"{question.title}:"
+            console.print(f"[bold]{escape(title)}[/bold] ", end="", soft_wrap=True)
             console.print(verdict.sentence, markup=False, soft_wrap=True)

@@ -207,7 +207,7 @@ def differences(results: Results, question: str) -> Any | None:
 
 
 def heat(x: list[Any], y: list[Any], z: list[list[Number | None]], unit: str, *, text: bool = True) -> Any:
-    """A heat map; None is an empty cell."""
+    """A heat map with its scale; None is an empty cell."""
     import plotly.graph_objects as go
 
     form = ".0%" if unit == "rate" else ".2f"
@@ -219,7 +219,6 @@ def heat(x: list[Any], y: list[Any], z: list[list[Number | None]], unit: str, *,
         texttemplate=f"%{{z:{form}}}" if text else None,
         textfont={"color": "#1c2026"},
         colorbar={"title": {"text": unit}, "thickness": 10, "len": 1, "outlinewidth": 0},
-        showscale=not text,
         xgap=1,
         ygap=1,
         hovertemplate=f"%{{y}}, %{{x}}: %{{z:{form}}} {unit}<extra></extra>",

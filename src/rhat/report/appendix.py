@@ -30,6 +30,8 @@ from rhat.display.tables import (
 from rhat.display.wording import number, p_value, percent
 from rhat.questions.question import Drawing, Figure
 
+CONTROLLED = {"harmless": "set_projection", "harmful": "ablate"}  # the edit that controls of these prompts stand beside
+
 
 def primary(results: Results) -> list[Table]:
     """The five primary claims, with the verdict by their jointly adjusted p.
@@ -190,32 +192,43 @@ def _flat(value: Any, name: str = "") -> list[Any]:
 
 
 def random_controls(results: Results) -> Figure | None:
-    """Every control direction beside the real one."""
+    """Every control direction beside the real one: a panel for each kind of prompt, since their scores share no scale."""
     rows = results.random_controls
     if not rows:
         return None
     measure = canvas.SCORE if all(row.score_mean is not None for row in rows) else canvas.measure_of(rows)
-    rows = canvas.having(rows, measure)
+    shown = [label for label in CONTROLLED if any(row.prompts == label for row in rows)]
+    titles = [f"{label.capitalize()} prompts" for label in shown]
+    figure = canvas.bare(height=80 + 340 * len(shown), rows=len(shown), subplot_titles=titles, vertical_spacing=0.18)
+    for panel, label in enumerate(shown, start=1):
+        lines = _control_lines(
+            results, label, canvas.having([row for row in rows if row.prompts == label], measure), measure
+        )
+        for place, (_, mine, tone, opacity) in enumerate(lines):
+            trace = canvas.dots(canvas.spread(place, len(mine), width=0.8), mine, measure, [tone] * len(mine))
+            trace.update(marker={"opacity": opacity, "size": 9 if len(mine) == 1 else 5})
+            trace.update(hovertemplate="%{x} (n = %{customdata})<extra></extra>")
+            figure.add_trace(trace, row=panel, col=1)
+        ticks = {"tickmode": "array", "tickvals": list(range(len(lines))), "ticktext": [name for name, *_ in lines]}
+        figure.update_yaxes(range=[len(lines) - 0.5, -0.5], showgrid=False, row=panel, col=1, **ticks)
+        canvas.scale(figure.update_xaxes, measure, [row for _, mine, *_ in lines for row in mine], row=panel, col=1)
+    figure.update_xaxes(title_text=f"{measure.title}, 95% interval", row=len(shown), col=1)
+    return figure
+
+
+def _control_lines(
+    results: Results, label: str, rows: Any, measure: canvas.Measure
+) -> list[tuple[str, list[Any], str, float]]:
+    """The lines of one panel: a name, its rows, colour and opacity; random directions first, the real edit last."""
     kinds = {"orthogonal": ("Random<br>directions", GREY), "permuted_labels": ("Permuted<br>labels", AMBER)}
     lines: list[tuple[str, list[Any], str, float]] = [
         (name, [row for row in rows if row.kind == kind], tone, 0.6) for kind, (name, tone) in kinds.items()
     ]
-    for condition in ("baseline", "set_projection"):
-        reference = results.scores if measure is canvas.SCORE else results.rates
-        real = [row for row in reference if (row.condition, row.prompts) == (condition, "harmless")]
+    measured = results.scores if measure is canvas.SCORE else results.rates
+    for condition in ("baseline", CONTROLLED[label]):
+        real = [row for row in measured if (row.condition, row.prompts) == (condition, label)]
         lines.append((wording.condition(condition).replace(" ", "<br>"), real, canvas.colour(condition), 1))
-    lines = [line for line in lines if line[1]]
-    figure = canvas.bare(f"{measure.title}, 95% interval", height=440)
-    for place, (_, mine, tone, opacity) in enumerate(lines):
-        places = canvas.spread(place, len(mine), width=0.8)
-        trace = canvas.dots(places, mine, measure, [tone] * len(mine))
-        trace.update(marker={"opacity": opacity, "size": 9 if len(mine) == 1 else 5})
-        figure.add_trace(trace.update(hovertemplate="%{x} (n = %{customdata})<extra></extra>"))
-    names = [name for name, *_ in lines]
-    ticks = {"tickmode": "array", "tickvals": list(range(len(lines))), "ticktext": names}
-    figure.update_yaxes(range=[len(lines) - 0.5, -0.5], showgrid=False, **ticks)
-    canvas.scale(figure.update_xaxes, measure, rows)
-    return figure
+    return [line for line in lines if line[1]]
 
 
 def candidate_scores(results: Results) -> Figure | None:
@@ -251,7 +264,7 @@ def candidate_scores(results: Results) -> Figure | None:
 CONTROLS = Drawing(
     "random_controls",
     "Control directions given the same displacement",
-    "Refusal of harmless prompts under each control direction, beside baseline and the real one.",
+    "Refusal under each control direction, beside baseline and the real one; harmless and harmful prompts apart.",
     random_controls,
 )
 CANDIDATES = Drawing(

@@ -35,7 +35,7 @@ from rhat.study.experiments import EXPERIMENTS
 from rhat.study.manifest import peak_memory
 from rhat.study.opening import lab_of, open_model, open_prompts
 from rhat.study.per_prompt import completions, per_prompt, projections
-from rhat.study.stages import Stages, pack, stage_name, unpack
+from rhat.study.stages import Stages, measurement_from_json, measurement_to_json, stage_name
 from rhat.study.summary import finish, header
 from rhat.study.unrefused import unrefused
 from rhat.vocabulary import AUTO
@@ -130,7 +130,7 @@ def _finding(
     pieces: Pieces,
 ) -> Finding:
     """r̂ and what was found with it: kept by an earlier run, or found now."""
-    finding = stages.load_finding(model, prompts)
+    finding = stages.load_finding(prompts)
     if finding is None:
         finding = find(model, prompts, find_settings(config), progress=progress, executor=executor, pieces=pieces)
         stages.save_finding(finding)
@@ -178,7 +178,7 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
             part = unrefused(lab) if name == "unrefused" else EXPERIMENTS[name](lab)
         held = {
             "part": part.plain(),
-            "measurements": [pack(m) for key, m in lab.measurements.items() if key not in before[0]],
+            "measurements": [measurement_to_json(m) for key, m in lab.measurements.items() if key not in before[0]],
             "conditions": {k: v for k, v in lab.conditions.items() if k not in before[1]},
             "projections": {} if known else projections(lab),
             "seconds": round(time.perf_counter() - began, 3),
@@ -188,7 +188,7 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
         give_back_freed_memory()
         progress(name, 1, 1)
     for packed in held["measurements"]:
-        m = unpack(packed)
+        m = measurement_from_json(packed)
         lab.measurements.setdefault((m.condition, m.label), m)
     lab.conditions.update(held["conditions"])
     merge(results, held["part"])

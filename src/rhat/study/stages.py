@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rhat.artifacts.files import write_whole
-from rhat.directions import Direction
+from rhat.errors import ArtifactError
 from rhat.lab import Measurement
 from rhat.prompts import UNSAFE, ContrastSet
-from rhat.scoring import Phrases, RefusalToken
-from rhat.selection.finding import Finding, direction_at
-from rhat.selection.means import Means
-from rhat.selection.scored import Scored
-from rhat.selection.survey import Survey
+from rhat.selection.finding import Finding
 from rhat.study.config import SPLITS
 
 log = logging.getLogger(__name__)
+
+FOUND = "finding.safetensors"  # what `find` found, in the folder of stages
 
 
 @dataclass(frozen=True)
@@ -63,108 +61,19 @@ class Stages:
         write_whole(self.folder / f"{name}.json", text)
 
     def save_finding(self, finding: Finding) -> None:
-        """Keep what `find` found."""
-        from safetensors.torch import save
+        """Keep what `find` found: its file first, then the stage, so that a stage on disk has its file."""
+        finding.save(self.folder / FOUND)
+        self.save("find", {"file": FOUND})
 
-        if finding.means is not None:
-            means = finding.means
-            blob = save(
-                {
-                    "harmful": means.harmful.contiguous(),
-                    "harmless": means.harmless.contiguous(),
-                    "half0": means.halves[0].contiguous(),
-                    "half1": means.halves[1].contiguous(),
-                    **({} if means.found is None else {"found": means.found.contiguous()}),
-                }
-            )
-            write_whole(self.folder / "means.safetensors", blob)
-        direction = finding.direction
-        self.save(
-            "find",
-            {
-                "outcome": finding.outcome,
-                "sentence": finding.sentence,
-                "candidates": list(finding.candidates),
-                "refusal_tokens": [asdict(t) for t in finding.refusal_tokens],
-                "prompts": finding.prompts,
-                "rule": finding.rule,
-                "removed": dict(finding.removed),
-                "split_half_cosine": finding.split_half_cosine,
-                "baseline_induce": finding.baseline_induce,
-                "timings": list(finding.timings),
-                "work": {stage: dict(said) for stage, said in finding.work.items()},
-                "positions": None if finding.means is None else list(finding.means.positions),
-                "threshold": None if finding.means is None else finding.means.threshold,
-                "kept": {
-                    s: {la: [p.id for p in some] for la, some in sides.items()} for s, sides in finding.kept.items()
-                },
-                "at": None if direction is None else [direction.layer, direction.position, direction.method],
-                "extra": {} if direction is None else dict(direction.extra),
-                "response_prefix": finding.response_prefix,
-                "phrases": list(finding.phrases.added),
-                "markup": finding.markup,
-                "openings": list(finding.openings),
-                "scored": None if finding.scored is None else finding.scored.plain(),
-            },
-        )
-
-    def load_finding(self, model: Any, prompts: ContrastSet) -> Finding | None:
-        """What `save_finding` kept, or None."""
-        from safetensors.torch import load
-
-        held = self.load("find")
-        if held is None:
+    def load_finding(self, prompts: ContrastSet) -> Finding | None:
+        """What `save_finding` kept, or None; a file that is damaged or gone is logged, and r̂ is found again."""
+        if self.load("find") is None:
             return None
-        means = None
-        if held["positions"] is not None:
-            try:
-                tensors = load((self.folder / "means.safetensors").read_bytes())
-            except Exception:  # a file cut short: find again
-                log.warning("%s: damaged or gone; r̂ is found again", self.folder / "means.safetensors")
-                return None
-            means = Means(
-                tuple(held["positions"]),
-                tensors["harmful"],
-                tensors["harmless"],
-                (tensors["half0"], tensors["half1"]),
-                tensors.get("found"),
-                held.get("threshold", 0.0),
-            )
-        by_id = {p.id: p for p in prompts.prompts}
-        kept = {s: {la: tuple(by_id[i] for i in ids) for la, ids in sides.items()} for s, sides in held["kept"].items()}
-        direction: Direction | None = None
-        if held["at"] is not None and means is not None:
-            model = model.with_response_prefix(held["response_prefix"])
-            layer, position, finder = held["at"]
-            direction = direction_at(model, means, layer, position, prompts.fingerprint, finder)
-            direction = replace(direction, extra=held["extra"])
-        survey = Survey(
-            held["sentence"] if means is None else "",
-            tuple(RefusalToken(**t) for t in held["refusal_tokens"]),
-            held["prompts"],
-            kept,
-            means,
-            held["response_prefix"],
-            Phrases(tuple(held["phrases"])),
-            held["markup"],
-            tuple((text, count) for text, count in held["openings"]),
-            tuple((s, t) for s, t in held["timings"]),
-            held.get("work", {}),  # stages that an earlier version finished have none
-        )
-        return Finding(
-            held["outcome"],
-            held["sentence"],
-            direction,
-            tuple(held["candidates"]),
-            survey,
-            held["rule"],
-            held["removed"],
-            held["split_half_cosine"],
-            held["baseline_induce"],
-            survey.timings,
-            survey.work,
-            Scored.of(held.get("scored")),
-        )
+        try:
+            return Finding.load(self.folder / FOUND, prompts)
+        except ArtifactError as error:
+            log.warning("%s; r̂ is found again", error)
+            return None
 
 
 def stage_name(experiment: str, splits: int) -> str:
@@ -172,7 +81,7 @@ def stage_name(experiment: str, splits: int) -> str:
     return f"{experiment}-{splits}" if experiment == SPLITS else experiment
 
 
-def pack(m: Measurement) -> dict[str, Any]:
+def measurement_to_json(m: Measurement) -> dict[str, Any]:
     """A measurement as JSON; answers to harmful prompts are never kept."""
     return {
         "condition": m.condition,
@@ -190,8 +99,8 @@ def pack(m: Measurement) -> dict[str, Any]:
     }
 
 
-def unpack(held: Mapping[str, Any]) -> Measurement:
-    """The inverse of `pack`."""
+def measurement_from_json(held: Mapping[str, Any]) -> Measurement:
+    """The inverse of `measurement_to_json`."""
     return Measurement(
         held["condition"],
         held["label"],

@@ -48,7 +48,7 @@ QUESTION = Question(
         Drawing(
             "trajectories",
             "Projection over the tokens of single prompts",
-            "One line a prompt, aligned at its last token.",
+            "One line a prompt, aligned at its last token, without its first.",
             figures.trajectories,
         ),
     ),

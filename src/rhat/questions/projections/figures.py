@@ -81,14 +81,18 @@ def histogram(results: Results) -> Figure | None:
 
 
 def trajectories(results: Results) -> Figure | None:
-    """Projection over the tokens of single prompts, aligned at the last prompt token."""
-    rows = results.part(Rows).trajectories
+    """Projection over the tokens of single prompts, aligned at the last prompt token.
+
+    The first token of a prompt is left out: nothing stands before it, so it is the same for every prompt, and models keep
+    activations there that are many times larger than anywhere else; with it every other difference would be a flat line.
+    """
+    rows = [row for row in results.part(Rows).trajectories if len(row.values) > 1]
     if not rows:
         return None
-    figure = canvas.bare("Token position from the end", "Projection on r̂ (units)")
+    figure = canvas.bare("Token position from the end (first token left out)", "Projection on r̂ (units)")
     seen: set[str] = set()
     for row in rows:
-        label, values = row.label, row.values
+        label, values = row.label, row.values[1:]
         trace = canvas.line(range(-len(values), 0), values, label.capitalize(), LABELS[label], dash="solid")
         trace.update(legendgroup=label, showlegend=label not in seen, opacity=0.75)
         trace.update(hovertemplate=f"{label}, position %{{x}}: %{{y:.2f}}<extra></extra>")
