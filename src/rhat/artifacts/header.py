@@ -157,6 +157,8 @@ class Candidate(Record):
     """layer of resid_pre"""
     ablation_score: Nats | None = None
     """mean refusal score of harmful prompts while it is ablated"""
+    ablation_n: Annotated[Natural, unit("prompts")] | None = None
+    """prompts on which `ablation_score` stands: those clearly behind the leader are not run on all"""
     induce_score: Nats | None = None
     """mean refusal score of harmless prompts while it is added"""
     kl: Divergence | None = None

@@ -41,7 +41,8 @@ class Reselection:
 
     What the search needed is stored and not measured again. Ablation scores and KL of candidates that it did not need are
     measured once, when a sample needs them: the choice is that of the whole table. A candidate whose induce scores
-    were stopped early lies so far below the threshold that it stays out.
+    were stopped early lies so far below the threshold that it stays out, and so does one whose ablation scores were stopped early,
+    behind the leader. For the relaxed rule a candidate has as many induce scores as made it clear.
 
     rule     "published" or "relaxed", the one by which r̂ was chosen
     measure  given places and a label: scores of harmful prompts, or KL of harmless ones, with each candidate ablated
@@ -54,6 +55,9 @@ class Reselection:
 
     def __post_init__(self) -> None:
         self._ablation, self._kl = dict(self.scored.ablation), dict(self.scored.kl)
+        self._harmful = max(
+            map(len, self._ablation.values()), default=0
+        )  # prompts that a candidate ran which did not stop early
 
     def choices(self, draws: Sequence[Draw]) -> list[Place | None]:
         """The layer and position that wins on each sample; None where no candidate passes the rules."""
@@ -72,11 +76,12 @@ class Reselection:
 
     def _induces(self, place: Place, at: Int[np.ndarray, " _"]) -> bool:
         after, before = self.scored.induce[place], self.scored.before
-        if len(after) < len(before):
+        if len(self._ablation.get(place, ())) < self._harmful and place in self._ablation:
             return False
         if self.rule == "relaxed":
-            return mean_interval((after - before)[at]).low > 0
-        return float(after[at].mean()) > self.settings.induce_min
+            mine = at[at < len(after)]  # a sample of the prompts that made it clear
+            return len(mine) > 1 and mean_interval((after - before[: len(after)])[mine]).low > 0
+        return len(after) == len(before) and float(after[at].mean()) > self.settings.induce_min
 
     def _first(self, order: Sequence[Place], at: Int[np.ndarray, " _"]) -> tuple[Place | None, bool]:
         """The first that passes by KL, and whether its KL is known; one whose is not comes first of all after it."""

@@ -19,6 +19,7 @@ from rhat.prompts import Prompt
 from rhat.scoring import tasks
 from rhat.selection.choice import Choice
 from rhat.selection.means import Means
+from rhat.selection.racing import Race, looks
 from rhat.selection.rules import rule_named
 from rhat.selection.scored import Place, Scored, Values
 from rhat.selection.settings import FindSettings, Progress
@@ -131,6 +132,30 @@ class Field:
         for candidate, (scores, _) in zip(candidates, found, strict=True):
             candidate["ablation_score"] = float(scores.mean())
             self.ablation[place_of(candidate)] = scores.numpy()
+
+    @cached_property
+    def race(self) -> Race:
+        """Ablation scores in blocks of harmful prompts; one block if every score is asked for."""
+        prompts, model = self.validation["harmful"], self.scorer.model
+        blocks = looks(len(prompts), 0 if self.settings.all_kl else self.settings.early_stopping)
+        plans = [planned(model, prompts[at.start : at.stop]) for at in blocks]
+
+        def take(places: Sequence[Place], index: int) -> list[Values]:
+            stage = "ablation scores" if index == len(plans) - 1 else f"ablation scores, block {index + 1}"
+            found = self.scorer.scores(plans[index], ablations(model, self.means, places), stage)
+            return [scores.numpy() for scores, _ in found]
+
+        return Race(blocks, take)
+
+    def race_ablation(self, candidates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Give candidates their `ablation_score` over `ablation_n` prompts, and those that are not clearly behind over all: these,
+        the lowest first."""
+        finalists = self.race.finalists([place_of(c) for c in candidates])
+        for candidate in candidates:
+            values = self.ablation[place_of(candidate)] = self.race.values(place_of(candidate))
+            candidate["ablation_score"], candidate["ablation_n"] = float(values.mean()), len(values)
+        by_place = {place_of(c): c for c in candidates}
+        return [by_place[place] for place in finalists]
 
     def score_kl(self, order: Sequence[dict[str, Any]]) -> None:
         """Give candidates their `kl`, in this order, as many at once as the executor works on, until one passes: none after it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from rhat.selection.choice import Choice, choose, choose_relaxed
@@ -13,8 +14,8 @@ def published(given: Field) -> Choice:
     """The published rules; where they leave no candidate, the relaxed rule, and the choice says so. Arditi et al. 2024, appendix C.
 
     Induce first, then ablation for those that pass, then KL in order of ablation score until one passes: the choice is
-    the same as with every score known, because the rules are a conjunction. Early stopping among induce scores is not exact but
-    nearly: a candidate is wrongly dropped with a probability below 0.05 % a look.
+    the same as with every score known, because the rules are a conjunction. Early stopping among induce and ablation scores is
+    not exact but nearly: a candidate is wrongly dropped with a probability below 0.05 % a look.
     """
     induce = inducing(given)
     rule, survivors = induce.survivors(given.open)
@@ -47,16 +48,30 @@ def inducing(given: Field) -> Induce:
 
 
 def _relaxed(given: Field, induce: Induce) -> Choice:
-    induce.kept()
     settings = given.settings
-    return choose_relaxed(given.table, n_layers=given.n_layers, kl_max=settings.kl_max, skip_last=settings.skip_last)
+
+    def choice() -> Choice:
+        return choose_relaxed(
+            given.table, n_layers=given.n_layers, kl_max=settings.kl_max, skip_last=settings.skip_last
+        )
+
+    if (best := choice().candidate) is not None:
+        induce.complete(best)  # that of the chosen one is told over every prompt
+    induce.kept()
+    return choice()
 
 
 def _score(given: Field, survivors: list[dict[str, Any]], lap: bool = True) -> None:
-    """Ablation scores, and KL in their order."""
-    given.score_ablation(survivors)
-    if lap:
-        given.lap("ablation scores")
-    given.score_kl(sorted(survivors, key=lambda c: c["ablation_score"]))
-    if lap:
-        given.lap("KL")
+    """Ablation scores and KL, as far as the choice needs them: of those that are not clearly behind, until one passes by KL."""
+    left = survivors
+    while True:
+        finalists = given.race_ablation(left)
+        if lap:
+            given.lap("ablation scores")
+            lap = False
+        given.score_kl(finalists)
+        left = [c for c in left if "kl" not in c]
+        if not left or (
+            not given.settings.all_kl and any(c.get("kl", inf) <= given.settings.kl_max for c in finalists)
+        ):
+            break
