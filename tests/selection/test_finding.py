@@ -66,6 +66,28 @@ def test_a_lazy_search_chooses_what_the_whole_table_gives(model, prompts, exact)
         assert again.candidate["layer"] == exact.direction.layer
 
 
+def test_a_lazy_search_by_the_relaxed_rule_chooses_what_the_whole_table_gives(model, prompts):
+    """No candidate reaches a threshold of 99 nats: the relaxed rule chooses, and both kinds of scores are stopped early."""
+    whole, lazy = (
+        find(model, prompts, replace(SETTINGS, induce_min=99.0, **how))
+        for how in ({"early_stopping": 0, "all_kl": True}, {"early_stopping": 2})
+    )
+    assert whole.outcome == lazy.outcome == "found_relaxed"
+    assert (lazy.direction.layer, lazy.direction.position) == (whole.direction.layer, whole.direction.position)
+    every = {(r["layer"], r["position"]): r for r in whole.candidates}
+    n = {name: max(r.get(name, 0) for r in whole.candidates) for name in ("induce_n", "ablation_n")}
+    for row in lazy.candidates:
+        known = every[row["layer"], row["position"]]
+        assert (row.get("induce_rise_low", 0) > 0) == (known.get("induce_rise_low", 0) > 0)  # both pass or neither
+        if row.get("ablation_n") == n["ablation_n"]:
+            assert row["ablation_score"] == pytest.approx(known["ablation_score"], abs=1e-4)
+    for name, total in n.items():
+        assert any(0 < row.get(name, 0) < total for row in lazy.candidates), name
+    [chosen] = [row for row in lazy.candidates if row["status"] == "selected"]
+    assert (chosen["induce_n"], chosen["ablation_n"]) == (n["induce_n"], n["ablation_n"])
+    assert chosen["induce_score"] == pytest.approx(every[chosen["layer"], chosen["position"]]["induce_score"], abs=1e-4)
+
+
 def test_scores_in_the_table_are_those_of_the_formulas(model, prompts, exact):
     row = next(r for r in exact.candidates if r["status"] == "selected")
     at = exact.means.positions.index(row["position"])

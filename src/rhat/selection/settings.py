@@ -33,9 +33,9 @@ class FindSettings:
     token_prompts     training prompts of each label from which refusal tokens are found
     min_kept          least prompts of each label and split that the behaviour filter must leave (train, validation);
                       a quarter of them where few were given
-    early_stopping    harmless validation prompts after which, and after twice as many each time, a candidate that is
-                      clearly below the induce threshold is not finished (its 99.9 % interval does not reach it);
-                      0: finish every candidate
+    early_stopping    validation prompts after which, and after twice as many each time, a candidate is not finished that is
+                      clearly below the induce threshold, clearly passes the relaxed one, or whose ablation score is clearly
+                      behind the lowest (99.9 % intervals); 0: finish every candidate
     all_kl            measure every score of every candidate: no early stopping, and KL not only until the choice is known
     phrases           what answers are read with: the built-in phrases, and the user's own
     refusal_tokens    token ids, or texts of one token each, taken instead of found ones
