@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rhat.errors import StudyError
+from rhat.selection.choice import Choice
 from rhat.vocabulary import RULE_KINDS
 
-if TYPE_CHECKING:
-    from rhat.selection.choice import Choice
-    from rhat.selection.search import Field
-
-    Rule = Callable[[Field], Choice]
-else:
-    Rule = Callable[..., Any]
+Rule = Callable[[Any], Choice]
+"""A rule: it is given a `rhat.selection.search.Field`, the candidates of a search, and measures what it goes by."""
 
 
 def check_rule(name: str) -> str:
