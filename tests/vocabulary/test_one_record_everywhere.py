@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import re
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def test_the_library_has_a_function_for_it_with_its_own_default(operator, direct
             rhat.intervene(operator.name, direction, value=1.0)
     else:
         default = operator.parameter.default
-        assert described[operator.parameter.name] == (direction.mean_harmful if default is None else default)
+        mean = {"harmful": direction.mean_harmful, "harmless": direction.mean_harmless}[operator.parameter.mean]
+        assert described[operator.parameter.name] == (mean if default is None else default)
         assert rhat.intervene(operator.name, direction, value=2.5).describe()[operator.parameter.name] == 2.5
     assert (made.where == "all layers") == operator.everywhere
 
@@ -124,7 +126,7 @@ def test_precisions_are_those_of_torch_and_the_command_takes_each(capfd, monkeyp
 def test_scripts_for_other_tools_compute_it(operator):
     x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     r = torch.nn.functional.normalize(x[0, 0] + 1, dim=0)
-    said = eval(operator.code, {"x": x, "r": r, "VALUE": 1.7})
+    said = eval(operator.code, {"x": x, "r": r, "VALUE": 1.7, "math": math})
     torch.testing.assert_close(said, operator(x, r, 1.7), atol=1e-12, rtol=0)
     for name in ("nnsight", "transformer-lens", "safetensors"):
         assert operator.name in vectors.FORMATS[name].operators

@@ -29,6 +29,7 @@ from rhat.display.tables import (
 )
 from rhat.display.wording import number, p_value, percent
 from rhat.questions.question import Drawing, Figure
+from rhat.vocabulary import PARAMETERS
 
 
 def primary(results: Results) -> list[Table]:
@@ -156,8 +157,7 @@ def conditions(results: Results) -> list[Table]:
         text("Direction", "direction"),
         text("Sites", "sites", ", ".join),
         text("Scope", "scope"),
-        figure("Target", "target"),
-        figure("Coefficient", "coefficient"),
+        *(figure(name.capitalize(), name) for name in PARAMETERS),
         text("Heads", "heads", lambda heads: ", ".join(f"L{layer} H{head}" for layer, head in heads)),
     ]
     return build("Conditions", rows, columns, collapsed=True)
