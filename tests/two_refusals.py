@@ -57,6 +57,9 @@ def two_refusals(n_layers: int = 3, dtype: torch.dtype = torch.float64) -> TwoRe
         attention = hf.model.layers[0].self_attn
         for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj):
             linear.weight.zero_()  # without queries and keys every token attends alike to all before it
+        hf.model.layers[
+            0
+        ].mlp.down_proj.weight.zero_()  # so that behind the first block requests differ in the plane alone
         hf.model.layers[0].input_layernorm.weight.fill_(1.0)
         hf.model.norm.weight.fill_(1.0)
         attention.v_proj.weight[0], attention.v_proj.weight[1] = first, second
