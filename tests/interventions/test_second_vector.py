@@ -135,9 +135,11 @@ def test_it_vanishes_on_harmless_activations_and_adds_r_to_harmful_ones():
     made = interventions.null_space_steering(r, rows["harmful"], rows["harmless"], ridge=1e-3)
     moved = {side: made.apply(x, made.pair.double()) - x for side, x in rows.items()}
     assert float(moved["harmless"].norm(dim=-1).max()) < 1e-4 * r.norm
-    torch.testing.assert_close(
-        moved["harmful"] @ r.unit.double(), torch.full((8,), r.norm, dtype=torch.float64), rtol=0.02, atol=0
-    )
+    along = (
+        moved["harmful"] @ r.unit.double()
+    )  # one dimension is free of harmless prompts, in which harmful ones differ by a tenth
+    assert float(along.mean()) == pytest.approx(r.norm, rel=0.02)
+    torch.testing.assert_close(along, torch.full_like(along, r.norm), rtol=0.12, atol=0)
     away = interventions.null_space_steering(r, rows["harmful"], rows["harmless"], ridge=1e-3, strength=-1.0)
     assert not any(planted.refused(FIRST, away))  # r is taken off where a token looks harmful
     assert not any(planted.refused(HARMLESS, made))  # and nothing is added where it does not
