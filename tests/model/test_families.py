@@ -229,7 +229,7 @@ class TestFastPath:
 
 def conditions(model, unit):
     """(operator, scope) → an intervention large enough to be seen."""
-    numbers = {"cap_projection": -5.0}  # from above, where tokens are
+    numbers = {"cap_projection": -50.0}  # from above, where tokens are
     found = {
         (op, scope): Intervention(op, unit, 1, numbers.get(op, 5.0), scope=Scope.parse(scope))
         for op in OPERATORS
