@@ -34,13 +34,19 @@ def _value(operator: Operator) -> str:
 def _where(operator: Operator) -> str:
     if not operator.everywhere:
         return "block input of r̂'s own layer"
-    return "every block input, and all that blocks add to the stream" if operator.writers else "every block input"
+    if not operator.writers:
+        return "every block input"
+    return f"{'the first' if operator.once else 'every'} block input, and all that blocks add to the stream"
 
 
 def operators() -> str:
     """The table of operators."""
-    rows = [f"| `{o.name}` | {o.formula} | {_where(o)} | {_value(o)} | {o.purpose} |" for o in OPERATORS.values()]
-    return "\n".join(["| `--op` | formula | where | `--value` | purpose |", "| --- | --- | --- | --- | --- |", *rows])
+    rows = [
+        f"| `{o.name}` | {o.formula} | {_where(o)} | {_value(o)} | {o.purpose} | {o.source} |"
+        for o in OPERATORS.values()
+    ]
+    head = ["| `--op` | formula | where | `--value` | purpose | source |", "| --- | --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows])
 
 
 def scopes() -> str:
@@ -58,7 +64,7 @@ def _ticked(names: Iterable[str], word: str) -> str:
 def _number(parameter: Parameter) -> str:
     """What a request may say for a parameter."""
     given = "a number"
-    if parameter.unit:
+    if parameter.by_means:
         given = f'a number in {parameter.unit}, `"harmful_mean"` or `"harmless_mean"`'
     return f"{parameter.symbol} of {_ticked(operators_taking(parameter.name), 'and')}: {given}. Default: {parameter.default_text}"
 
@@ -72,6 +78,8 @@ def fields() -> str:
         "direction": "name of a direction (`rhat serve -d NAME=FILE`; without NAME, the file name without its extension). "
         "Default: the first",
         **{name: _number(parameter) for name, parameter in PARAMETERS.items()},
+        "alpha": "in place of that number, by the means: 0 is the harmless mean and 1 the harmful one; of a coefficient, 1 is the "
+        "gap between them",
         "scope": f"tokens to edit: {scopes}",
         "layer": "layer to edit, counted from 0. Default: the direction's own",
         "where": f"`own layer`, `all layers` (the default of {everywhere}), or a list of layers",

@@ -1,4 +1,5 @@
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,15 +17,50 @@ def unit_of(d, seed=0):
     return u / u.norm()
 
 
+def turned(x, u, degrees):
+    """Each token turned towards u by an explicit rotation matrix of the plane of both: numpy, token by token."""
+    angle, unit = np.deg2rad(degrees), u.numpy()
+    rows = []
+    for token in x.reshape(-1, x.shape[-1]).numpy():
+        own, towards = np.linalg.qr(np.stack([token, unit], 1))[0].T
+        own, towards = own * np.sign(own @ token), towards * np.sign(towards @ unit)
+        plane = np.stack([own, towards], 1)
+        small = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        rows.append(token - plane @ (plane.T @ token) + plane @ small @ (plane.T @ token))
+    return torch.tensor(np.array(rows)).reshape(x.shape)
+
+
+def at_angle(x, u, degrees):
+    """Angular steering as published, h − P h + ‖P h‖ (cos θ b₁ + sin θ b₂), with the plane of u and the token: numpy."""
+    angle, unit = np.deg2rad(degrees), u.numpy()
+    rows = []
+    for token in x.reshape(-1, x.shape[-1]).numpy():
+        basis = np.linalg.qr(np.stack([unit, token], 1))[0]
+        b1, b2 = basis[:, 0] * np.sign(basis[:, 0] @ unit), basis[:, 1] * np.sign(basis[:, 1] @ token)
+        projector = np.outer(b1, b1) + np.outer(b2, b2)
+        inside = np.linalg.norm(projector @ token)
+        rows.append(token - projector @ token + inside * (np.cos(angle) * b1 + np.sin(angle) * b2))
+    return torch.tensor(np.array(rows)).reshape(x.shape)
+
+
 def plain(op, x, u, value):
     """The formulas of the papers, written out with an explicit projector."""
     projector = torch.outer(u, u)
+    along = x @ u
+    added = x + value * u
     return {
         "set_projection": x - x @ projector + value * u,
         "add": x + value * u,
         "subtract": x - value * u,
         "ablate": x - x @ projector,
+        "ablate_partially": x - value * (x @ projector),
         "scale": x - x @ projector + value * (x @ projector),
+        "raise_projection": x - x @ projector + torch.outer(along.flatten().clamp(min=value), u).reshape(x.shape),
+        "cap_projection": x - x @ projector + torch.outer(along.flatten().clamp(max=value), u).reshape(x.shape),
+        "add_keeping_norm": torch.nn.functional.normalize(added, dim=-1) * x.norm(dim=-1, keepdim=True),
+        "rotate": turned(x, u, value),
+        "set_angle": at_angle(x, u, value),
+        "set_angle_if_aligned": torch.where(along[..., None] > 0, at_angle(x, u, value), x),
     }[op]
 
 

@@ -110,7 +110,10 @@ def test_the_other_tools_arithmetic_gives_the_same_logits(model, tmp_path, forma
     r, record = direction(model), vectors.FORMATS[format]
     without = rhat.logits(model, PROMPTS)
     for op in SAYS[format]:
-        doing = intervene(op, r)
+        parameter = OPERATORS[
+            op
+        ].parameter  # angles far from those of the model's own tokens, so that each edit is seen
+        doing = intervene(op, r, value=20.0 if parameter is not None and parameter.unit == "degrees" else None)
         (file, *_) = vectors.write(format, doing, r, tmp_path / f"{op}{record.suffix}", model)
         theirs, ours = logits_with(DOCUMENTED[format], file, model), rhat.logits(model, PROMPTS, doing)
         assert float((ours - without).abs().max()) > 0.02, op

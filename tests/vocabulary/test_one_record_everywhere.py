@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import re
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from pydantic import TypeAdapter, ValidationError
 
 import rhat
 from rhat import vectors
+from rhat.artifacts.header import Condition
+from rhat.artifacts.run import Results
 from rhat.cli import run
 from rhat.directions import FINDERS, Direction
 from rhat.display import wording
 from rhat.errors import InterventionError
+from rhat.report import appendix
 from rhat.server.schemas import InterventionSpec, RhatOptions
 from rhat.sites import Site
 from rhat.vocabulary import (
@@ -51,7 +55,8 @@ def test_the_library_has_a_function_for_it_with_its_own_default(operator, direct
             rhat.intervene(operator.name, direction, value=1.0)
     else:
         default = operator.parameter.default
-        assert described[operator.parameter.name] == (direction.mean_harmful if default is None else default)
+        mean = {"harmful": direction.mean_harmful, "harmless": direction.mean_harmless}[operator.parameter.mean]
+        assert described[operator.parameter.name] == (mean if default is None else default)
         assert rhat.intervene(operator.name, direction, value=2.5).describe()[operator.parameter.name] == 2.5
     assert (made.where == "all layers") == operator.everywhere
 
@@ -64,6 +69,35 @@ def test_a_request_may_name_it_and_only_its_own_number(operator):
         else:
             with pytest.raises(ValidationError, match=f"{name} is for"):
                 InterventionSpec(**request)
+
+
+def test_a_request_may_give_alpha_in_place_of_the_number(operator):
+    assert InterventionSpec(op=operator.name, alpha=0.5).alpha == 0.5
+    if operator.parameter is not None:
+        with pytest.raises(ValidationError, match="got alpha and a number of its own"):
+            InterventionSpec(**{"op": operator.name, "alpha": 0.5, operator.parameter.name: 1.0})
+
+
+def test_a_mean_by_name_is_for_numbers_on_the_scale_of_projections(operator):
+    if operator.parameter is None:
+        return
+    request = {"op": operator.name, operator.parameter.name: "harmless_mean"}
+    if operator.parameter.by_means:
+        assert InterventionSpec(**request).value == "harmless_mean"
+    else:
+        with pytest.raises(ValidationError):
+            InterventionSpec(**request)
+
+
+def test_results_have_a_field_for_its_number_and_the_report_a_column(operator, direction):
+    said = getattr(rhat, operator.name)(direction).describe()
+    condition = Condition.of({**said, "sites": [said["sites"]], "direction": "rhat"})
+    run = Results.model_construct(conditions={"mine": condition})
+    (table,) = appendix.conditions(run)
+    if operator.parameter is not None:
+        name = operator.parameter.name
+        assert condition.plain()[name] == said[name]
+        assert name.capitalize() in [head.title for head in table.heads]
 
 
 def test_the_servers_description_names_it(operator):
@@ -113,6 +147,15 @@ def test_the_pages_tables_are_those_of_the_records():
         assert f"| `{preset.name}` | {preset.duration} |" in pages["commands.md"]
 
 
+def test_the_diff_of_the_librarys_page_is_what_the_source_holds():
+    (diff,) = re.findall(r"```diff\n(.*?)```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.DOTALL)
+    parts = re.split(r"^--- (.*)\n", diff, flags=re.MULTILINE)[1:]
+    assert len(parts) == 8
+    for file, lines in zip(parts[::2], parts[1::2], strict=True):
+        source = (ROOT / file).read_text("utf-8").splitlines()
+        assert all(line[0] == "+" and line[1:] in source for line in lines.splitlines()), file
+
+
 @pytest.mark.parametrize("command", ["study", "heads", "layers", "pca", "probe"])
 def test_commands_take_every_preset_and_no_other(command, capfd, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
@@ -135,7 +178,7 @@ def test_precisions_are_those_of_torch_and_the_command_takes_each(capfd, monkeyp
 def test_scripts_for_other_tools_compute_it(operator):
     x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     r = torch.nn.functional.normalize(x[0, 0] + 1, dim=0)
-    said = eval(operator.code, {"x": x, "r": r, "VALUE": 1.7})
+    said = eval(operator.code, {"x": x, "r": r, "VALUE": 1.7, "math": math})
     torch.testing.assert_close(said, operator(x, r, 1.7), atol=1e-12, rtol=0)
     for name in ("nnsight", "transformer-lens", "safetensors"):
         assert operator.name in vectors.FORMATS[name].operators

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, create_model
 
 from rhat.artifacts.record import (
     Cosine,
@@ -23,9 +25,11 @@ from rhat.artifacts.record import (
     Units,
     unit,
 )
+from rhat.vocabulary import PARAMETERS
+from rhat.vocabulary.operators import operators_taking
 
 
-class Condition(Record):
+class _Condition(Record):
     """What each condition id stands for; the keys are the ids used everywhere below."""
 
     op: str
@@ -48,6 +52,25 @@ class Condition(Record):
     """of a conditional intervention: on which side of the threshold a prompt's projection lets it through"""
     threshold: Units | None = None
     """of a conditional intervention: where its gate opens"""
+
+
+if TYPE_CHECKING:
+    Condition = _Condition
+else:  # with a field for the number of every operator, those named above first
+    Condition = create_model(
+        "Condition",
+        __base__=_Condition,
+        __module__=__name__,
+        __doc__=_Condition.__doc__,
+        **{
+            name: (
+                Annotated[float, unit("residual units" if parameter.by_means else parameter.unit or "factor")] | None,
+                Field(None, description=f"{parameter.symbol} of {', '.join(operators_taking(name))}"),
+            )
+            for name, parameter in PARAMETERS.items()
+            if name not in _Condition.model_fields
+        },
+    )
 
 
 class Model(Record):

@@ -11,7 +11,7 @@ from rhat.cli.console import out
 from rhat.cli.files import check_output
 from rhat.cli.options import ModelOptions, OverwriteOption, shared
 from rhat.cli.progress import progress
-from rhat.cli.steer import VALUE_HELP, OperatorName, layers_of
+from rhat.cli.steer import VALUE_HELP, AlphaOption, OperatorName, layers_of
 from rhat.errors import InterventionError
 from rhat.vocabulary.scopes import WRITTEN
 
@@ -34,6 +34,7 @@ def export(
         "add"
     ),
     value: Annotated[float | None, typer.Option("--value", help=VALUE_HELP, show_default=False)] = None,
+    alpha: AlphaOption = None,
     layer: Annotated[
         int | None,
         typer.Option(
@@ -74,7 +75,7 @@ def export(
     from rhat.interventions import intervene
 
     r = Direction.load(direction)
-    doing = intervene(str(op), r, value=value, layer=layer, scope=scope, where=layers_of(layers))
+    doing = intervene(str(op), r, value=value, alpha=alpha, layer=layer, scope=scope, where=layers_of(layers))
     record = vectors.format_to_write(to, doing)
     target = destination or direction.with_name(f"{direction.stem}-{record.name}{record.suffix}")
     if target.suffix != record.suffix:

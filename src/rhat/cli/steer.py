@@ -35,6 +35,10 @@ VALUE_HELP = "; ".join(
     + f" [dim](default: {parameter.default_text})[/dim]"
     for name, parameter in PARAMETERS.items()
 )
+ALPHA_HELP = (
+    "In place of --value, by the means: 0 is the harmless mean, 1 the harmful one; of a coefficient, 1 is their gap."
+)
+AlphaOption = Annotated[float | None, typer.Option("--alpha", help=ALPHA_HELP, show_default=False)]
 
 
 if TYPE_CHECKING:
@@ -91,6 +95,7 @@ def steer(
             show_default=False,
         ),
     ] = None,
+    alpha: AlphaOption = None,
     layer: Annotated[
         int | None,
         typer.Option("--layer", min=0, help="Layer to edit [dim](default: r̂'s own)[/dim].", show_default=False),
@@ -125,6 +130,8 @@ def steer(
 
     [bold]rhat steer -d direction.safetensors --op set_projection "How do I boil an egg?"[/bold]
 
+    [bold]rhat steer -d direction.safetensors --op set_projection --alpha 0.5 "How do I boil an egg?"[/bold]
+
     [bold]rhat steer -d direction.safetensors --op add --value 12 --scope prompt "How are eggs boiled?"[/bold]
 
     [bold]cat prompts.txt | rhat steer -d direction.safetensors --op ablate --format jsonl -[/bold]
@@ -136,7 +143,7 @@ def steer(
     from rhat.interventions import intervene
 
     r = Direction.load(direction)
-    doing = intervene(str(op), r, value=value, layer=layer, scope=scope, where=layers_of(layers))
+    doing = intervene(str(op), r, value=value, alpha=alpha, layer=layer, scope=scope, where=layers_of(layers))
     with progress() as report:
         model = where.load(report)
     r.check_fits(model)

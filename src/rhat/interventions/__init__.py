@@ -12,6 +12,13 @@ from rhat.interventions.intervention import (
     set_projection,
     subtract,
 )
+from rhat.interventions.second import (
+    AngleInPlane,
+    NullSpaceSteering,
+    angle_in_plane,
+    null_space_steering,
+)
+from rhat.interventions.subspace import ablate_subspace, at_own_layers, orthonormal, set_subspace
 from rhat.model.protocol import AnyIntervention
 from rhat.vocabulary import OPERATORS
 
@@ -25,13 +32,21 @@ def __getattr__(name: str) -> Callable[..., Intervention]:
 
 __all__ = [
     "OPERATORS",
+    "AngleInPlane",
     "AnyIntervention",
     "Combined",
     "Intervention",
+    "NullSpaceSteering",
     "ablate",
+    "ablate_subspace",
     "add",
+    "angle_in_plane",
+    "at_own_layers",
     "combine",
     "intervene",
+    "null_space_steering",
+    "orthonormal",
     "set_projection",
+    "set_subspace",
     "subtract",
 ]

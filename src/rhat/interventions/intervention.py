@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -118,9 +118,23 @@ class Intervention(Applied):
             return [Site("resid_pre", self.layer).within(layout.n_layers)]
         layers = range(layout.n_layers) if self.where == "all layers" else sorted(set(self.where))
         inputs = [Site("resid_pre", layer).within(layout.n_layers) for layer in layers]
-        if not OPERATORS[self.op].writers:
+        operator = OPERATORS[self.op]
+        if not operator.writers:
             return inputs
+        if operator.once:
+            return [inputs[0], *self._added(layout, layers)]
         return [Site(kind, layer) for layer in layers for kind in layout.parts[layer].writes]
+
+    def _added(self, layout: Layout, layers: Sequence[int]) -> list[Site]:
+        """What the blocks add to the stream there."""
+        blind = [layer for layer in layers if layout.parts[layer].sum == "unaccounted"]
+        if blind:
+            raise InterventionError(
+                f"{self.op}: acts on what blocks add, and what the parts of {span(blind)} add cannot be told apart; use "
+                "where='own layer' (--layers own)"
+            )
+        kinds = {layer: layout.parts[layer].writes for layer in layers}
+        return [Site(kind, layer) for layer in layers for kind in kinds[layer] if not kind.startswith("resid")]
 
     def edits(self, model: ChatModel) -> dict[Site, Edit]:
         """The edits that `tap` applies.
@@ -161,6 +175,7 @@ def intervene(
     direction: Direction,
     *,
     value: float | None = None,
+    alpha: float | None = None,
     layer: int | None = None,
     where: Where | None = None,
     scope: str | Scope = "all",
@@ -168,11 +183,13 @@ def intervene(
     """An intervention by operator name, with the paper's defaults.
 
     value defaults as the operator's record says, for most to the direction's mean harmful projection; where to the own layer,
-    and to all layers for operators that act everywhere.
+    and to all layers for operators that act everywhere. `alpha` gives the value by the direction's means instead: of a
+    projection 0 is the harmless mean and 1 the harmful one, of a length 1 is the gap between them (`Parameter.at`).
 
     Raises:
-        InterventionError: if there is no such operator, it takes no value and one is given, or a layer is given to an
-            intervention that acts at several.
+        InterventionError: if there is no such operator, it takes no value or no α and one is given, or both are, or a layer is
+            given to an intervention that acts at several.
+        DirectionError: if a mean is needed that nobody measured.
     """
     if op not in OPERATORS:
         raise InterventionError(f"operator {op!r}: expected one of {', '.join(OPERATORS)}")
@@ -182,6 +199,8 @@ def intervene(
         raise InterventionError(
             f"{op}: got the value {value}, expected none: this operator takes no number; leave it out"
         )
+    if alpha is not None:
+        value = _at(operator, direction, alpha, value)
     if where is None:
         where = "all layers" if operator.everywhere else "own layer"
     if layer is not None and where != "own layer":
@@ -189,52 +208,77 @@ def intervene(
             f"{op}: got layer {layer}, but it acts at {where if isinstance(where, str) else f'layers {where}'}; "
             "leave the layer out, or choose the own layer (where='own layer', --layers own)"
         )
-    if value is None:
-        value = 0.0 if parameter is None else parameter.default
+    if value is None and parameter is not None:
+        value = parameter.default
+        if value is None:
+            value = direction.mean_harmful if parameter.mean == "harmful" else direction.mean_harmless
     return Intervention(
         op,
         direction.unit,
         direction.layer if layer is None else layer,
-        direction.mean_harmful if value is None else value,
+        0.0 if value is None else value,
         where,
         Scope.parse(scope),
     )
+
+
+def _at(operator: Operator, direction: Direction, alpha: float, value: float | None) -> float:
+    """The number that α stands for on a direction."""
+    parameter = operator.parameter
+    if parameter is None or not parameter.by_means:
+        takes = (
+            "takes no number" if parameter is None else f"takes its {parameter.name}, which is not read by the means"
+        )
+        raise InterventionError(
+            f"{operator.name}: got α {alpha}, but it {takes}; leave α out"
+            + ("" if parameter is None else " and give the value")
+        )
+    if value is not None:
+        raise InterventionError(f"{operator.name}: got α {alpha} and the value {value}, expected one of them")
+    return parameter.at(alpha, direction.mean_harmful, direction.mean_harmless)
 
 
 def set_projection(
     direction: Direction,
     target: float | None = None,
     *,
+    alpha: float | None = None,
     scope: str | Scope = "all",
     layer: int | None = None,
     where: Where = "own layer",
 ) -> Intervention:
-    """Set the projection on r̂ to `target` (default: its mean over harmful training prompts) at r̂'s own layer."""
-    return intervene("set_projection", direction, value=target, layer=layer, where=where, scope=scope)
+    """Set the projection on r̂ to `target` (default: its mean over harmful training prompts) at r̂'s own layer.
+
+    x − (r̂·x) r̂ + t r̂. With `alpha` in place of the target it is affine concept editing (Marshall et al. 2024, arXiv
+    2411.09003): t = (1 − α) · harmless mean + α · harmful mean.
+    """
+    return intervene("set_projection", direction, value=target, alpha=alpha, layer=layer, where=where, scope=scope)
 
 
 def add(
     direction: Direction,
     coefficient: float | None = None,
     *,
+    alpha: float | None = None,
     scope: str | Scope = "all",
     layer: int | None = None,
     where: Where = "own layer",
 ) -> Intervention:
     """Add `coefficient` · r̂ (default: the mean harmful projection; `direction.norm` is the raw difference) at its layer."""
-    return intervene("add", direction, value=coefficient, layer=layer, where=where, scope=scope)
+    return intervene("add", direction, value=coefficient, alpha=alpha, layer=layer, where=where, scope=scope)
 
 
 def subtract(
     direction: Direction,
     coefficient: float | None = None,
     *,
+    alpha: float | None = None,
     scope: str | Scope = "all",
     layer: int | None = None,
     where: Where = "own layer",
 ) -> Intervention:
     """Subtract `coefficient` · r̂ (default: the mean harmful projection) at its layer."""
-    return intervene("subtract", direction, value=coefficient, layer=layer, where=where, scope=scope)
+    return intervene("subtract", direction, value=coefficient, alpha=alpha, layer=layer, where=where, scope=scope)
 
 
 def ablate(

@@ -29,6 +29,7 @@ from rhat.display.tables import (
 )
 from rhat.display.wording import number, p_value, percent
 from rhat.questions.question import Drawing, Figure
+from rhat.vocabulary import PARAMETERS
 
 CONTROLLED = {"harmless": "set_projection", "harmful": "ablate"}  # the edit that controls of these prompts stand beside
 
@@ -158,8 +159,7 @@ def conditions(results: Results) -> list[Table]:
         text("Direction", "direction"),
         text("Sites", "sites", ", ".join),
         text("Scope", "scope"),
-        figure("Target", "target"),
-        figure("Coefficient", "coefficient"),
+        *(figure(name.capitalize(), name) for name in PARAMETERS),
         text("Heads", "heads", lambda heads: ", ".join(f"L{layer} H{head}" for layer, head in heads)),
     ]
     return build("Conditions", rows, columns, collapsed=True)

@@ -8,14 +8,15 @@ from rhat.selection.choice import Choice, choose, choose_relaxed
 
 if TYPE_CHECKING:
     from rhat.selection.finding import Finding as Finding
+    from rhat.selection.finding import direction_at as direction_at
     from rhat.selection.finding import find as find
     from rhat.selection.settings import FindSettings as FindSettings
 
-__all__ = ["Choice", "FindSettings", "Finding", "choose", "choose_relaxed", "find"]
+__all__ = ["Choice", "FindSettings", "Finding", "choose", "choose_relaxed", "direction_at", "find"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Finding", "find"):  # needs torch; choosing from a table does not
+    if name in ("Finding", "direction_at", "find"):  # needs torch; choosing from a table does not
         from rhat.selection import finding
 
         return getattr(finding, name)

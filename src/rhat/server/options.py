@@ -122,7 +122,9 @@ class Directions:
             value = direction.mean_harmful if value == "harmful_mean" else direction.mean_harmless
         try:
             where = tuple(spec.where) if isinstance(spec.where, list) else spec.where
-            made = intervene(spec.op, direction, value=value, layer=spec.layer, where=where, scope=spec.scope)
+            made = intervene(
+                spec.op, direction, value=value, alpha=spec.alpha, layer=spec.layer, where=where, scope=spec.scope
+            )
             made.sites(self.model.layout)
             gate = None
             if spec.when is not None:

@@ -49,6 +49,11 @@ class _Intervention(BaseModel):
         None, description="A direction's name; may be left out where the server has only one."
     )
     scope: Annotated[str, Field(max_length=40)] = Field("all", description=f"One of {WRITTEN}.")
+    alpha: Number | None = Field(
+        None,
+        description="In place of the number of an operator that is read by the means: 0 is the harmless mean, 1 the harmful one; "
+        "of a coefficient, 1 is the gap between them.",
+    )
     layer: Annotated[int, Field(strict=True, ge=0)] | None = Field(None, description="Without it the direction's own.")
     where: (
         Literal["own layer", "all layers"]
@@ -69,6 +74,8 @@ class _Intervention(BaseModel):
         for name in PARAMETERS:
             if getattr(self, name) is not None and self.op not in operators_taking(name):
                 raise ValueError(f"{name} is for {' and '.join(operators_taking(name))}, the operator is {self.op}")
+        if self.alpha is not None and self.value is not None:
+            raise ValueError("got alpha and a number of its own, expected one of them")
         if self.threshold is not None and self.when is None:
             raise ValueError("threshold is for conditional interventions: say when, 'above' or 'below'")
         return self
@@ -83,8 +90,8 @@ class _Intervention(BaseModel):
 def _of_parameter(name: str) -> tuple[Any, Any]:
     """The field of an operator's parameter; numbers in residual-stream units may be given as one of the two means."""
     parameter = PARAMETERS[name]
-    default = "the harmful mean" if parameter.default is None else parameter.default_text
-    kind = Number | Mean | None if parameter.unit else Number | None
+    default = f"the {parameter.mean} mean" if parameter.default is None else parameter.default_text
+    kind = Number | Mean | None if parameter.by_means else Number | None
     return kind, Field(None, description=f"For {' and '.join(operators_taking(name))}; without it {default}.")
 
 

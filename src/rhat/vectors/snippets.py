@@ -34,7 +34,9 @@ def write_snippet(steering: Steering, path: Path, template: str, **names: Any) -
     save_file({"direction": doing.unit.float().cpu().contiguous()}, beside)
     title = f"{doing.op} at {steering.place}"
     title += f" of {str(r.model.get('name', 'a model'))!r}".replace('"', "'").replace("\\", "/")
-    text = template.format(title=title, value=steering.value, formula=OPERATORS[steering.op].code, **names)
+    code = OPERATORS[steering.op].code
+    imports = "import math\n" if "math." in code else ""
+    text = template.format(title=title, value=steering.value, formula=code, imports=imports, **names)
     path.write_text(text, encoding="utf-8")
     return [path, beside]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rhat.reprs import one_line
+from rhat.vocabulary import arithmetic
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,11 @@ class Parameter:
     name     its name in the library, in requests and in results
     symbol   what formulas call it
     label    what a page calls it
-    unit     "residual-stream units", or "" for a plain factor
-    default  its value where none is given; None: the direction's mean projection of harmful training prompts
+    unit     "residual-stream units", "degrees", or "" for a plain factor
+    default  its value where none is given; None: a mean projection of the direction's training prompts
     span     the smallest and the largest value that a slider offers; None: it is read by the means, as α
     origin   the mean at which α is 0, "harmless"; "": it is a length, and α is 0 where it is 0
+    mean     whose mean projection the default is, "harmful" or "harmless"
     """
 
     name: str
@@ -33,13 +35,29 @@ class Parameter:
     default: float | None = None
     span: tuple[float, float] | None = None
     origin: str = ""
+    mean: str = "harmful"
 
     __repr__ = one_line
 
     @property
+    def by_means(self) -> bool:
+        """Whether it is a number on the scale of projections, which a mean or α may stand for."""
+        return self.span is None
+
+    @property
     def default_text(self) -> str:
         """The default in words."""
-        return "mean projection of harmful training prompts" if self.default is None else f"{self.default:g}"
+        if self.default is None:
+            return f"mean projection of {self.mean} training prompts"
+        return f"{self.default:g} {self.unit}".strip()
+
+    def at(self, alpha: float, harmful: float, harmless: float) -> float:
+        """The number at α, given the two mean projections: (1 − α) harmless + α harmful; of a length, α (harmful − harmless).
+
+        α = 0 is the harmless mean and α = 1 the harmful one, to the bit. With a raw difference of means this is the α of affine
+        concept editing (Marshall et al. 2024, arXiv 2411.09003).
+        """
+        return (1 - alpha) * harmless + alpha * harmful if self.origin else alpha * (harmful - harmless)
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ class Operator:
     name        how users write it
     arithmetic  (x[..., d_model], r[d_model], value) → x[..., d_model]: a new tensor, nothing edited in place
     formula     the same in symbols: x is the residual stream at a token, r̂ the unit direction
-    code        the same as one expression of PyTorch in x[..., d_model], r[d_model] and VALUE, for scripts of other tools
+    code        the same as one expression of PyTorch in x[..., d_model], r[d_model], VALUE and math, for scripts of other tools
     label       on pages, as a command: "Set the projection"
     word        inside titles and sentences: "set"
     purpose     what it is for
@@ -57,6 +75,9 @@ class Operator:
     everywhere  whether it acts at all layers unless told otherwise
     writers     whether "all layers" includes all that blocks add to the stream, so that r̂ is not written again;
                 otherwise it means all block inputs
+    once        of those with `writers`: whether only the first block's input is edited beside what blocks add, so that
+                everything that is written is edited once; what is not idempotent needs that
+    source      where it was published, with the equation; "": nowhere that is known here
     """
 
     name: str
@@ -69,6 +90,8 @@ class Operator:
     parameter: Parameter | None = None
     everywhere: bool = False
     writers: bool = False
+    once: bool = False
+    source: str = ""
 
     __repr__ = one_line
 
@@ -91,13 +114,17 @@ def operator_named(name: str) -> Operator:
     return OPERATORS[name]
 
 
-def _along(x: Any, r: Any) -> Any:
-    """r̂·x with a last dimension of 1."""
-    return (x @ r).unsqueeze(-1)
-
+_along = arithmetic.along
 
 TARGET = Parameter("target", "t", "Target t of the projection", origin="harmless")
 COEFFICIENT = Parameter("coefficient", "c", "Coefficient c")
+CEILING = Parameter("ceiling", "t", "Ceiling t of the projection", origin="harmless", mean="harmless")
+ANGLE = Parameter("angle", "θ", "Angle θ to r̂, in degrees", unit="degrees", default=90.0, span=(0.0, 180.0))
+
+AT_ANGLE = (
+    "x.norm(dim=-1, keepdim=True) * (math.cos(math.radians(VALUE)) * r + math.sin(math.radians(VALUE)) "
+    "* (u := x - (x @ r).unsqueeze(-1) * r) / u.norm(dim=-1, keepdim=True))"
+)
 
 _RECORDS = (
     Operator(
@@ -109,8 +136,8 @@ _RECORDS = (
         word="set",
         purpose="inducing refusal",
         parameter=TARGET,
+        source="affine concept editing, Marshall et al. 2024, arXiv 2411.09003: x − proj(x) + proj(μ⁻) + α r, so t = r̂·μ⁻ + α ‖r‖",
     ),
-    # Arditi et al. 2024, section 2.4, where c r̂ is the raw difference of means.
     Operator(
         "add",
         lambda x, r, c: x + c * r,
@@ -120,6 +147,7 @@ _RECORDS = (
         word="add",
         purpose="inducing refusal",
         parameter=COEFFICIENT,
+        source="Arditi et al. 2024, arXiv 2406.11717, section 2.4, where c r̂ is the raw difference of means",
     ),
     Operator(
         "subtract",
@@ -131,7 +159,6 @@ _RECORDS = (
         purpose="removing refusal",
         parameter=COEFFICIENT,
     ),
-    # Arditi et al. 2024, section 2.4: at every layer, on all that is written to the stream.
     Operator(
         "ablate",
         lambda x, r, _: x - _along(x, r) * r,
@@ -142,6 +169,20 @@ _RECORDS = (
         purpose="removing refusal",
         everywhere=True,
         writers=True,
+        source="Arditi et al. 2024, arXiv 2406.11717, section 2.4: at every layer, on all that is written to the stream",
+    ),
+    Operator(
+        "ablate_partially",
+        lambda x, r, a: x - a * _along(x, r) * r,
+        formula="x − a (r̂·x) r̂",
+        code="x - VALUE * (x @ r).unsqueeze(-1) * r",
+        label="Ablate a share",
+        word="ablate a share",
+        purpose="removing a share of refusal",
+        parameter=Parameter("share", "a", "Share a that is removed", unit="", default=0.5, span=(0.0, 1.0)),
+        everywhere=True,
+        writers=True,
+        once=True,
     ),
     # Between ablation (s = 0) and no edit (s = 1); beyond 1 it strengthens what is there. At one layer: repeated at every
     # block's input it would multiply.
@@ -154,6 +195,73 @@ _RECORDS = (
         word="scale",
         purpose="weakening or strengthening what is there",
         parameter=Parameter("factor", "s", "Factor s", unit="", default=0.5, span=(-1.0, 3.0)),
+    ),
+    Operator(
+        "raise_projection",
+        arithmetic.raise_projection,
+        formula="x + max(0, t − r̂·x) r̂",
+        code="x + (VALUE - x @ r).clamp(min=0).unsqueeze(-1) * r",
+        label="Raise the projection",
+        word="raise",
+        purpose="inducing refusal, tokens below t alone",
+        parameter=TARGET,
+        source="steering to a target projection, Herbster et al. 2026, arXiv 2604.08169, with the threshold at the target",
+    ),
+    Operator(
+        "cap_projection",
+        arithmetic.cap_projection,
+        formula="x − max(0, r̂·x − t) r̂",
+        code="x - (x @ r - VALUE).clamp(min=0).unsqueeze(-1) * r",
+        label="Cap the projection",
+        word="cap",
+        purpose="removing refusal, tokens above t alone",
+        parameter=CEILING,
+    ),
+    Operator(
+        "add_keeping_norm",
+        arithmetic.add_keeping_norm,
+        formula="(x + c r̂) ‖x‖ / ‖x + c r̂‖",
+        code="(x + VALUE * r) * x.norm(dim=-1, keepdim=True) / (x + VALUE * r).norm(dim=-1, keepdim=True)",
+        label="Add, keeping the norm",
+        word="add, keeping the norm",
+        purpose="inducing refusal",
+        parameter=COEFFICIENT,
+        source="`normalize` in the code of Zou et al. 2023, arXiv 2310.01405",
+    ),
+    Operator(
+        "rotate",
+        arithmetic.rotate,
+        formula="cos φ x + sin φ ‖x‖ t̂, t̂ the unit vector at x towards r̂",
+        code="math.cos(math.radians(VALUE)) * x + math.sin(math.radians(VALUE)) * (n := x.norm(dim=-1, keepdim=True)) "
+        "* (t := r - (x @ r).unsqueeze(-1) * x / n**2) / t.norm(dim=-1, keepdim=True)",
+        label="Rotate towards r̂",
+        word="rotate",
+        purpose="inducing refusal, or removing it by a negative angle; the norm is kept",
+        parameter=Parameter(
+            "rotation", "φ", "Rotation φ towards r̂, in degrees", unit="degrees", default=15.0, span=(-90.0, 90.0)
+        ),
+    ),
+    Operator(
+        "set_angle",
+        arithmetic.set_angle,
+        formula="‖x‖ (cos θ r̂ + sin θ û), û the unit vector of x − (r̂·x) r̂",
+        code=AT_ANGLE,
+        label="Set the angle",
+        word="set the angle",
+        purpose="removing refusal (90 degrees) or inducing it (less); the norm is kept",
+        parameter=ANGLE,
+        source="angular steering, Vu & Nguyen 2025, arXiv 2510.26243, in the plane of r̂ and x",
+    ),
+    Operator(
+        "set_angle_if_aligned",
+        arithmetic.set_angle_if_aligned,
+        formula="‖x‖ (cos θ r̂ + sin θ û) where r̂·x > 0, else x",
+        code=f"({AT_ANGLE}).where((x @ r).unsqueeze(-1) > 0, x)",
+        label="Set the angle where r̂·x > 0",
+        word="set the angle if aligned",
+        purpose="removing refusal, in tokens that lean towards it alone; the norm is kept",
+        parameter=ANGLE,
+        source="adaptive angular steering, Vu & Nguyen 2025, arXiv 2510.26243, in the plane of r̂ and x",
     ),
 )
 

@@ -40,9 +40,11 @@ class Dial:
         if parameter is not None and parameter.span is not None:
             low, high = parameter.span
             return cls(0.0, 1.0, 2, low, high, 1.0 if parameter.default is None else parameter.default)
-        gap = (direction.mean_harmful - direction.mean_harmless) or 1.0
-        zero = direction.mean_harmless if parameter is not None and parameter.origin else 0.0
-        return cls(zero, gap, max(2, 2 - math.floor(math.log10(abs(gap)))), *SPAN, 1.0)
+        means = direction.mean_harmful, direction.mean_harmless
+        zero, one = (0.0, means[0] - means[1]) if parameter is None else (parameter.at(a, *means) for a in (0, 1))
+        unit = (one - zero) or 1.0
+        start = 0.0 if parameter is not None and parameter.mean == "harmless" else 1.0
+        return cls(zero, unit, max(2, 2 - math.floor(math.log10(abs(unit)))), *SPAN, start)
 
     def value(self, position: float) -> float:
         """The operator's number at a position."""
@@ -64,7 +66,7 @@ def dials(known: dict[str, Direction]) -> dict[str, dict[str, Any]]:
 def is_by_means(operator: str) -> bool:
     """Whether the slider of an operator is in α."""
     parameter = OPERATORS[operator].parameter
-    return parameter is not None and parameter.span is None
+    return parameter is not None and parameter.by_means
 
 
 def slider_label(operator: str) -> str:
@@ -72,7 +74,7 @@ def slider_label(operator: str) -> str:
     parameter = OPERATORS[operator].parameter
     if parameter is None:
         return ""
-    if parameter.span is not None:
+    if not parameter.by_means:
         return parameter.label
     return "α: 0 = harmless mean, 1 = harmful mean" if parameter.origin else "α: 1 = the gap between the means"
 
@@ -80,7 +82,7 @@ def slider_label(operator: str) -> str:
 def number_label(operator: str) -> str:
     """What the number beside the slider is called."""
     parameter = OPERATORS[operator].parameter
-    return "" if parameter is None else f"{parameter.symbol}, in units" if parameter.unit else parameter.symbol
+    return "" if parameter is None else f"{parameter.symbol}, in units" if parameter.by_means else parameter.symbol
 
 
 def updates(direction: Direction, operator: str, value: float | None = None) -> tuple[Any, Any, Any]:
@@ -98,7 +100,7 @@ def updates(direction: Direction, operator: str, value: float | None = None) -> 
 def marks(direction: Direction, operator: str) -> str:
     """What α = 0 and α = 1 are, each below the place where the slider's handle stands for it."""
     parameter = OPERATORS[operator].parameter
-    if parameter is None or parameter.span is not None:
+    if parameter is None or not parameter.by_means:
         return ""
     dial = Dial.of(direction, operator)
     if parameter.origin:

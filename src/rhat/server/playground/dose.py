@@ -94,7 +94,7 @@ class Study:
 def curve(study: Study, direction: Direction, operator: str) -> str:
     """The curve below the slider as HTML, or in one line why there is none; nothing for an operator without α."""
     parameter = OPERATORS[operator].parameter
-    if parameter is None or parameter.span is not None:
+    if parameter is None or not parameter.by_means:
         return ""
     reason = study.reason_against(direction, operator)
     if reason:

@@ -18,7 +18,7 @@ TEMPLATE = '''"""{title}, for nnsight: written by rhat.
         logits = model.lm_head.output.save()
 """
 
-from pathlib import Path
+{imports}from pathlib import Path
 
 from safetensors.torch import load_file
 

@@ -18,7 +18,7 @@ Load the model without processing (HookedTransformer.from_pretrained_no_processi
 centring change the residual stream that r̂ is a vector of.
 """
 
-from pathlib import Path
+{imports}from pathlib import Path
 
 from safetensors.torch import load_file
 
