@@ -20,12 +20,17 @@ LEFT = 1e-3  # share of a vector's length under which nothing of it is left
 
 @dataclass(frozen=True, eq=False)
 class Added:
-    """A unit vector that is added at one layer; `seed` is that of a random one."""
+    """A unit vector that is added at one layer.
+
+    seed   of a random one
+    share  of a cleaned one: how long what is left of a vector of length 1 is
+    """
 
     condition: str
     unit: Float[Tensor, " d_model"]
     layer: int
     seed: int | None = None
+    share: float = 1.0
 
     __repr__ = one_line
 
@@ -34,14 +39,19 @@ class Added:
         return Intervention("add", self.unit, self.layer, dose)
 
 
-def cleaned(vector: Direction, refusal: Sequence[Float[Tensor, " d_model"]]) -> Float[Tensor, " d_model"] | None:
-    """The part of a vector that is orthogonal to some directions, unit length, float32; None where nothing is left."""
+def cleaned(
+    vector: Direction, refusal: Sequence[Float[Tensor, " d_model"]]
+) -> tuple[Float[Tensor, " d_model"], float] | None:
+    """The part of a unit vector that is orthogonal to some directions: as a unit vector, float32, and its length.
+
+    None where nothing is left.
+    """
     basis, _ = torch.linalg.qr(torch.stack([unit.double().cpu() for unit in refusal], 1))
     unit = vector.unit.double().cpu()
     left = unit - basis @ (basis.T @ unit)
     left = left - basis @ (basis.T @ left)  # once more, for what rounding left
     length = float(left.norm())
-    return None if length < LEFT else (left / length).float()
+    return None if length < LEFT else ((left / length).float(), length)
 
 
 def refusal_at(lab: Lab, layer: int) -> list[Float[Tensor, " d_model"]]:
@@ -57,11 +67,9 @@ def added(lab: Lab, vector: Direction) -> list[Added]:
     found = [Added("vector", vector.unit, layer)]
     left = cleaned(vector, refusal_at(lab, layer))
     if left is not None:
-        found.append(Added("cleaned", left, layer))
+        found.append(Added("cleaned", left[0], layer, share=left[1]))
     found.append(Added("rhat", lab.direction.unit, lab.direction.layer))
-    return found + [
-        Added("random", unit, layer, lab.seed * 1000 + i) for i, unit in enumerate(lab.random_units())
-    ]
+    return found + [Added("random", unit, layer, lab.seed * 1000 + i) for i, unit in enumerate(lab.random_units())]
 
 
 def at_equal_kl(

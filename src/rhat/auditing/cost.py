@@ -33,11 +33,12 @@ def audit_work(
     sizes, lowest = settings.sizes, min(direction.layer, vector.layer)
     searched = given.some("harmless", SEARCHED, "validation")
     given.scored(1, searched)
+    given.scored(1, searched, vector.layer)  # the same dose
     given.scored(SEARCHES * ADDED, searched, lowest)
     given.scored(SEARCHES * settings.randoms, searched, vector.layer)
     found["doses of equal KL"] = given.lap()
     for label in LABELS:
-        given.answered(ADDED + 2, given.some(label, sizes.tested(label)), settings.judged_tokens, lowest)
+        given.answered(ADDED + 3, given.some(label, sizes.tested(label)), settings.judged_tokens, lowest)
     found["answers"] = given.lap()
     for label in LABELS:
         few = given.some(label, min(sizes.sweep, sizes.tested(label)))

@@ -18,7 +18,7 @@ from rhat.auditing.verdict import FAMILIES, judged
 from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
-from rhat.interventions import AnyIntervention
+from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab import Dealt, Lab, Measurement
 from rhat.lab.matching import Matched
 from rhat.lab.rows import compared, rate_part, rate_row, score_row
@@ -70,6 +70,7 @@ def audit(
     n = min(SEARCHED, len(lab.finding.kept["validation"]["harmless"]))
     strength = None if settings.strength is None else settings.strength * vector.norm
     doses, target = at_equal_kl(lab, some, settings.kl, n, strength)
+    same = [_dose_of(lab, name, doing, n) for name, doing in _same_dose(some, doses).items()]
     clock.lap("doses of equal KL")
     measured = _answers(lab, some, doses)
     clock.lap("answers")
@@ -94,7 +95,7 @@ def audit(
         chance=model.d_model**-0.5,
         family=FAMILIES,
         cosines=_cosines(lab, vector),
-        doses=[_dose(one, match) for one, match in zip(some, doses, strict=True)],
+        doses=[*(_dose(one, match) for one, match in zip(some, doses, strict=True)), *same],
         rates=[rate_row(m) for by_name in measured.values() for m in by_name.values()],
         scores=[score_row(m) for by_name in measured.values() for m in by_name.values()],
         comparisons=comparisons,
@@ -142,6 +143,12 @@ def _lab(
     )
 
 
+def _same_dose(some: Sequence[Added], doses: Sequence[Matched]) -> dict[str, Intervention]:
+    """The vector at its dose with its part along r̂ taken out, where anything is left."""
+    dose = doses[0].dose
+    return {f"{one.condition}_same_dose": one.at(one.share * dose) for one in some if one.condition == "cleaned"}
+
+
 def _answers(lab: Lab, some: Sequence[Added], doses: Sequence[Matched]) -> dict[Label, dict[str, Measurement]]:
     """label → condition → its answers to test prompts; each prompt gets one of the random directions."""
     doings: dict[str, AnyIntervention | Dealt | None] = {"baseline": None}
@@ -151,7 +158,7 @@ def _answers(lab: Lab, some: Sequence[Added], doses: Sequence[Matched]) -> dict[
             dealt.append(one.at(match.dose))
         else:
             doings[one.condition] = one.at(match.dose)
-    doings["random"] = Dealt(tuple(dealt))
+    doings |= {"random": Dealt(tuple(dealt)), **_same_dose(some, doses)}
     found = {}
     for label in LABELS:
         if lab.test(label):
@@ -170,7 +177,7 @@ def _effects(
     for label, by_name in measured.items():
         base = by_name["baseline"].scores[: lab.sizes.sweep]
         n = len(base)
-        for name in ("vector", "cleaned", "rhat"):
+        for name in ("vector", "cleaned_same_dose", "cleaned", "rhat"):
             if name in by_name:
                 effect = float((by_name[name].scores[:n] - base).mean())
                 rows.append(Effect(condition=name, prompts=label, effect=effect, n=n))
@@ -187,7 +194,12 @@ def _comparisons(
 ) -> tuple[list[Comparison], list[Power]]:
     """The family of the verdict and that of the controls, each adjusted by itself."""
     families = {
-        "audit": (("vector", "baseline"), ("cleaned", "baseline"), ("vector", "random")),
+        "audit": (
+            ("vector", "baseline"),
+            ("vector", "random"),
+            ("cleaned_same_dose", "baseline"),
+            ("cleaned", "baseline"),
+        ),
         "audit_controls": (("rhat", "baseline"), ("random", "baseline"), ("vector", "cleaned")),
     }
     rows: list[Comparison] = []
@@ -218,10 +230,10 @@ def _moved(measured: Mapping[Label, Mapping[str, Measurement]]) -> list[Moved]:
 
 
 def _ranks(effects: Sequence[Effect], comparisons: Sequence[Comparison]) -> list[Rank]:
-    """Ranks of the vector and of the cleaned one, in the direction in which each moves the refusals of these prompts."""
+    """Ranks of the vector, cleaned or not, in the direction in which each moves the refusals of these prompts."""
     rows = []
     for row in effects:
-        if row.condition not in ("vector", "cleaned"):
+        if row.condition in ("rhat", "random"):
             continue
         names = (row.condition, "baseline", row.prompts)
         by_answers = next((c.difference for c in comparisons if c.names == names), 0.0)
@@ -230,7 +242,14 @@ def _ranks(effects: Sequence[Effect], comparisons: Sequence[Comparison]) -> list
         found = among(sign * row.effect, sign * np.array(others))
         side = "refusal" if sign > 0 else "answers"
         rows.append(
-            Rank(condition=row.condition, prompts=row.prompts, towards=side, rank=found.rank, p=found.p, n_controls=found.n)
+            Rank(
+                condition=row.condition,
+                prompts=row.prompts,
+                towards=side,
+                rank=found.rank,
+                p=found.p,
+                n_controls=found.n,
+            )
         )
     return rows
 
@@ -254,6 +273,14 @@ def _dose(one: Added, match: Matched) -> Dose:
         kl_mean=match.kl,
         close=match.close,
     )
+
+
+def _dose_of(lab: Lab, name: str, doing: Intervention, n: int) -> Dose:
+    """A dose that was not searched for, and the KL that it makes."""
+    _, kl = lab.score(doing, "harmless", n, "validation", kl=True)
+    assert kl is not None
+    site = f"resid_pre.{doing.layer}"
+    return Dose(condition=name, site=site, dose=doing.value, kl_mean=float(kl.mean()), close=True)
 
 
 def _vector(vector: Direction, file: str | None = None) -> Vector:

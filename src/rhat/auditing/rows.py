@@ -31,7 +31,15 @@ from rhat.errors import ArtifactError
 
 SCHEMA_VERSION = 1
 Word = Literal["changes", "leaves", "undecided"]
-CONDITIONS = ("vector", "cleaned", "rhat")
+CONDITIONS = {
+    "baseline": "no steering",
+    "vector": "the vector",
+    "cleaned_same_dose": "without its part along r̂, same dose",
+    "cleaned": "without its part along r̂, same KL",
+    "rhat": "r̂ itself",
+    "random": "random directions",
+}
+"""What is compared, by condition id, in words."""
 
 
 class Vector(Record):
@@ -62,7 +70,7 @@ class Dose(Record):
     """The coefficient at which each direction is added, and the KL that it makes."""
 
     condition: str
-    """vector, cleaned, rhat or random"""
+    """a key of CONDITIONS"""
     seed: int | None = None
     """of a random direction"""
     site: str
@@ -72,14 +80,14 @@ class Dose(Record):
     kl_mean: Divergence
     """mean KL(unedited ‖ steered) of the next token on the harmless validation prompts of the search"""
     close: bool
-    """whether that is within 15 % of what was wanted"""
+    """whether that is within 15 % of what was wanted; of the same dose nothing was"""
 
 
 class Moved(Record):
     """Prompts that were moved to the other side: answered before and refused after, and the reverse."""
 
     condition: str
-    """vector, cleaned, rhat or random"""
+    """a key of CONDITIONS"""
     prompts: Label
     """which prompts"""
     n: Count
@@ -102,7 +110,7 @@ class Effect(Record):
     """Mean change of the refusal score (first-token log-odds) under each direction, against no steering."""
 
     condition: str
-    """vector, cleaned, rhat or random"""
+    """a key of CONDITIONS"""
     seed: int | None = None
     """of a random direction"""
     prompts: Label

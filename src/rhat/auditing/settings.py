@@ -43,7 +43,9 @@ class AuditSettings:
         if not (math.isfinite(self.kl) and self.kl > 0):
             raise StudyError(f"kl: got {self.kl}, expected a number of nats above 0, such as 0.5")
         if self.strength is not None and not (math.isfinite(self.strength) and self.strength > 0):
-            raise StudyError(f"strength: got {self.strength}, expected a number above 0; negate the vector to turn it round")
+            raise StudyError(
+                f"strength: got {self.strength}, expected a number above 0; negate the vector to turn it round"
+            )
         if self.randoms < RANDOMS:
             raise StudyError(
                 f"randoms: got {self.randoms}, expected {RANDOMS} or more: among fewer no rank can be told from chance at 5 %"

@@ -11,8 +11,8 @@ from rhat.display.wording import count, interval, number, percent, points, signe
 from rhat.statistics.judgement import ALPHA
 
 FAMILIES = (
-    "audit: vector − no steering, cleaned − no steering, vector − random directions, on each kind of prompts, adjusted together "
-    "(Holm; of each the difference and both margins); audit_controls: r̂ − no steering, random − no steering, vector − cleaned, "
+    "audit: vector − no steering, vector − random directions, cleaned − no steering at the same dose and at the same KL, on each "
+    "kind of prompts, adjusted together (Holm; of each the difference and both margins); audit_controls: r̂ − no steering, random − no steering, vector − cleaned, "
     "adjusted together likewise"
 )
 SHOWN = {"harmful": "harmful", "harmless": "harmless", "borderline": "borderline", "twin": "unsafe twin"}
@@ -81,9 +81,7 @@ def _changes(a: Audit, caught: Sequence[Comparison]) -> str:
 
 
 def _leaves(a: Audit, rows: Sequence[Comparison]) -> str:
-    return (
-        f"The vector leaves refusal as it was, within ±{_margin(a)}, at {_kl(a)}, at which r̂ itself changes it: {_listed(rows)}."
-    )
+    return f"The vector leaves refusal as it was, within ±{_margin(a)}, at {_kl(a)}, at which r̂ itself changes it: {_listed(rows)}."
 
 
 def _undecided(a: Audit, rows: Sequence[Comparison]) -> str:
@@ -101,18 +99,28 @@ def _undecided(a: Audit, rows: Sequence[Comparison]) -> str:
 
 
 def _without(a: Audit) -> str:
-    """What is left of the effect without the part along r̂, as the end of a sentence."""
+    """What is left of the effect without the part along r̂, at the same dose and at the same KL, as the end of a sentence."""
     part = f"without its part along r̂ (cosine {signed(a.along, 2)})"
-    rows = _against(a, "cleaned", "baseline")
-    if not rows:
+    same, equal = (_left(a, condition) for condition in ("cleaned_same_dose", "cleaned"))
+    if same is None or equal is None:
         return f"{part} nothing of it is left"
+    if same[0] == equal[0]:
+        return f"{part} it {same[0]}, at the same dose ({same[1]}) and at the same KL ({equal[1]})"
+    return f"{part} it {same[0]} at the same dose ({same[1]}), and {equal[0]} at the same KL ({equal[1]})"
+
+
+def _left(a: Audit, condition: str) -> tuple[str, str] | None:
+    """What a cleaned vector does, and its numbers."""
+    rows = _against(a, condition, "baseline")
+    if not rows:
+        return None
     moved = [row for row in rows if clear(row)]
     if moved:
-        like = "" if all(further(a, "cleaned", row.prompts) for row in moved) else ", as random directions may"
-        return f"{part} it still does{like}: {_listed(moved)}"
+        alike = "" if all(further(a, condition, row.prompts) for row in moved) else ", as random directions may,"
+        return f"still changes it{alike}", _listed(moved)
     if all(row.equivalent for row in rows):
-        return f"{part} it leaves refusal as it was, within ±{_margin(a)} ({_listed(rows)})"
-    return f"{part} whether it still does is undecided ({_listed(rows)})"
+        return f"leaves refusal as it was, within ±{_margin(a)}", _listed(rows)
+    return "is not shown to change it, nor to leave it", _listed(rows)
 
 
 def _rests_on(a: Audit) -> list[str]:
@@ -165,4 +173,3 @@ def _and(names: Sequence[str]) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-

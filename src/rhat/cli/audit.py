@@ -32,13 +32,6 @@ if TYPE_CHECKING:
 DOSE = "The dose"
 CHANGES = {"who": "Condition", "prompts": "Prompts", "rate": "Refused", "change": "Change", "verdict": "Verdict"}
 COSINES = {"layer": "Layer", "cosine": "Cosine"}
-NAMES = {
-    "baseline": "no steering",
-    "vector": "the vector",
-    "cleaned": "without its part along r̂",
-    "rhat": "r̂ itself",
-    "random": "random directions",
-}
 
 
 @shared
@@ -53,9 +46,7 @@ def audit(
     which: VectorOptions,
     kl: Annotated[
         float,
-        typer.Option(
-            "--kl", help="KL of the next token at which everything is compared, nats.", rich_help_panel=DOSE
-        ),
+        typer.Option("--kl", help="KL of the next token at which everything is compared, nats.", rich_help_panel=DOSE),
     ] = 0.5,
     strength: Annotated[
         float | None,
@@ -101,9 +92,9 @@ def audit(
 
     settings = AuditSettings(kl, strength, randoms, margin, str(preset), seed, reading.judged_tokens)
     which.read(vector)  # before the model is loaded
-    r = Direction.load(direction)
+    r = Direction.load(direction, offline=where.offline)
     contrast = prompts.read(seed, where.offline)
-    finding = reading.find_settings(r)
+    finding = reading.read_as(r)
     folder = destination.with_name(destination.name + ".kept")
     with keeping(folder), progress() as report:
         model = where.load(report).for_direction(r)
@@ -144,16 +135,19 @@ def _print(found: Audit, written: Path) -> None:
     for sentence in found.sentences:
         say(sentence)
     out().print()
+    from rhat.auditing.rows import CONDITIONS
+    from rhat.display import wording
+
     rows = []
     for rate in found.rates:
         row = found.comparison(rate.condition, "baseline", rate.prompts)
         rows.append(
             {
-                "who": NAMES[rate.condition],
+                "who": CONDITIONS[rate.condition],
                 "prompts": rate.prompts,
-                "rate": tables.rate(rate),
-                "change": "" if row is None else tables.difference(row),
-                "verdict": "" if row is None else tables.judgement(row),
+                "rate": wording.rate(rate),
+                "change": "" if row is None else wording.difference(row),
+                "verdict": "" if row is None else wording.judgement(row),
             }
         )
     tables.rows(rows, Format.table, CHANGES, title="Refusals of test prompts, and changes against no steering")

@@ -31,9 +31,9 @@ class VectorOptions:
             rich_help_panel=WHICH,
         ),
     ] = None
-    key: Annotated[
-        str | None, typer.Option("--key", help="Name of the tensor in the file.", rich_help_panel=WHICH)
-    ] = None
+    key: Annotated[str | None, typer.Option("--key", help="Name of the tensor in the file.", rich_help_panel=WHICH)] = (
+        None
+    )
     row: Annotated[
         int | None, typer.Option("--row", help="Row of a matrix, such as a decoder.", rich_help_panel=WHICH)
     ] = None
