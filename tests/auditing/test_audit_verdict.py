@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 
 from rhat.auditing import Audit, AuditSettings
-from rhat.auditing.measure import _comparisons, _moved, _ranks
+from rhat.auditing.making import comparisons_of, moved_of, ranks_of
 from rhat.auditing.rows import Dose, Effect, Vector
 from rhat.auditing.verdict import judged
 from rhat.errors import ArtifactError, StudyError
@@ -45,7 +45,7 @@ def audit_of(shares, effects=None, n=N, **fields):
         for label in LABELS
         for i in range(20)
     ]
-    comparisons, power = _comparisons(answers, 0.10)
+    comparisons, power = comparisons_of(answers, 0.10)
     plain = {
         "sentence": "",
         "sentences": (),
@@ -66,9 +66,9 @@ def audit_of(shares, effects=None, n=N, **fields):
         "rates": [rate_row(m) for some in answers.values() for m in some.values()],
         "comparisons": comparisons,
         "power": power,
-        "moved": _moved(answers),
+        "moved": moved_of(answers),
         "effects": rows,
-        "ranks": _ranks(rows, comparisons),
+        "ranks": ranks_of(rows, comparisons),
     }
     made = Audit.of(plain | fields)
     return made.changed(**judged(made))
@@ -152,11 +152,11 @@ def test_moved_shares_and_p_values_are_those_of_a_two_by_two_table(pairs):
             "vector": measured("vector", "harmless", after),
         }
     }
-    [row] = _moved(answers)
+    [row] = moved_of(answers)
     table = [[int((before & after).sum()), int((before & ~after).sum())], [int((~before & after).sum()), 0]]
     table[1][1] = len(pairs) - table[0][0] - table[0][1] - table[1][0]
     assert (row.refused_now, row.answered_now) == (table[1][0] / len(pairs), table[0][1] / len(pairs))
-    [compared] = _comparisons(answers, 0.10)[0]
+    [compared] = comparisons_of(answers, 0.10)[0]
     assert compared.mcnemar_p == pytest.approx(mcnemar(table, exact=True).pvalue)
 
 

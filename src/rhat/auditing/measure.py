@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from rhat.artifacts.header import Timing
-from rhat.artifacts.judging import adjust
-from rhat.artifacts.rows import Comparison, Power
 from rhat.auditing.added import Added, added, at_equal_kl
-from rhat.auditing.rows import Audit, Dose, Effect, LayerCosine, Moved, Rank, Vector
+from rhat.auditing.making import Made, cosines_of, dose_row, rows_of, vector_row
+from rhat.auditing.rows import Audit, Dose, Effect
 from rhat.auditing.settings import SEARCHED, AuditSettings
 from rhat.auditing.verdict import FAMILIES, judged
 from rhat.directions import Direction
@@ -21,7 +17,6 @@ from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab import Dealt, Lab, Measurement
 from rhat.lab.matching import Matched
-from rhat.lab.rows import compared, rate_part, rate_row, score_row
 from rhat.model.chat import ChatModel
 from rhat.model.work import counting
 from rhat.prompts import ContrastSet, Label
@@ -30,10 +25,10 @@ from rhat.scoring.pieces import Pieces
 from rhat.selection.given_direction import finding_for
 from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.selection.survey import Clock
-from rhat.statistics.permutation import among
 from rhat.vectors import adopt
 
 LABELS: tuple[Label, ...] = ("harmful", "harmless", "borderline")
+FINDING = "finding"
 
 
 @counting()
@@ -64,46 +59,27 @@ def audit(
     vector.check_fits(model)
     clock = Clock()
     lab = _lab(model, prompts, direction, settings, find_settings, progress, executor, pieces)
-    stages, work = list(lab.finding.timings), dict(lab.finding.work)
-    clock.lap("finding")
-    some = added(lab, vector)
-    n = min(SEARCHED, len(lab.finding.kept["validation"]["harmless"]))
-    strength = None if settings.strength is None else settings.strength * vector.norm
-    doses, target = at_equal_kl(lab, some, settings.kl, n, strength)
-    same = [_dose_of(lab, name, doing, n) for name, doing in _same_dose(some, doses).items()]
-    clock.lap("doses of equal KL")
-    measured = _answers(lab, some, doses)
-    clock.lap("answers")
-    effects = _effects(lab, some, doses, measured)
-    clock.lap("random directions")
-    comparisons, power = _comparisons(measured, settings.margin)
-    stages += [(name, seconds) for name, seconds in clock.stages if name != "finding"]
-    found = Audit(
-        sentence="",
-        sentences=(),
-        verdict="undecided",
-        rhat_version=_version(),
-        model=lab.model.describe(),
-        vector=_vector(vector, file),
-        direction=_vector(lab.direction),
-        prompts_fingerprint=prompts.fingerprint,
-        seed=settings.seed,
-        margin=settings.margin,
-        kl=target,
-        n_searched=n,
-        along=vector.cosine(lab.direction),
-        chance=model.d_model**-0.5,
-        family=FAMILIES,
-        cosines=_cosines(lab, vector),
-        doses=[*(_dose(one, match) for one, match in zip(some, doses, strict=True)), *same],
-        rates=[rate_row(m) for by_name in measured.values() for m in by_name.values()],
-        scores=[score_row(m) for by_name in measured.values() for m in by_name.values()],
-        comparisons=comparisons,
-        power=power,
-        moved=_moved(measured),
-        effects=effects,
-        ranks=_ranks(effects, comparisons),
-        timings=[Timing.of({"stage": name, "seconds": s, **(work | clock.work).get(name, {})}) for name, s in stages],
+    clock.lap(FINDING)
+    measured = _measured(lab, vector, settings, clock)
+    found = Audit.of(
+        {
+            "sentence": "",
+            "sentences": (),
+            "verdict": "undecided",
+            "rhat_version": _version(),
+            "model": lab.model.describe(),
+            "vector": vector_row(vector, file),
+            "direction": vector_row(lab.direction),
+            "prompts_fingerprint": prompts.fingerprint,
+            "seed": settings.seed,
+            "margin": settings.margin,
+            "along": vector.cosine(lab.direction),
+            "chance": model.d_model**-0.5,
+            "family": FAMILIES,
+            "cosines": cosines_of(lab, vector),
+            "timings": _timings(lab, clock),
+            **rows_of(measured, settings.margin),
+        }
     )
     return found.changed(**judged(found))
 
@@ -141,6 +117,29 @@ def _lab(
         done if pieces is None else Keeping(done, pieces),
         judged_tokens=settings.judged_tokens,
     )
+
+
+def _measured(lab: Lab, vector: Direction, settings: AuditSettings, clock: Clock) -> Made:
+    """Doses, answers, and what each random direction does by itself."""
+    some = added(lab, vector)
+    n = min(SEARCHED, len(lab.finding.kept["validation"]["harmless"]))
+    strength = None if settings.strength is None else settings.strength * vector.norm
+    doses, target = at_equal_kl(lab, some, settings.kl, n, strength)
+    same = [_dose_of(lab, name, doing, n) for name, doing in _same_dose(some, doses).items()]
+    clock.lap("doses of equal KL")
+    answers = _answers(lab, some, doses)
+    clock.lap("answers")
+    effects = _effects(lab, some, doses, answers)
+    clock.lap("random directions")
+    rows = [*(dose_row(one, match) for one, match in zip(some, doses, strict=True)), *same]
+    return Made(target, n, rows, answers, effects)
+
+
+def _timings(lab: Lab, clock: Clock) -> list[Timing]:
+    """Seconds and work of the stages: those of the survey one by one, then the audit's own."""
+    work = dict(lab.finding.work) | clock.work
+    stages = [*lab.finding.timings, *(one for one in clock.stages if one[0] != FINDING)]
+    return [Timing.of({"stage": name, "seconds": seconds, **work.get(name, {})}) for name, seconds in stages]
 
 
 def _same_dose(some: Sequence[Added], doses: Sequence[Matched]) -> dict[str, Intervention]:
@@ -189,102 +188,12 @@ def _effects(
     return rows
 
 
-def _comparisons(
-    measured: Mapping[Label, Mapping[str, Measurement]], margin: float
-) -> tuple[list[Comparison], list[Power]]:
-    """The family of the verdict and that of the controls, each adjusted by itself."""
-    families = {
-        "audit": (
-            ("vector", "baseline"),
-            ("vector", "random"),
-            ("cleaned_same_dose", "baseline"),
-            ("cleaned", "baseline"),
-        ),
-        "audit_controls": (("rhat", "baseline"), ("random", "baseline"), ("vector", "cleaned")),
-    }
-    rows: list[Comparison] = []
-    power: list[Power] = []
-    for question, pairs in families.items():
-        there = [(some[a], some[b]) for some in measured.values() for a, b in pairs if a in some and b in some]
-        both = compared(there, margin, question)
-        rows += both["comparisons"]
-        power += both["power"]
-    rows = adjust(rows)
-    open_ones = {row.names for row in rows if row.verdict == "undecided"}
-    return rows, [row for row in power if row.names in open_ones]
-
-
-def _moved(measured: Mapping[Label, Mapping[str, Measurement]]) -> list[Moved]:
-    rows = []
-    for label, by_name in measured.items():
-        base = by_name["baseline"].refused
-        for name, m in by_name.items():
-            if name == "baseline":
-                continue
-            now, no_more = rate_part(m.refused & ~base, m.topics), rate_part(~m.refused & base, m.topics)
-            row: dict[str, Any] = {"condition": name, "prompts": label, "n": now["n"]}
-            for field, part in (("refused_now", now), ("answered_now", no_more)):
-                row |= {field: part["rate"], f"{field}_low": part["ci_low"], f"{field}_high": part["ci_high"]}
-            rows.append(Moved.of(row))
-    return rows
-
-
-def _ranks(effects: Sequence[Effect], comparisons: Sequence[Comparison]) -> list[Rank]:
-    """Ranks of the vector, cleaned or not, in the direction in which each moves the refusals of these prompts."""
-    rows = []
-    for row in effects:
-        if row.condition in ("rhat", "random"):
-            continue
-        names = (row.condition, "baseline", row.prompts)
-        by_answers = next((c.difference for c in comparisons if c.names == names), 0.0)
-        sign = float(np.sign(by_answers or row.effect)) or 1.0
-        others = [e.effect for e in effects if e.condition == "random" and e.prompts == row.prompts]
-        found = among(sign * row.effect, sign * np.array(others))
-        side = "refusal" if sign > 0 else "answers"
-        rows.append(
-            Rank(
-                condition=row.condition,
-                prompts=row.prompts,
-                towards=side,
-                rank=found.rank,
-                p=found.p,
-                n_controls=found.n,
-            )
-        )
-    return rows
-
-
-def _cosines(lab: Lab, vector: Direction) -> list[LayerCosine]:
-    rows = []
-    for layer in range(lab.model.n_layers):
-        own = layer == lab.direction.layer
-        there = lab.direction if own else lab.layer_direction(layer)
-        if there is not None:
-            rows.append(LayerCosine(layer=layer, cosine=vector.cosine(there), own=own))
-    return rows
-
-
-def _dose(one: Added, match: Matched) -> Dose:
-    return Dose(
-        condition=one.condition,
-        seed=one.seed,
-        site=f"resid_pre.{one.layer}",
-        dose=match.dose,
-        kl_mean=match.kl,
-        close=match.close,
-    )
-
-
 def _dose_of(lab: Lab, name: str, doing: Intervention, n: int) -> Dose:
     """A dose that was not searched for, and the KL that it makes."""
     _, kl = lab.score(doing, "harmless", n, "validation", kl=True)
     assert kl is not None
     site = f"resid_pre.{doing.layer}"
     return Dose(condition=name, site=site, dose=doing.value, kl_mean=float(kl.mean()), close=True)
-
-
-def _vector(vector: Direction, file: str | None = None) -> Vector:
-    return Vector(file=file, site=str(vector.site), length=vector.norm, method=vector.method)
 
 
 def _version() -> str:
