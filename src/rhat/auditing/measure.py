@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from rhat.artifacts.files import made_by
 from rhat.artifacts.header import Timing
 from rhat.auditing.added import Added, added, at_equal_kl
 from rhat.auditing.making import Made, cosines_of, dose_row, rows_of, vector_row
@@ -66,7 +67,7 @@ def audit(
             "sentence": "",
             "sentences": (),
             "verdict": "undecided",
-            "rhat_version": _version(),
+            "rhat_version": made_by(),
             "model": lab.model.describe(),
             "vector": vector_row(vector, file),
             "direction": vector_row(lab.direction),
@@ -194,9 +195,3 @@ def _dose_of(lab: Lab, name: str, doing: Intervention, n: int) -> Dose:
     assert kl is not None
     site = f"resid_pre.{doing.layer}"
     return Dose(condition=name, site=site, dose=doing.value, kl_mean=float(kl.mean()), close=True)
-
-
-def _version() -> str:
-    from rhat import __version__
-
-    return __version__

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from rhat.artifacts.files import made_by
 from rhat.artifacts.hub import FILE, why
 from rhat.directions import Direction
 from rhat.errors import DirectionError
@@ -19,8 +20,6 @@ PUSHED = (FILE, CARD, README)
 
 def card(direction: Direction) -> dict[str, Any]:
     """What a program needs to use the vector: where it acts, how long it is, of which model it is."""
-    from rhat import __version__
-
     return {
         **direction.describe(),
         "tensor": "direction",
@@ -30,7 +29,7 @@ def card(direction: Direction) -> dict[str, Any]:
         "prompts": direction.prompts,
         "conventions": "resid_pre.k is the input of block k, the output of block k - 1; layers count from 0, positions from "
         "the end of the prompt; higher projections lean towards refusal",
-        "made_by": f"rhat {__version__}",
+        "made_by": f"rhat {made_by()}",
     }
 
 
