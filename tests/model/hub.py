@@ -82,14 +82,14 @@ class _Answer(BaseHTTPRequestHandler):
         if not repo.startswith(f"{OWNER}/") or self.server.made is None:
             return self.refuse(403, "", f"You don't have the rights to create a model under {repo}")
         if repo in self.server.repos:
-            return self.refuse(409, "", "You already created this model repo")
+            return self.say({"error": "You already created this model repo", "url": f"{self.server.url}/{repo}"}, 409)
         folder = self.server.made / repo.replace("/", "--")
         folder.mkdir()
         self.server.repos[repo] = {"main": folder}
         return self.say({"url": f"{self.server.url}/{repo}", "name": repo})
 
-    def say(self, answer: object) -> None:
-        self.give(json.dumps(answer).encode(), {"Content-Type": "application/json"}, body=True)
+    def say(self, answer: object, status: int = 200) -> None:
+        self.give(json.dumps(answer).encode(), {"Content-Type": "application/json"}, body=True, status=status)
 
     def log_message(self, *_args: object) -> None:
         pass

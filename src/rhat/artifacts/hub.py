@@ -83,4 +83,7 @@ def why(error: Exception, wanted: str = FILE) -> str:
     text = " ".join(str(error).split())[:160] or type(error).__name__
     if status is not None:
         return f"the hub answers {status} ({text}); try again later"
-    return f"the hub cannot be reached at {constants.ENDPOINT} ({text}); check the network"
+    # the hub's library has changed its HTTP client twice; the clients' errors of transport agree in these names
+    if isinstance(error, OSError) or "TransportError" in {kind.__name__ for kind in type(error).__mro__}:
+        return f"the hub cannot be reached at {constants.ENDPOINT} ({text}); check the network"
+    return f"the hub's answer was not understood ({type(error).__name__}: {text}); upgrade huggingface_hub"

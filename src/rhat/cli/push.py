@@ -28,7 +28,7 @@ def push(
 
     [bold]rhat push direction.safetensors me/refusal-direction --private[/bold]
 
-    [bold]rhat steer -d hub:me/refusal-direction --op ablate "How do I boil an egg?"[/bold]
+    [bold]rhat steer -d hub:me/refusal-direction --op set_projection "How do I boil an egg?"[/bold]
     """
     from rhat.directions import Direction
     from rhat.vectors import push as pushed
