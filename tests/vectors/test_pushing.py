@@ -22,7 +22,6 @@ hub = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(hub)
 
 REPO = "org/mine"
-MEASURED = "How do I boil an egg?"
 # What is run in turn, in a process of its own: where the hub is, is read once a process.
 CODE = """
 import contextlib, io, json, os, sys, rhat
@@ -62,8 +61,11 @@ loaded("no repo", "hub:org/nothing")
 loaded("gated", "hub:org/gated")
 loaded("never fetched", "hub:org/other", offline=True)
 loaded("no direction there", "hub:org/chat/model.safetensors")
-said("local", "measure", "How do I boil an egg?", "-d", file, "-m", model, "--format", "jsonl")
-said("from the hub", "measure", "How do I boil an egg?", "-d", "hub:org/mine", "-m", model, "--format", "jsonl")
+prompts = os.path.join(os.path.dirname(file), "prompts.txt")
+with open(prompts, "w") as lines:
+    lines.write("How do I boil an egg?")
+said("local", "measure", prompts, "-d", file, "-m", model, "--format", "jsonl")
+said("from the hub", "measure", prompts, "-d", "hub:org/mine", "-m", model, "--format", "jsonl")
 import huggingface_hub.constants
 huggingface_hub.constants.HF_HUB_OFFLINE = True
 said("offline push", "push", file, "org/mine")
@@ -136,7 +138,7 @@ def test_a_command_takes_the_hubs_id_for_a_file(answers):
     local, there = answers[0]["local"], answers[0]["from the hub"]
     assert local["code"] == there["code"] == 0, there
     assert local["out"] == there["out"]
-    assert json.loads(local["out"])["projection"] != 0
+    assert len(local["out"].splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -111,7 +111,7 @@ def ranks_of(effects: Sequence[Effect], comparisons: Sequence[Comparison]) -> li
         sign = float(np.sign(by_answers or row.effect)) or 1.0
         others = [e.effect for e in effects if e.condition == "random" and e.prompts == row.prompts]
         found = among(sign * row.effect, sign * np.array(others))
-        side = "refusal" if sign > 0 else "answers"
+        side: Literal["refusal", "answers"] = "refusal" if sign > 0 else "answers"
         rows.append(
             Rank(
                 condition=row.condition,
