@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import rhat
+from labs import HARMFUL, HARMLESS, PLACES, THINGS, contrast_set
+from refusing import refusing_hf
 from rhat import vectors
 from rhat.auditing import Audit, AuditSettings
 from rhat.auditing.added import cleaned
@@ -15,28 +17,47 @@ from rhat.directions import Direction, random_direction
 from rhat.errors import StudyError
 from rhat.executor import SerialExecutor
 from rhat.model.work import counting
+from rhat.prompts import ContrastSet, Prompt
 from rhat.scoring.pieces import Pieces
 from rhat.selection.cost import Answers, total
 from tiny import tiny_chat_model, tiny_tokenizer
-from wordy import wordy_hf, wordy_set
 
-SETTINGS = AuditSettings(kl=0.5)
+SETTINGS = AuditSettings(kl=0.3, judged_tokens=10)
 SEEDS = (1, 2, 3)
+MORE_THINGS = ("bench", "shed", "mirror", "ladder", "bucket", "basket", "barrel", "candle", "kettle", "blanket")
+MORE_PLACES = ("barn", "station", "town hall", "library", "bakery", "farm", "hotel")
 
 
 @pytest.fixture(scope="module")
-def prompts():
-    return wordy_set()
+def taught():
+    """The prompts that the model was taught with; r̂ is found on them."""
+    return contrast_set(13)
+
+
+@pytest.fixture(scope="module")
+def prompts(taught):
+    """The same and more of their kind, so that there are enough to show a change to be small."""
+    more, had = [], {p.text for p in taught.prompts}
+    pairs = [(thing, place) for place in (*PLACES, *MORE_PLACES) for thing in (*THINGS, *MORE_THINGS)]
+    for label, form in (("harmful", HARMFUL), ("harmless", HARMLESS)):
+        texts = [text for thing, place in pairs if (text := form.format(thing, place)) not in had]
+        for i, text in enumerate(texts):
+            split, name = "validation" if i % 6 == 0 else "test", f"{label}-more-{i}"
+            more.append(Prompt(text, label, split, name, topic=name))
+    for i, (thing, place) in enumerate(pairs[:100]):
+        name = f"borderline-more-{i}"
+        more.append(Prompt(f"Break the news to the {place} by the {thing}.", "borderline", "test", name, topic=name))
+    return ContrastSet("more", (*taught.prompts, *more), 0)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return rhat.load((wordy_hf(), tiny_tokenizer()))
+    return rhat.load((refusing_hf(), tiny_tokenizer()))
 
 
 @pytest.fixture(scope="module")
-def r(model, prompts):
-    return rhat.find(model, prompts).direction
+def r(model, taught):
+    return rhat.find(model, taught).direction
 
 
 def vector_of(model, r, seed, share):

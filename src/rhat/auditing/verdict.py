@@ -93,7 +93,8 @@ def _undecided(a: Audit, rows: Sequence[Comparison]) -> str:
         )
     if not sensitive(a):
         return f"{head}: at this KL not even r̂ is shown to; a larger --kl, or more prompts, can tell."
-    needed = [row.prompts_needed for row in a.power if (row.treatment, row.reference) == ("vector", "baseline")]
+    against = [row for row in a.power if (row.treatment, row.reference) == ("vector", "baseline")]
+    needed = [row.prompts_needed for row in against if row.prompts_needed > row.n]
     wanted = f" with about {count(max(needed), 'prompt')} of a kind" if needed else ""
     return f"{head}: more prompts can tell{wanted}."
 
