@@ -30,10 +30,12 @@ _HOMES = {
     "ablate": "rhat.interventions",
     "intervene": "rhat.interventions",
     "adopt": "rhat.vectors",
+    "audit": "rhat.auditing",
     "RhatError": "rhat.errors",
 }
 _MODULES = (
     "artifacts",
+    "auditing",
     "capture",
     "directions",
     "errors",
@@ -56,6 +58,7 @@ _MODULES = (
 
 if TYPE_CHECKING:
     from rhat import artifacts as artifacts
+    from rhat import auditing as auditing
     from rhat import capture as capture
     from rhat import directions as directions
     from rhat import errors as errors
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
     from rhat import study as study
     from rhat import vectors as vectors
     from rhat import vocabulary as vocabulary
+    from rhat.auditing import audit as audit
     from rhat.capture import activations as activations
     from rhat.capture import logits as logits
     from rhat.capture import projections as projections

@@ -1,7 +1,8 @@
-"""A model hub in miniature: the part of the hub's protocol that loading a model uses, on this machine."""
+"""A model hub in miniature: the part of the hub's protocol that loading a model and pushing a few files use, on this machine."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -13,16 +14,20 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 GATED = "org/gated"
+TOKEN, OWNER = "hf_writes", "org"  # who may push, and where
 
 
 class Hub(ThreadingHTTPServer):
-    """`repos` maps "owner/name" to revision → folder of files; `asked` is every path that was asked for."""
+    """`repos` maps "owner/name" to revision → folder of files; `asked` is every path that was asked for.
+
+    Who has TOKEN may make repositories of OWNER in the folder `made`, and put files into them.
+    """
 
     daemon_threads = True
 
-    def __init__(self, repos: dict[str, dict[str, Path]]) -> None:
+    def __init__(self, repos: dict[str, dict[str, Path]], made: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
-        self.repos = repos
+        self.repos, self.made = repos, made
         self.asked: list[str] = []
 
     @property
@@ -44,6 +49,47 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.answer(body=True)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = unquote(urlparse(self.path).path)
+        self.server.asked.append(path)
+        if path == "/api/validate-yaml":
+            return self.say({"errors": [], "warnings": []})
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.refuse(401, "", "Invalid username or password.")
+        put = re.fullmatch(r"/api/models/([\w.-]+/[\w.-]+)/(preupload|commit)/main", path)
+        if path == "/api/repos/create":
+            given = json.loads(body)
+            return self.create(f"{given.get('organization') or OWNER}/{given['name']}")
+        if put is None or put[1] not in self.server.repos:
+            return self.refuse(404, "RepoNotFound", "Repository not found")
+        if put[2] == "preupload":
+            files = [
+                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
+            ]
+            return self.say({"files": files})
+        for one in map(json.loads, body.splitlines()):
+            if one["key"] == "file":
+                target = self.server.repos[put[1]]["main"] / one["value"]["path"]
+                target.write_bytes(base64.b64decode(one["value"]["content"]))
+        commit = commit_of(put[1], "main")
+        return self.say(
+            {"success": True, "commitUrl": f"{self.server.url}/{put[1]}/commit/{commit}", "commitOid": commit}
+        )
+
+    def create(self, repo: str) -> None:
+        if not repo.startswith(f"{OWNER}/") or self.server.made is None:
+            return self.refuse(403, "", f"You don't have the rights to create a model under {repo}")
+        if repo in self.server.repos:
+            return self.say({"error": "You already created this model repo", "url": f"{self.server.url}/{repo}"}, 409)
+        folder = self.server.made / repo.replace("/", "--")
+        folder.mkdir()
+        self.server.repos[repo] = {"main": folder}
+        return self.say({"url": f"{self.server.url}/{repo}", "name": repo})
+
+    def say(self, answer: object, status: int = 200) -> None:
+        self.give(json.dumps(answer).encode(), {"Content-Type": "application/json"}, body=True, status=status)
 
     def log_message(self, *_args: object) -> None:
         pass
@@ -91,13 +137,13 @@ class _Answer(BaseHTTPRequestHandler):
 
     def refuse(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         said = {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})}
-        self.give(json.dumps({"error": message}).encode(), said, self.command == "GET", status)
+        self.give(json.dumps({"error": message}).encode(), said, self.command != "HEAD", status)
 
 
 @contextmanager
-def serving(repos: dict[str, dict[str, Path]]) -> Iterator[Hub]:
+def serving(repos: dict[str, dict[str, Path]], made: Path | None = None) -> Iterator[Hub]:
     """The hub at work inside the `with`."""
-    hub = Hub(repos)
+    hub = Hub(repos, made)
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
     thread.start()
     try:

@@ -21,6 +21,8 @@ from rhat.scoring.pieces import Pieces, UnkeepableError, key_of
 from rhat.selection import find
 from rhat.selection.settings import FindSettings
 from rhat.study import StudyConfig, run
+from rhat.study.cost import find_settings
+from rhat.study.opening import open_model, open_prompts
 from tiny import tiny_tokenizer
 
 SETTINGS = FindSettings(token_prompts=12, min_kept=(4, 2), early_stopping=2)
@@ -243,3 +245,28 @@ def test_a_command_that_is_killed_goes_on_where_it_stopped(arguments, in_one_go,
     assert one == other
     a, b = (rhat.directions.Direction.load(path) for path in (out, in_one_go[1]))
     assert torch.equal(a.unit, b.unit)
+
+
+def test_the_direction_is_there_as_soon_as_it_is_known(arguments, tmp_path, monkeypatch):
+    """The study is ended before its first experiment; r̂ is that of a search of its own, and stays the same to the end."""
+    config = StudyConfig(**arguments, out=tmp_path / "run")
+
+    def killed(*_given):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["rhat.study.run"], "_stage", killed)
+        with pytest.raises(Killed):
+            run(config)
+    written = tmp_path / "run" / "direction.safetensors"
+    early = rhat.Direction.load(written)
+    assert not (tmp_path / "run" / "results.json").exists()
+    contrast, loaded = open_prompts(config), open_model(config)
+    found = find(loaded, contrast, find_settings(config)).direction
+    assert torch.equal(early.unit, found.unit)
+    assert early.describe() == found.describe()
+    early.check_fits(loaded)
+    assert run(config)["outcome"].startswith("found")
+    at_the_end = rhat.Direction.load(written)
+    assert torch.equal(early.unit, at_the_end.unit)
+    assert early.describe() == at_the_end.describe()

@@ -53,6 +53,16 @@ def write_whole(path: Path, content: str | bytes) -> None:
         ) from error
 
 
+def made_by() -> str:
+    """The version of rhat that writes a file, such as 0.1.0."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("rhat")
+    except PackageNotFoundError:
+        return "not installed as a package"
+
+
 def no_constant(name: str) -> float:
     """For `json.loads`: NaN and Infinity are not JSON."""
     raise ValueError(f"{name} is not JSON")

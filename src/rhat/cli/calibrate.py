@@ -69,7 +69,7 @@ def calibrate(
     from rhat.guard import beside
     from rhat.guard import calibrate as run
 
-    r = Direction.load(direction)
+    r = Direction.load(direction, offline=where.offline)
     target = destination or beside(direction)
     check_output(target, overwrite=overwrite)
     contrast = prompts.read(seed, where.offline)

@@ -74,7 +74,7 @@ def export(
     from rhat.directions import Direction
     from rhat.interventions import intervene
 
-    r = Direction.load(direction)
+    r = Direction.load(direction, offline=where.offline)
     doing = intervene(str(op), r, value=value, alpha=alpha, layer=layer, scope=scope, where=layers_of(layers))
     record = vectors.format_to_write(to, doing)
     target = destination or direction.with_name(f"{direction.stem}-{record.name}{record.suffix}")

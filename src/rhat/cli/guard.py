@@ -65,7 +65,7 @@ def guard(
     from rhat.guard import Calibration, beside
     from rhat.guard.traffic import read_traffic
 
-    r = Direction.load(direction)
+    r = Direction.load(direction, offline=where.offline)
     made = Calibration.load(calibration or beside(direction)).check_belongs(r)
     with progress() as told:
         model = where.load(told).for_direction(r)

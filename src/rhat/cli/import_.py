@@ -13,12 +13,11 @@ from rhat.cli.files import check_output
 from rhat.cli.options import ModelOptions, OverwriteOption, PromptOptions, SeedOption, shared
 from rhat.cli.progress import progress
 from rhat.cli.reading import ReadingOptions
+from rhat.cli.which import VectorOptions
 
 if TYPE_CHECKING:
     from rhat.directions import Direction
     from rhat.selection.finding import Finding
-
-WHICH = "Which vector of the file"
 
 
 @shared
@@ -29,31 +28,10 @@ def import_(
     where: ModelOptions,
     prompts: PromptOptions,
     reading: ReadingOptions,
+    which: VectorOptions,
     destination: Annotated[Path, typer.Option("--out", "-o", help="Where to save the direction.")] = Path(
         "direction.safetensors"
     ),
-    form: Annotated[
-        str | None, typer.Option("--from", help="Format of the file, if it is not detected.", rich_help_panel=WHICH)
-    ] = None,
-    site: Annotated[
-        str | None,
-        typer.Option(
-            "--site",
-            help="resid_pre.12 is the input of block 12, resid_post.12 its output; layers count from 0.",
-            show_default=False,
-            rich_help_panel=WHICH,
-        ),
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="Name of the tensor in the file.", rich_help_panel=WHICH)
-    ] = None,
-    row: Annotated[
-        int | None, typer.Option("--row", help="Row of a matrix, such as a decoder.", rich_help_panel=WHICH)
-    ] = None,
-    negate: Annotated[
-        bool,
-        typer.Option("--negate", help="Reverse the vector, if it points away from refusal.", rich_help_panel=WHICH),
-    ] = False,
     position: Annotated[
         int | None,
         typer.Option(
@@ -84,12 +62,11 @@ def import_(
     [bold]rhat import sae.safetensors --key W_dec --row 1208 --site resid_post.11[/bold]
     """
     check_output(destination, overwrite=overwrite)
-    from rhat import vectors
-
-    vectors.read(file, format=form, site=site, key=key, row=row)  # before the model is loaded
+    which.read(file)  # before the model is loaded
     contrast = prompts.read(seed, where.offline)
     from dataclasses import replace
 
+    from rhat import vectors
     from rhat.scoring.phrases import Phrases
     from rhat.selection.settings import FindSettings
 
@@ -98,10 +75,9 @@ def import_(
     finding: Finding | None = None
     with progress() as report:
         model = where.load(report)
-        given = vectors.read(file, format=form, site=site, key=key, row=row, width=model.d_model)
+        given = which.read(file, model.d_model)
         lacking = given.position is None and position is None
-        r = replace(given, position=given.position if position is None else position).direction(model)
-        r = -r if negate else r
+        r = which.turned(replace(given, position=given.position if position is None else position).direction(model))
         if measure and None in r.means:
             r, finding = vectors.adopt(model, contrast, r, settings, choose_position=lacking, progress=report)
     written = r.save(destination)

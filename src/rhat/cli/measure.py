@@ -49,7 +49,7 @@ def measure(
     from rhat.directions import Direction
     from rhat.guard import Calibration, beside
 
-    r = Direction.load(direction)
+    r = Direction.load(direction, offline=where.offline)
     calibrated = beside(direction)
     threshold = Calibration.load(calibrated).check_belongs(r).threshold if calibrated.exists() else None
     kept: list[dict[str, Any]] = []

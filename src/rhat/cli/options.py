@@ -46,7 +46,12 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed for the spl
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 DirectionOption = Annotated[
     Path,
-    typer.Option("--direction", "-d", help="A direction file, from [bold]rhat find[/bold].", show_default=False),
+    typer.Option(
+        "--direction",
+        "-d",
+        help="A direction file, from [bold]rhat find[/bold], or hub:OWNER/NAME.",
+        show_default=False,
+    ),
 ]
 
 

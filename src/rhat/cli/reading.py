@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rhat.errors import StudyError
 from rhat.vocabulary import JUDGED_TOKENS
+
+if TYPE_CHECKING:
+    from rhat.directions import Direction
+    from rhat.selection.settings import FindSettings
 
 READING_PANEL = "How answers are classified"
 
@@ -46,6 +50,19 @@ class ReadingOptions:
             rich_help_panel=READING_PANEL,
         ),
     ] = JUDGED_TOKENS
+
+    def read_as(self, direction: Direction) -> FindSettings:
+        """Settings that read answers as a direction's were read, but for what is given here."""
+        from rhat.scoring.phrases import Phrases
+        from rhat.selection.settings import FindSettings
+
+        known = FindSettings.read_as(direction)
+        return replace(
+            known,
+            phrases=known.phrases if self.refusal_phrases is None else Phrases.read(self.refusal_phrases),
+            refusal_tokens=self.tokens() or known.refusal_tokens,
+            judged_tokens=self.judged_tokens,
+        )
 
     def tokens(self) -> tuple[int | str, ...]:
         """Ids and texts, as arguments of FindSettings and StudyConfig. Spaces are part of a text.

@@ -149,7 +149,7 @@ def serve(
         playground=playground,
         study=study,
     )
-    directions, calibrations = _directions(direction or [])
+    directions, calibrations = _directions(direction or [], where.offline)
     with progress() as report:
         model = where.load(report)
     unstoppable()
@@ -169,7 +169,7 @@ def _default(text: str | None) -> tuple[dict[str, Any], ...]:
     return tuple(many)
 
 
-def _directions(given: list[str]) -> tuple[dict[str, Direction], dict[str, Calibration]]:
+def _directions(given: list[str], offline: bool = False) -> tuple[dict[str, Direction], dict[str, Calibration]]:
     """Directions by name, and the calibrations found next to their files."""
     from rhat.directions import Direction
     from rhat.directions.measured import check_measured
@@ -182,7 +182,9 @@ def _directions(given: list[str]) -> tuple[dict[str, Direction], dict[str, Calib
         name, path = (before, Path(after)) if equals and "/" not in before else (Path(text).stem, Path(text))
         if not name or name in directions:
             raise DirectionError(f"--direction {text}: two directions cannot both be named {name!r}; give NAME=FILE")
-        directions[name] = check_measured(Direction.load(path))  # pages, scales and defaults need both means
+        directions[name] = check_measured(
+            Direction.load(path, offline=offline)
+        )  # pages, scales and defaults need both means
         if beside(path).exists():
             calibrations[name] = Calibration.load(beside(path))
     return directions, calibrations

@@ -42,7 +42,7 @@ def run(
     """
     from rhat.directions import Direction
 
-    direction = Direction.load(file)
+    direction = Direction.load(file, offline=where.offline)
     contrast = prompts.read(seed, where.offline)
     from rhat.artifacts.judging import adjust
     from rhat.selection.given_direction import finding_for

@@ -142,7 +142,7 @@ def steer(
     from rhat.directions import Direction
     from rhat.interventions import intervene
 
-    r = Direction.load(direction)
+    r = Direction.load(direction, offline=where.offline)
     doing = intervene(str(op), r, value=value, alpha=alpha, layer=layer, scope=scope, where=layers_of(layers))
     with progress() as report:
         model = where.load(report)

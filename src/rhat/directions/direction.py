@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rhat.artifacts.hub import fetched
 from rhat.artifacts.tensors import load_direction, save_direction
 from rhat.directions.finders import finder_named, more_of
 from rhat.directions.fitting import check_fits, key_of
@@ -262,13 +263,13 @@ class Direction:
         return save_direction(self.unit, {**self.describe(), **origin}, path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Direction:
-        """Read what `save` wrote.
+    def load(cls, path: str | Path, *, offline: bool = False) -> Direction:
+        """Read what `save` wrote: a file, or `hub:owner/name`, what `rhat push` uploaded (`offline`: from the local cache alone).
 
         Raises:
-            DirectionError: if the file is missing or is not a direction, or holds numbers that are not finite.
+            DirectionError: if it is missing, cannot be fetched, or is not a direction, or holds numbers that are not finite.
         """
-        fields = load_direction(path)
+        fields = load_direction(fetched(path, offline=offline))
         try:
             return cls(**fields)
         except DirectionError as error:

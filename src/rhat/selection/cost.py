@@ -148,9 +148,8 @@ class Expected:
         return done
 
 
-def search_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
-    """What each stage of a search will compute."""
-    model = given.model
+def survey_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
+    """What a survey will compute: refusal tokens, the behaviour filter and the means."""
     listened = [given.some(label, settings.token_prompts, "train", kept=False) for label in ("harmful", "harmless")]
     given.answered(1, listened[0], settings.judged_tokens)
     given.answered(1, listened[1], 1)
@@ -160,7 +159,13 @@ def search_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
     for split, limit in limits:
         for label in ("harmful", "harmless"):
             given.scored(1, given.some(label, limit, split, kept=False))
-    found["activations"] = given.lap()
+    return found | {"activations": given.lap()}
+
+
+def search_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
+    """What each stage of a search will compute."""
+    model = given.model
+    found = survey_work(given, settings)
     harmless = given.some("harmless", settings.validation, "validation")
     rule_cost = cost_of(settings.rule)
     harmful = given.some("harmful", None, "validation", kept=False)[: settings.validation]

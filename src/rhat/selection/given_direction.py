@@ -8,6 +8,7 @@ from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet
+from rhat.scoring.pieces import Pieces
 from rhat.selection.finding import Finding
 from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.selection.survey import survey
@@ -20,12 +21,14 @@ def finding_for(
     settings: FindSettings | None = None,
     *,
     progress: Progress = silent,
+    pieces: Pieces | None = None,
 ) -> Finding:
     """What `find` would have left beside this direction: refusal tokens, the behaviour filter and the means.
 
     Nothing is chosen: no candidate is scored, and `direction` is kept as it is. Training and validation prompts only, with
     the response prefix with which it was found, and (unless `settings` say otherwise) the refusal phrases and tokens.
     The outcome is "no_refusal", without a direction, where the model hardly refuses or the filter leaves too few prompts.
+    `pieces` keep what is done, batch by batch.
 
     Raises:
         DirectionError: if the direction is of another model, was not found at resid_pre, or its position is not among the
@@ -42,7 +45,7 @@ def finding_for(
         )
     settings = settings or FindSettings.read_as(direction)
     settings = replace(settings, instruction_token=direction.position == last_instruction_token)
-    known = survey(model, prompts, settings, progress=progress)
+    known = survey(model, prompts, settings, progress=progress, pieces=pieces)
     if known.means is None:
         return Finding.unrefused(known)
     where = {"position": direction.position, "layer": direction.layer, "status": "selected"}

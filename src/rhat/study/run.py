@@ -42,6 +42,8 @@ from rhat.vocabulary import AUTO
 
 log = logging.getLogger(__name__)
 
+DIRECTION = "direction.safetensors"
+
 
 def run(
     config: StudyConfig,
@@ -99,6 +101,8 @@ def _results(
     """All stages one after the other, and the folder."""
     out = Path(config.out)
     finding = _finding(config, model, prompts, stages, progress, executor, pieces)
+    if finding.direction is not None:  # at once: whatever ends the study, what it found can be used
+        finding.direction.save(out / DIRECTION)
     model = model.with_response_prefix(finding.response_prefix)
     results = header(config, model, prompts, finding)
     results["timings"] = [{"stage": "loading", "seconds": round(loading, 3)}] + [
@@ -198,8 +202,6 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
 
 
 def _write(out: Path, results: dict[str, Any], lab: Lab, kept: bytes) -> None:
-    if lab.finding.direction is not None:
-        lab.finding.direction.save(out / "direction.safetensors")
     results["manifest"] |= {
         "peak_memory_gib": peak_memory(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

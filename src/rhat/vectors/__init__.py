@@ -6,6 +6,7 @@ A format is one file in `rhat.vectors.formats` that holds a record FORMAT; the t
 from rhat.vectors.adopting import adopt
 from rhat.vectors.checking import Check, check
 from rhat.vectors.format import Format, Given, Steering, Wanted
+from rhat.vectors.pushing import push
 from rhat.vectors.table import FORMATS, format_of, format_to_write, read, write
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "check",
     "format_of",
     "format_to_write",
+    "push",
     "read",
     "write",
 ]

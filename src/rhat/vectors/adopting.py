@@ -10,6 +10,7 @@ import torch
 from rhat.directions import Direction
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet
+from rhat.scoring.pieces import Pieces
 from rhat.selection.finding import Finding
 from rhat.selection.given_direction import finding_for
 from rhat.selection.means import Means
@@ -24,6 +25,7 @@ def adopt(
     *,
     choose_position: bool = False,
     progress: Progress = silent,
+    pieces: Pieces | None = None,
 ) -> tuple[Direction, Finding]:
     """The direction with both mean projections measured, and the finding around it (refusal tokens, filter, means).
 
@@ -36,7 +38,7 @@ def adopt(
         DirectionError: if the direction does not fit the model, or its position is not a template token.
         StudyError: if the contrast set has no prompts in a split that is needed.
     """
-    finding = finding_for(model, prompts, direction, settings, progress=progress)
+    finding = finding_for(model, prompts, direction, settings, progress=progress, pieces=pieces)
     if finding.means is None:
         return direction, finding
     means = finding.means

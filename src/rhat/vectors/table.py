@@ -7,6 +7,7 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
+from rhat.artifacts.hub import fetched
 from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.model.chat import ChatModel
@@ -64,12 +65,12 @@ def read(
     """A vector from another tool's file, with what the file states about it.
 
     The format is told by what is in the file unless it is named. `site`, `key` and `row` say which vector is meant where the
-    file holds several or does not say; `width` is the model's d_model.
+    file holds several or does not say; `width` is the model's d_model. `hub:owner/name` is fetched from the hub.
 
     Raises:
         DirectionError: if the file cannot be read, or what is meant is not clear.
     """
-    path = Path(path)
+    path = fetched(path)
     record = format_of(path) if format is None else format_named(format)
     if record.read is None:
         raise DirectionError(f"{record.name}: such files are only written; see docs/vectors.md")
