@@ -35,6 +35,7 @@ _HOMES = {
 _MODULES = (
     "artifacts",
     "capture",
+    "diff",
     "directions",
     "errors",
     "generation",
@@ -57,6 +58,7 @@ _MODULES = (
 if TYPE_CHECKING:
     from rhat import artifacts as artifacts
     from rhat import capture as capture
+    from rhat import diff as diff
     from rhat import directions as directions
     from rhat import errors as errors
     from rhat import generation as generation
