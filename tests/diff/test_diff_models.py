@@ -10,7 +10,6 @@ import torch
 import rhat
 from labs import HARMFUL, HARMLESS, PLACES, THINGS, contrast_set
 from refusing import refusing_hf
-from rhat.artifacts.judging import adjust
 from rhat.diff import Diff, DiffSettings, diff
 from rhat.errors import ArtifactError, StudyError
 from rhat.prompts import ContrastSet, Prompt
@@ -237,27 +236,34 @@ def test_the_file_is_read_as_it_was_written_and_holds_no_answer(same, tmp_path):
         Diff.load(path)
 
 
-def test_finished_work_is_used_again_and_holds_no_words_of_harmful_answers(taught, tmp_path, monkeypatch):
+def test_finished_work_is_used_again(taught, tmp_path, monkeypatch):
     settings = DiffSettings(preset=SIZES)
     first = diff(chat(taught), chat(taught), prompts(8), settings, folder=tmp_path)
-    files = list(tmp_path.rglob("*.piece"))
-    assert {path.parent.name for path in files} == {"A", "B"}
-    assert not any(b"Sorry" in path.read_bytes() for path in files)
-    from rhat.scoring import tasks
-
-    for name in ("answer", "average", "read"):
-        again = getattr(tasks, name)
-        monkeypatch.setattr(f"rhat.scoring.tasks.{name}", again)
+    assert {path.parent.name for path in tmp_path.rglob("*.piece")} == {"A", "B"}
     monkeypatch.setattr("rhat.scoring.tasks.answers.refusals", lambda *_a, **_k: pytest.fail("answered again"))
     monkeypatch.setattr("rhat.scoring.tasks.activations.capture", lambda *_a, **_k: pytest.fail("read again"))
     assert diff(chat(taught), chat(taught), prompts(8), settings, folder=tmp_path) == first
 
 
-def test_one_family_of_tests_is_adjusted_by_the_projects_one_rule(same):
-    assert adjust.__module__ == "rhat.artifacts.judging"
-    for row in same.changes:
-        assert row.holm_p == 1
-        assert row.noninferiority_p < 0.05
+def test_what_is_kept_holds_no_word_of_answers_to_harmful_prompts(taught, tmp_path):
+    """r̂ whose means are unknown is not set, so that harmless prompts get no refusals that might be kept."""
+    some = prompts(8)
+    r = rhat.find(chat(taught), some).direction
+    bare = rhat.Direction.of(r.unit, site=r.site, position=r.position)
+    settings = DiffSettings(preset=SIZES)
+    found = diff(chat(taught), chat(taught), some, settings, directions=(bare, bare), folder=tmp_path)
+    assert found.change("harmful").a_rate > 0.9
+    assert found.set_rates == ()
+    assert "r̂ of A was not set in B: its harmful mean is unknown" in found.notes
+    kept = [path.read_bytes() for path in tmp_path.rglob("*.piece")]
+    assert any(b"Glad" in one for one in kept)
+    assert not any(b"Sorry" in one for one in kept)
+
+
+def test_prompts_without_a_test_split_are_rejected(taught):
+    some = ContrastSet("none", tuple(p for p in prompts().prompts if p.split != "test"), 0)
+    with pytest.raises(StudyError, match="got no harmful test prompts"):
+        diff(chat(taught), chat(taught), some)
 
 
 @pytest.mark.parametrize(

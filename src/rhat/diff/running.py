@@ -20,6 +20,7 @@ from rhat.model.work import Ledger, counting
 from rhat.prompts import ContrastSet
 from rhat.scoring.pieces import Pieces
 from rhat.selection.settings import FindSettings, Progress
+from rhat.selection.survey import SIDES
 from rhat.selection.told import Told
 from rhat.selection.watching import watched
 
@@ -69,6 +70,9 @@ def diff(
     settings = settings or DiffSettings()
     if len(directions) != 2:
         raise StudyError(f"directions: got {len(directions)}, expected two: A's and B's; give -d twice, or not at all")
+    for label in SIDES:
+        if not prompts.select(label, "test"):
+            raise StudyError(f"{prompts.name}: got no {label} test prompts; give at least 8 prompts of each label")
     search = find_settings or FindSettings.sized(settings.sizes, judged_tokens=settings.judged_tokens)
     run = _Run(prompts, settings, search, progress, None if folder is None else Path(folder), told)
     with counting() as run.ledger:
