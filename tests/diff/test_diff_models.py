@@ -36,6 +36,11 @@ def chat(hf):
     return rhat.load((hf, tiny_tokenizer()))
 
 
+def found_r(hf):
+    """r̂ as `rhat find` gives it, of as many prompts."""
+    return rhat.find(chat(hf), prompts(), rhat.FindSettings.sized(SIZES)).direction
+
+
 @pytest.fixture(scope="module")
 def taught():
     return refusing_hf()
@@ -62,7 +67,7 @@ def same(taught):
 @pytest.fixture(scope="module")
 def edited(taught, same):
     """The taught model with its own r̂ projected out of what writes to the residual stream, in memory."""
-    r = rhat.find(chat(taught), prompts()).direction.unit.double()
+    r = found_r(taught).unit.double()
     hf = copy.deepcopy(taught)
     with torch.no_grad():
         for name, w in hf.named_parameters():
@@ -92,7 +97,7 @@ def test_a_model_is_no_worse_than_itself(same):
 def test_numbers_of_a_model_are_those_of_transformers(taught, same):
     """Means, projections and refusals again, by plain transformers and numpy, one prompt at a time."""
     tokenizer, some = tiny_tokenizer(), prompts()
-    r = rhat.find(chat(taught), some).direction
+    r = found_r(taught)
 
     def run(p):
         ids = tokenizer.apply_chat_template(
@@ -120,7 +125,7 @@ def test_numbers_of_a_model_are_those_of_transformers(taught, same):
 
 def test_each_r_set_in_each_model_is_what_an_intervention_does(taught, same):
     model, some = chat(taught), prompts()
-    r = rhat.find(model, some).direction
+    r = found_r(taught)
     texts = [p.text for p in some.select("harmless", "test", SIZES.sweep)]
     answers = model.generate(texts, 12, intervention=rhat.set_projection(r))
     expected = np.mean(["Sorry" in one.text for one in answers])
@@ -151,6 +156,10 @@ def test_more_over_refusal_is_worse_and_the_way_back_is_not(obliging, taught):
     assert found.change("harmful").verdict == "better"
     assert found.change("harmful").difference > 0.9
     assert found.outcome == "no worse"
+    [row, _] = found.directions
+    assert row.outcome == "no_refusal"
+    assert "«…»" in row.sentence, "the search quotes answers to harmful prompts"
+    assert "Glad" not in json.dumps(found.plain())
 
 
 def test_an_edit_in_memory_that_removes_r_is_worse_and_the_removal_is_named(taught, edited):
@@ -200,7 +209,7 @@ def test_only_one_model_is_in_memory_at_a_time(taught, untaught):
 
 def test_given_directions_are_used_and_nothing_is_searched(taught, monkeypatch):
     some = prompts(8)
-    r = rhat.find(chat(taught), some).direction
+    r = found_r(taught)
     monkeypatch.setattr("rhat.diff.seen.find", lambda *_a, **_k: pytest.fail("searched"))
     found = diff(chat(taught), chat(taught), some, DiffSettings(preset=SIZES), directions=(r, -r))
     assert found.direction_cosine == pytest.approx(-1)
@@ -223,7 +232,7 @@ def test_the_file_is_read_as_it_was_written_and_holds_no_answer(same, tmp_path):
     path = same.save(tmp_path / "new" / "diff.json")
     assert Diff.load(path) == same
     text = path.read_text("utf-8")
-    assert "Sorry" not in text.split('"sentences"')[0]
+    assert "Sorry" not in text
     assert "Glad" not in text
     assert not any(p.text in text for p in prompts().prompts)
     found = json.loads(text)
@@ -248,7 +257,7 @@ def test_finished_work_is_used_again(taught, tmp_path, monkeypatch):
 def test_what_is_kept_holds_no_word_of_answers_to_harmful_prompts(taught, tmp_path):
     """r̂ whose means are unknown is not set, so that harmless prompts get no refusals that might be kept."""
     some = prompts(8)
-    r = rhat.find(chat(taught), some).direction
+    r = found_r(taught)
     bare = rhat.Direction.of(r.unit, site=r.site, position=r.position)
     settings = DiffSettings(preset=SIZES)
     found = diff(chat(taught), chat(taught), some, settings, directions=(bare, bare), folder=tmp_path)

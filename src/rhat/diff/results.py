@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -100,11 +101,16 @@ def _counts(prompts: ContrastSet, a: Seen) -> list[PromptCount]:
 
 def _direction(side: Side, seen: Seen) -> FoundDirection:
     finding, r = seen.finding, seen.direction
-    row: Row = {"model": side, "outcome": finding.outcome, "sentence": finding.sentence}
+    row: Row = {"model": side, "outcome": finding.outcome, "sentence": wordless(finding.sentence)}
     if r is not None:
         row |= {"layer": r.layer, "position": r.position, "norm": r.norm, "harmful_mean": r.means[0]}
         row["split_half_cosine"] = finding.split_half_cosine
     return FoundDirection.of(row)
+
+
+def wordless(sentence: str) -> str:
+    """What a search says, without the words of answers to harmful prompts that it quotes where there is no refusal."""
+    return re.sub("«.*»", "«…»", sentence, flags=re.DOTALL)
 
 
 def _cosines(a: Seen, b: Seen) -> tuple[list[LayerCosine], list[str]]:
@@ -115,11 +121,12 @@ def _cosines(a: Seen, b: Seen) -> tuple[list[LayerCosine], list[str]]:
         return [], [f"the models have {said}: nothing can be compared layer by layer"]
     r = a.direction or b.direction
     position = -1 if r is None or -r.position > min(shape[1] for shape in shapes) else r.position
-    gaps = []
+    gaps, relative = [], []
     for seen in (a, b):
         pairs = zip(seen.halves["harmful"], seen.halves["harmless"], strict=True)
         halves = [(harmful - harmless)[:, position].double() for harmful, harmless in pairs]
         gaps.append((halves[0], halves[1], (halves[0] + halves[1]) / 2))
+        relative.append((gaps[-1][2].norm(dim=1) / seen.halves["harmless"][0][:, position].norm(dim=1)).tolist())
 
     def cosine(x: torch.Tensor, y: torch.Tensor) -> list[float]:
         return [float(c) for c in torch.nn.functional.cosine_similarity(x, y, dim=1).clamp(-1, 1)]
@@ -129,7 +136,7 @@ def _cosines(a: Seen, b: Seen) -> tuple[list[LayerCosine], list[str]]:
     return [
         LayerCosine.of({"layer": layer, "position": position, "cosine": c, "a_split_half": sa, "b_split_half": sb})
         for layer, c, sa, sb in rows
-        if all(float(gap[2][layer].norm()) > 0 for gap in gaps)  # layer 0 sees only the template
+        if all(sizes[layer] > 1e-9 for sizes in relative)  # layer 0 sees only the template
     ], []
 
 
@@ -218,7 +225,7 @@ def _notes(every: list[tuple[Side, Side, Under]], sides: dict[Side, Seen]) -> li
             said.append(f"r̂ of {whose} was not set in {side}: its harmful mean is unknown")
     for side, seen in sides.items():
         if seen.direction is None:
-            said.append(f"{side} has no r̂: {seen.finding.sentence}")
+            said.append(f"{side} has no r̂: {wordless(seen.finding.sentence)}")
     return said
 
 
