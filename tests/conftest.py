@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("untimed")
 # Where tensors are; elsewhere annotations such as numpy's ArrayLike mean more than a runtime checker knows.
 TENSORS = (
     "capture",
-    "diff",
+    "diff.weights",
     "directions",
     "generation",
     "heads",

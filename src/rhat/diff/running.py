@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,19 +115,19 @@ class _Run:
             if told is not None:
                 told.follow(self.ledger)
                 self.told(told)
-        seen = visit.see(given)
-        for whose, direction in (("A", seen.direction), ("B", other)):
-            if direction is not None:
-                seen = visit.under(seen, whose, direction)
-        self._leave(visit)
-        return seen
+        return self._used(visit, given, {"B": other})
 
     def _second(self, b: Opens, given: Direction | None, other: Direction | None) -> Seen:
         visit = self._visit("B", b)
         if given is not None:
             check_given(given, visit.model)
+        return self._used(visit, given, {"A": other})
+
+    def _used(self, visit: Visit, given: Direction | None, others: Mapping[Side, Direction | None]) -> Seen:
+        """What a model does by itself, then with its own r̂, then with the other's; the model is let go of."""
         seen = visit.see(given)
-        for whose, direction in (("A", other), ("B", seen.direction)):
+        all_of: dict[Side, Direction | None] = {visit.side: seen.direction, **others}
+        for whose, direction in all_of.items():
             if direction is not None:
                 seen = visit.under(seen, whose, direction)
         self._leave(visit)

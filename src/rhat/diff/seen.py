@@ -96,7 +96,7 @@ class Visit:
         """Everything that concerns this model alone: r̂ (unless given), its answers, and means of training prompts."""
         finding = self._finding(given)
         lab = self._lab(finding)
-        answers = {}
+        answers: dict[str, Measurement] = {}
         for label in LABELS:
             n = self.settings.sizes.tested(label)
             if lab.test(label, n):
@@ -136,7 +136,7 @@ class Visit:
 
     def _halves(self, lab: Lab) -> dict[str, tuple[Tensor, Tensor]]:
         """Means over the same training prompts in both models, refused or not, so that only the models differ."""
-        found = {}
+        found: dict[str, tuple[Tensor, Tensor]] = {}
         for label in SIDES:
             some = self.prompts.select(label, "train", MEAN_PROMPTS)
             plan = lab.model.plan([p.text for p in some])
@@ -159,7 +159,7 @@ class Visit:
         model = lab.model
         if unfit := misfit(direction, model):
             return Under(unfit)
-        projected = {}
+        projected: dict[str, np.ndarray] = {}
         for label in LABELS:
             if some := lab.test(label, self.settings.sizes.tested(label)):
                 at = lab.activations(some, [direction.layer], direction.position)
