@@ -123,17 +123,38 @@ def test_numbers_of_a_model_are_those_of_transformers(taught, same):
         assert row.a_split_half == pytest.approx(float(expected[row.layer]), abs=1e-4)
 
 
-def test_each_r_set_in_each_model_is_what_an_intervention_does(taught, same):
-    model, some = chat(taught), prompts()
-    r = found_r(taught)
+def test_each_r_set_in_each_model_is_what_an_intervention_does(taught):
+    """Answers under the intervention by `generate`, judged; B's r̂ is set so far that answers break, A's to its own harmful mean."""
+    from rhat.scoring.reading import classes, reader
+
+    model, some, r = chat(taught), prompts(30), found_r(taught)
+    far = rhat.Direction.of(
+        r.unit, site=r.site, position=r.position, mean_harmful=20 * r.mean_harmful, mean_harmless=r.mean_harmless
+    )
+    found = diff(model, chat(taught), some, DiffSettings(preset=SIZES), directions=(r, far))
     texts = [p.text for p in some.select("harmless", "test", SIZES.sweep)]
-    answers = model.generate(texts, 12, intervention=rhat.set_projection(r))
-    expected = np.mean(["Sorry" in one.text for one in answers])
-    assert expected > 0.5
-    assert [(row.model, row.direction) for row in same.set_rates] == [("A", "A"), ("A", "B"), ("B", "A"), ("B", "B")]
-    for row in same.set_rates:
-        assert (row.n, row.target, row.baseline_rate) == (24, pytest.approx(r.mean_harmful), 0)
-        assert row.rate == pytest.approx(expected)
+    rates = {row.condition: row for row in found.rates if row.prompts == "harmless"}
+    seen = []
+    for whose, direction in (("A", r), ("B", far)):
+        answers = [c.text for c in model.generate(texts, 24, intervention=rhat.set_projection(direction))]
+        read = [str(one) for one in classes(reader(), texts, answers)]
+        for side in "AB":
+            row = rates[f"{side}, r̂ of {whose} set"]
+            assert {name: getattr(row, name) for name in ("refused", "complied", "partial", "degenerate")} == {
+                name: read.count(name) for name in ("refused", "complied", "partial", "degenerate")
+            }
+        seen.append(sorted(read))
+    assert seen[0] != seen[1], "the two do different things"
+    assert [(row.model, row.direction) for row in found.set_rates] == [
+        ("A", "A"),
+        ("A", "B"),
+        ("B", "A"),
+        ("B", "B"),
+    ]
+    for row in found.set_rates:
+        target = (r if row.direction == "A" else far).mean_harmful
+        assert (row.n, row.target, row.baseline_rate) == (24, pytest.approx(target), 0)
+        assert row.rate == rates[f"{row.model}, r̂ of {row.direction} set"].rate
 
 
 def test_a_model_that_was_not_taught_is_worse(taught, untaught):
