@@ -138,7 +138,7 @@ class _Run:
         pieces = None if self.folder is None else Pieces.of(self.folder / side, model)
 
         def said(stage: str, done: int, total: int) -> None:
-            self.progress(f"{side}: {stage}", done, total)
+            self.progress(f"{side}: {stage.removeprefix(f'{side}, ')}", done, total)
 
         return Visit(side, model, self.prompts, self.settings, self.search, said, pieces)
 
