@@ -118,7 +118,7 @@ def _cosines(a: Seen, b: Seen) -> tuple[list[LayerCosine], list[str]]:
     shapes = [tuple(seen.halves["harmful"][0].shape) for seen in (a, b)]
     if shapes[0][0] != shapes[1][0] or shapes[0][2] != shapes[1][2]:
         said = " and ".join(f"{layers} layers of {width}" for layers, _, width in shapes)
-        return [], [f"the models have {said}: nothing can be compared layer by layer"]
+        return [], [f"The models have {said}: nothing can be compared layer by layer"]
     r = a.direction or b.direction
     position = -1 if r is None or -r.position > min(shape[1] for shape in shapes) else r.position
     gaps, relative = [], []

@@ -15,7 +15,7 @@ def sentences(found: Diff) -> list[str]:
     said += [_removal(row, found) for row in found.removals if row.removed]
     if found.removals and not any(row.removed for row in found.removals):
         said.append(_untouched(found))
-    return said + [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in found.notes]
+    return said + [f"{note.rstrip('.')}." for note in found.notes]
 
 
 def _answer(found: Diff) -> str:
