@@ -23,6 +23,7 @@ hypothesis.settings.load_profile("untimed")
 TENSORS = (
     "auditing",
     "capture",
+    "diff.weights",
     "directions",
     "generation",
     "heads",

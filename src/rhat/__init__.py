@@ -37,6 +37,7 @@ _MODULES = (
     "artifacts",
     "auditing",
     "capture",
+    "diff",
     "directions",
     "errors",
     "generation",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from rhat import artifacts as artifacts
     from rhat import auditing as auditing
     from rhat import capture as capture
+    from rhat import diff as diff
     from rhat import directions as directions
     from rhat import errors as errors
     from rhat import generation as generation

@@ -71,6 +71,7 @@ COMMANDS = {
         Command("report", USE, "Redraw a study's report and figures, without a model."),
         Command("verify", USE, "Recompute a study's numbers from its per-prompt results, without a model."),
         Command("compare", USE, "Compare several studies side by side."),
+        Command("diff", USE, "Show whether refusal changed from one model to another, with an exit code for CI."),
         Command("judge", USE, "Judge which completions refuse, and measure how well the judge does."),
         Command("label", USE, "Label completions by hand, to test a judge against."),
         Command("calibrate", USE, "Choose the threshold of a guard on the projection."),
