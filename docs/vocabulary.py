@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -75,8 +76,8 @@ def fields() -> str:
     scopes = ", ".join(f"`{kind.written}`" + " (the default)" * (kind.name == "all") for kind in SCOPES.values())
     rows = {
         "op": _ticked(OPERATORS, "or"),
-        "direction": "name of a direction (`rhat serve -d NAME=FILE`; without NAME, the file name without its extension). "
-        "Default: the first",
+        "direction": "name of a direction (`rhat serve -d NAME=FILE`; without NAME, the file name without its extension), or the vector "
+        "itself, see below. Default: the first",
         **{name: _number(parameter) for name, parameter in PARAMETERS.items()},
         "alpha": "in place of that number, by the means: 0 is the harmless mean and 1 the harmful one; of a coefficient, 1 is the "
         "gap between them",
@@ -131,9 +132,26 @@ def judges() -> str:
     return "\n".join(["| `--judge` | reads | needs |", "| --- | --- | --- |", *rows])
 
 
+def tolerated() -> str:
+    """The table of fields of a request that are accepted because they change nothing."""
+    from rhat.server.fields import CHAT, TEXT, TOLERATED
+
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for row in TOLERATED.values():
+        values = ["null", *(json.dumps(value) for value in row.values or ())]
+        told = "any" if row.values is None else _ticked(values, "or")
+        groups.setdefault((told, row.routes), []).append(row.name)
+    where = {(CHAT, TEXT): "both", (CHAT,): "chat", (TEXT,): "plain completions"}
+    rows = [
+        f"| {', '.join(f'`{n}`' for n in names)} | {told} | {where[routes]} |"
+        for (told, routes), names in groups.items()
+    ]
+    return "\n".join(["| field | accepted values | in |", "| --- | --- | --- |", *rows])
+
+
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "steering.md": {"operators": operators, "scopes": scopes},
-    "serving.md": {"fields": fields},
+    "serving.md": {"fields": fields, "tolerated": tolerated},
     "commands.md": {"presets": presets},
     "finding.md": {"finders": finders, "rules": rules},
     "judging.md": {"judges": judges},

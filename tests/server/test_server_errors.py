@@ -39,7 +39,7 @@ def check(got, status, *words):
         ({"op": "add", "coefficient": "much"}, ["coefficient"]),
         ({"op": "add", "scope": "everywhere"}, ["scope 'everywhere': expected one of all, prompt"]),
         ({"op": "add", "scope": "first_generated:0"}, ["scope 'first_generated:0'"]),
-        ({"op": "add", "sope": "all"}, ["sope", "not permitted"]),
+        ({"op": "add", "sope": "all"}, ["rhat.sope: unknown field; did you mean scope?"]),
         ({"op": "add", "when": "above", "direction": "other"}, ["direction other: not calibrated", "rhat calibrate"]),
         ({"op": "add", "threshold": 1.0}, ["say when, 'above' or 'below'"]),
         ({"return_projections": True, "projection_direction": "nobody"}, ["direction 'nobody': unknown"]),
@@ -64,14 +64,13 @@ def test_numbers_that_json_does_not_have(server):
     [
         ("max_tokens", -1, "max_tokens"),
         ("max_tokens", 0, "max_tokens"),
-        ("max_tokens", 201, "at most 200"),
         ("max_tokens", 2.5, "max_tokens"),
         ("max_completion_tokens", -5, "max_completion_tokens"),
         ("temperature", -0.1, "temperature"),
         ("temperature", "hot", "temperature"),
         ("top_p", 1.1, "top_p"),
         ("n", 0, "n"),
-        ("n", 9, "at most 8"),
+        ("n", 129, "at most 128"),
         ("seed", 2**64, "seed"),
         ("stop", [""], "stop"),
         ("stop", ["x"] * 17, "stop"),
@@ -80,10 +79,9 @@ def test_numbers_that_json_does_not_have(server):
         ("logit_bias", {"99999999": 1}, "logit_bias"),
         ("messages", [], "messages"),
         ("messages", "hi", "messages"),
-        ("messages", [{"role": "tool", "content": "x"}], "role"),
+        ("messages", [{"role": "nobody", "content": "x"}], "role"),
         ("messages", [{"role": "user", "content": [{"type": "image_url"}]}], "type"),
         ("model", "gpt-4", "model 'gpt-4': not served here"),
-        ("tools", [{"type": "function"}], "tools is not supported"),
         ("response_format", {"type": "json_object"}, "type"),
     ],
 )
@@ -110,7 +108,7 @@ def test_a_prompt_that_does_not_fit(server):
     error = check(
         post(server, **{**CHAT, "messages": [{"role": "user", "content": "river " * 300}]}),
         400,
-        "at most 400 fit together",
+        "this server's maximum context length is 400 tokens",
     )
     assert error["code"] == "context_length_exceeded"
 
@@ -139,7 +137,6 @@ def test_tokens_outside_the_vocabulary(server):
         400,
         "chat template",
     )
-    check(post(server, "/v1/completions", model="tiny", prompt="a", echo=True), 400, "echo")
 
 
 def test_numbers_that_overflow_are_an_error(server):
@@ -162,7 +159,7 @@ def test_other_hosts_and_origins(server):
 
 def test_unknown_routes_and_methods(server):
     check(httpx.get(f"{server.url}/v1/nothing"), 404, "GET /v1/nothing")
-    check(httpx.get(f"{server.url}/v1/chat/completions"), 404)
+    check(httpx.get(f"{server.url}/v1/chat/completions"), 405, "GET /v1/chat/completions: this route takes POST")
     assert httpx.get(f"{server.url}/docs").status_code == 404
 
 

@@ -11,7 +11,9 @@ POSTS = ("/v1/chat/completions", "/v1/completions", "/v1/moderations")
 
 
 CASES = [(path, mode) for path in POSTS for mode in ("POSITIVE", "NEGATIVE")]
-CASES += [(path, "POSITIVE") for path in ("/v1/models", "/v1/models/{name}", "/health", "/metrics")]
+CASES += [
+    (path, "POSITIVE") for path in ("/v1/models", "/v1/models/{name}", "/v1/rhat/directions", "/health", "/metrics")
+]
 
 
 @pytest.mark.parametrize(("path", "mode"), CASES)

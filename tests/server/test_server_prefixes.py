@@ -7,7 +7,7 @@ from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.server.errors import RequestError
 from rhat.server.options import Directions
-from rhat.server.schemas import InterventionSpec
+from rhat.server.specs import InterventionSpec
 from rhat.sites import Site
 from tiny import tiny_chat_model
 

@@ -86,4 +86,5 @@ def test_every_option_of_the_command_is_known_to_the_page():
     spelled = set(re.findall(r"--[a-z][a-z-]+", said))
     parameters = inspect.signature(serve).parameters
     known = {f"--{name.replace('_', '-')}" for name in parameters} | {"--help", "--no-playground", "--fpr"}
+    known |= {"--model", "--tasks", "--batch"}  # lm-eval's
     assert spelled <= known | {"--dtype"}, spelled - known

@@ -19,7 +19,7 @@ from rhat.directions import FINDERS, Direction
 from rhat.display import wording
 from rhat.errors import InterventionError
 from rhat.report import appendix
-from rhat.server.schemas import InterventionSpec, RhatOptions
+from rhat.server.specs import InterventionSpec, RhatOptions
 from rhat.sites import Site
 from rhat.vocabulary import (
     DEFAULT_PRESET,

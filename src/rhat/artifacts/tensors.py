@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +46,48 @@ def load_direction(path: str | Path) -> dict[str, Any]:
     Raises:
         DirectionError: if the file is missing or is not a direction of this format.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = Path(path)
     if not path.is_file():
         raise DirectionError(f"{path}: no such file; make one with `rhat find --out {path}`")
+    with _reading(str(path)), safe_open(path, framework="pt") as file:
+        return {**_known(file.metadata(), str(path)), "unit": file.get_tensor("direction")}
+
+
+def parse_direction(raw: bytes, name: str) -> dict[str, Any]:
+    """The fields of a direction from a file's bytes; `name` is what errors call it.
+
+    Raises:
+        DirectionError: if they are not a direction of this format.
+    """
+    from safetensors.torch import load
+
+    with _reading(name):
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])  # which safetensors' `load` does not give
+        if not isinstance(header, dict):
+            raise ValueError("no safetensors file")
+        return {**_known(header.get("__metadata__"), name), "unit": load(raw)["direction"]}
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    from safetensors import SafetensorError
+
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise DirectionError(
-                    f"{path}: not a direction written by rhat (format {metadata.get('format')!r}); use `rhat find`"
-                )
-            known = json.loads(metadata["rhat"])
-            return {**known, "unit": file.get_tensor("direction"), "site": Site.parse(known["site"])}
+        yield
     except (SafetensorError, KeyError, ValueError) as error:
         raise DirectionError(
-            f"{path}: cannot be read as a direction ({error}); make it again with `rhat find`"
+            f"{name}: cannot be read as a direction ({error}); make it again with `rhat find`"
         ) from error
+
+
+def _known(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:
+    """What the metadata of a direction's file says, all but the vector."""
+    metadata = metadata or {}
+    if metadata.get("format") != FORMAT:
+        raise DirectionError(
+            f"{name}: not a direction written by rhat (format {metadata.get('format')!r}); use `rhat find`"
+        )
+    known = json.loads(metadata["rhat"])
+    return {**known, "site": Site.parse(known["site"])}

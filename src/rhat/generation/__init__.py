@@ -3,6 +3,7 @@
 from rhat.generation.choosing import greedy, sample_per_request
 from rhat.generation.completions import generate, generate_tokens
 from rhat.generation.engine import Engine
+from rhat.generation.reading import prompt_logprobs
 from rhat.generation.rows import Probe, Request, Row, TokenLogprob
 from rhat.generation.text import Text
 from rhat.model.completion import Completion, FinishReason
@@ -21,5 +22,6 @@ __all__ = [
     "generate",
     "generate_tokens",
     "greedy",
+    "prompt_logprobs",
     "sample_per_request",
 ]

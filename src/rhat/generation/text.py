@@ -8,6 +8,9 @@ from typing import Any
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what decoding gives for bytes of a character whose rest is still to come
 
 
+LONGEST_CHARACTER = 8  # tokens; more of them that still make no character are no character
+
+
 class Text:
     """The text of a growing answer, special tokens left out.
 
@@ -68,6 +71,30 @@ class Text:
         keep = max((overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
+
+
+def pieces_of(tokenizer: Any, tokens: Sequence[int], text: str) -> tuple[str, ...]:
+    """For each token of a text the piece that it brings, special tokens included; empty while a character is incomplete.
+
+    Tokens that the text does not show (such as a start that the tokenizer added) bring nothing.
+    """
+    pieces: list[str] = []
+    start, at = 0, 0  # tokens [start, …) have brought nothing yet; `at` characters are brought
+    for end in range(1, len(tokens) + 1):
+        piece = str(tokenizer.decode(list(tokens[start:end])))
+        if start and not text.startswith(
+            piece, at
+        ):  # some tokenizers drop the space at the beginning of what they decode
+            both = str(tokenizer.decode(list(tokens[start - 1 : end])))
+            piece = both[len(str(tokenizer.decode([tokens[start - 1]]))) :]
+        if piece.endswith(UNFINISHED) and not text.startswith(piece, at) and end - start < LONGEST_CHARACTER:
+            pieces.append("")
+            continue
+        shown = text.startswith(piece, at)
+        pieces.append(piece if shown else "")
+        at += len(piece) if shown else 0
+        start = end
+    return tuple(pieces)
 
 
 def overlap(text: str, stop: str) -> int:

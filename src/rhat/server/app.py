@@ -10,15 +10,14 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 
 import rhat
 from rhat.directions import Direction
 from rhat.guard import Calibration
 from rhat.model import ChatModel
-from rhat.server import completions, models, moderation, status
-from rhat.server.errors import RequestError
+from rhat.server import completions, models, moderation, putting, routes, status
 from rhat.server.failures import answer_failures
 from rhat.server.logs import log
 from rhat.server.metrics import Metrics
@@ -28,14 +27,6 @@ from rhat.server.options import Directions
 from rhat.server.runner import Runner
 from rhat.server.service import Service
 from rhat.server.settings import Settings
-
-router = APIRouter()  # what no other route takes
-
-
-@router.api_route("/v1/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-async def unknown(request: Request, path: str) -> Response:
-    """Everything else under /v1."""
-    raise RequestError(404, f"{request.method} /v1/{path[:80]}: no such route; see /openapi.json", code="unknown_url")
 
 
 def create_app(
@@ -88,8 +79,8 @@ def create_app(
     )
     app.state.rhat = service
     answer_failures(app)
-    for routes in (status.router, models.router, completions.router, moderation.router, router):
-        app.include_router(routes)
+    for part in (status, models, completions, moderation, putting, routes):
+        app.include_router(part.router)
     describe_errors(app)
     if settings.playground and importlib.util.find_spec("gradio") is not None:
         from rhat.server.playground import mount
@@ -103,9 +94,9 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["authorization", "content-type"],
-            expose_headers=["retry-after", "x-request-id"],
+            expose_headers=["retry-after", "x-request-id", "x-rhat-max-tokens"],
         )
     app.add_middleware(AccessMiddleware, settings=settings, metrics=metrics)
     return app

@@ -9,10 +9,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from rhat.directions import Direction
 from rhat.generation import Probe, Sampling
 from rhat.generation import Request as GenerationRequest
-from rhat.server.answers import Choice, ResponseShape, full_response, response_chunks
+from rhat.server.answers import Choice, full_response, response_chunks
 from rhat.server.connection import while_connected
 from rhat.server.errors import RequestError
 from rhat.server.jobs import GenerationJob
@@ -20,6 +19,7 @@ from rhat.server.openapi import ERRORS, STREAMED
 from rhat.server.options import ResolvedOptions
 from rhat.server.schemas import ChatRequest, CompletionRequest, Sampled
 from rhat.server.service import Service, service_of
+from rhat.server.shape import Prompt, ResponseShape
 from rhat.server.stream import EventStream
 
 router = APIRouter()
@@ -31,13 +31,14 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     service = service_of(request)
     service.check_model(body.model)
     asked = service.directions.resolve(body.rhat, service.default)
-    messages = [{"role": m.role.replace("developer", "system"), "content": m.text} for m in body.messages]
+    messages = [message.as_template() for message in body.messages]
     tokens = await service.chat_tokens(messages)
-    new = service.check_length(tokens, body.max_completion_tokens or body.max_tokens)
+    wanted = body.max_completion_tokens or body.max_tokens
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     if service.settings.log_prompts:
         request.state.noted["messages"] = messages
-    return await _answer(request, body, [tokens], new, asked, logprobs=logprobs, chat=True)
+    prompts = [Prompt(tokens, service.room(tokens, wanted), wanted)]
+    return await _answer(request, body, prompts, asked, logprobs=logprobs, ignored=body.ignored)
 
 
 @router.post("/v1/completions", responses={**ERRORS, **STREAMED}, response_model=None)
@@ -52,52 +53,60 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
         )
     given = body.prompt
     many = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
-    prompts = [
-        await service.raw_tokens(p) if isinstance(p, str) else tuple(p)
-        for p in many[: service.settings.max_choices + 1]
-    ]
-    vocabulary = service.model.hf.get_input_embeddings().weight.shape[0]
-    for tokens in prompts:
-        if any(token >= vocabulary for token in tokens):
-            raise RequestError(
-                400, f"prompt: got token {max(tokens)}, this model has 0 to {vocabulary - 1}", param="prompt"
-            )
-    new = min(service.check_length(tokens, body.max_tokens) for tokens in prompts)
+    _check_number(service, body.n, len(many))
+    wanted = 16 if body.max_tokens is None else body.max_tokens
+    prompts = [await _raw_prompt(service, one, wanted, body) for one in many]
     if service.settings.log_prompts:
         request.state.noted["prompt"] = given
-    return await _answer(request, body, prompts, new, asked, logprobs=body.logprobs, chat=False)
+    return await _answer(request, body, prompts, asked, logprobs=body.logprobs)
+
+
+async def _raw_prompt(service: Service, given: Any, wanted: int, body: CompletionRequest) -> Prompt:
+    """A text or token ids, without a chat template."""
+    tokens = await service.raw_tokens(given) if isinstance(given, str) else tuple(given)
+    vocabulary = service.model.hf.get_input_embeddings().weight.shape[0]
+    if any(token >= vocabulary for token in tokens):
+        raise RequestError(
+            400, f"prompt: got token {max(tokens)}, this model has 0 to {vocabulary - 1}", param="prompt"
+        )
+    new = service.room(tokens, wanted, 1 if wanted else 0)
+    echo = await service.echo(tokens, given if isinstance(given, str) else None) if body.echo else None
+    return Prompt(tokens, new, wanted, echo, chat=False)
+
+
+def _check_number(service: Service, n: int | None, n_prompts: int) -> None:
+    """Raise if more answers are asked for than can be written and wait at once."""
+    many, most = (n or 1) * n_prompts, service.runner.most
+    if many > most:
+        raise RequestError(
+            400,
+            f"n: {many} answers are asked for, at most {most} are taken at once (--slots and --max-queue); send several requests",
+            param="n",
+        )
 
 
 async def _answer(
     request: Request,
     body: Sampled,
-    prompts: list[tuple[int, ...]],
-    new: int,
+    prompts: list[Prompt],
     asked: ResolvedOptions,
     *,
     logprobs: int | None,
-    chat: bool,
+    ignored: tuple[str, ...] = (),
 ) -> Response:
     """Hand the prompts to the engine, and its events to the client."""
     service, noted = service_of(request), request.state.noted
     began = time.monotonic()
-    n = body.n or 1
-    if n * len(prompts) > min(service.settings.max_choices, service.settings.slots):
-        most = min(service.settings.max_choices, service.settings.slots)
-        raise RequestError(
-            400, f"n: {n * len(prompts)} answers are asked for, at most {most} are given at once", param="n"
-        )
-    direction = None if asked.projected is None else service.directions.known[asked.projected]
+    _check_number(service, body.n, len(prompts))
     sampling = _sampling(service, body)
-    asks = _jobs(body, prompts, new, asked, direction, sampling, logprobs=logprobs, chat=chat)
-    n_prompt = sum(len(tokens) for tokens in prompts)
+    asks = _jobs(body, prompts, asked, sampling, logprobs=logprobs)
+    n_prompt = sum(len(prompt.tokens) for prompt in prompts)
     shape = ResponseShape(
-        chat=chat,
+        prompts=tuple(prompt for prompt in prompts for _ in range(body.n or 1)),
         model=service.model.name,
         n_prompt=n_prompt,
-        n_choices=len(asks),
         asked=asked,
-        direction=direction,
+        ignored=ignored,
         token_text=service.token_text,
         logprobs=logprobs is not None,
         seed=None if sampling is None else sampling["seed"],
@@ -115,40 +124,41 @@ async def _answer(
             noted["answers"] = ["".join(choice.text) for choice in choices]
 
     deadline = began + service.settings.timeout
+    cut = [prompt.new for prompt in prompts if prompt.cut]
+    headers = {"x-rhat-max-tokens": str(min(cut))} if cut else {}
     if body.stream:
-        return EventStream(response_chunks(ticket, shape, deadline, note))
-    return JSONResponse(await while_connected(request, full_response(ticket, shape, deadline, note)))
+        return EventStream(response_chunks(ticket, shape, deadline, note), headers)
+    return JSONResponse(await while_connected(request, full_response(ticket, shape, deadline, note)), headers=headers)
 
 
 def _jobs(
     body: Sampled,
-    prompts: list[tuple[int, ...]],
-    new: int,
+    prompts: list[Prompt],
     asked: ResolvedOptions,
-    direction: Direction | None,
     sampling: dict[str, Any] | None,
     *,
     logprobs: int | None,
-    chat: bool,
 ) -> tuple[GenerationJob, ...]:
     """One job for each answer: `n` of each prompt, whose seeds follow one another."""
+    direction = asked.direction
     return tuple(
         GenerationJob(
             GenerationRequest(
-                tokens,
-                new,
+                prompt.tokens,
+                prompt.new,
                 sampling=None
                 if sampling is None
                 else Sampling(**{**sampling, "seed": _seed(sampling["seed"] + choice)}),
                 stop=body.stops,
                 logprobs=logprobs,
                 probe=None if direction is None else Probe(direction.site, direction.unit),
-                template_length=None if chat else 0,
+                template_length=None if prompt.chat else 0,
             ),
             asked.parts,
-            direction.position if direction is not None and chat else -1,
+            direction.position if direction is not None and prompt.chat else -1,
+            prompt.echo[1] if prompt.echo is not None and logprobs is not None else None,
         )
-        for tokens in prompts
+        for prompt in prompts
         for choice in range(body.n or 1)
     )
 

@@ -30,6 +30,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Echoed:
+    """The tokens of answer `index`'s prompt, with their log-probabilities; the first has none."""
+
+    index: int
+    tokens: tuple[AnswerToken, ...]
+
+
+@dataclass(frozen=True)
 class TokensEvent:
     """Answer `index` goes on."""
 
@@ -61,4 +69,4 @@ class Failed:
     error: RequestError
 
 
-Event = Started | TokensEvent | Done | Projected | Failed
+Event = Started | Echoed | TokensEvent | Done | Projected | Failed

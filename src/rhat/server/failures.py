@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -29,10 +31,11 @@ async def _rejected(_request: Request, error: Exception) -> Response:
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
-    param = next((str(part) for e in problems for part in e["loc"] if part != "body"), None)
+    context: dict[str, Any] = next((e["ctx"] for e in problems if e["type"] == "unaccepted_field"), {})
+    param = next((str(part) for e in problems for part in e["loc"] if part != "body"), context.get("field"))
     if any(e["type"] == "json_invalid" for e in problems):
         return JSONResponse(error_body(400, "the body is not valid JSON", "invalid_json"), 400)
-    return JSONResponse(error_body(400, first_problem(problems), None, param), 400)
+    return JSONResponse(error_body(400, first_problem(problems), context.get("code"), param), 400)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:

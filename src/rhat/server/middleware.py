@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from rhat.server.errors import ClientGoneError, RequestError, error_body
 from rhat.server.logs import log
 from rhat.server.metrics import Metrics
+from rhat.server.routes import options, route_of
 from rhat.server.settings import LOOPBACK_NAMES, Settings
 
 Scope = MutableMapping[str, Any]
@@ -35,16 +36,6 @@ HEADERS = (
         b"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
         b"frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'",
     ),
-)
-KNOWN_PATHS = (
-    "/",
-    "/health",
-    "/metrics",
-    "/openapi.json",
-    "/v1/models",
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/moderations",
 )
 
 
@@ -70,7 +61,7 @@ class AccessMiddleware:
         request_id = uuid.uuid4().hex[:16]
         noted: dict[str, Any] = {}
         scope.setdefault("state", {})["noted"] = noted
-        status = 0
+        status, method = 0, scope["method"]
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -79,12 +70,16 @@ class AccessMiddleware:
                 known = {name.lower() for name, _ in message.get("headers", ())}
                 extra = [(n, v) for n, v in HEADERS if n not in known]
                 message["headers"] = [*message.get("headers", ()), *extra, (b"x-request-id", request_id.encode())]
+            elif method == "HEAD":
+                message["body"] = b""
             await send(message)
 
         try:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-            self._check(scope, headers)
-            await self.app(scope, self._limited(headers, receive), answer)
+            preflight = self._check(scope, headers)
+            told = options(scope["path"]) if method == "OPTIONS" and not preflight else None
+            seen = {**scope, "method": "GET"} if method == "HEAD" else scope  # answered as GET, without the body
+            await (self.app if told is None else told)(seen, self._limited(headers, receive), answer)
         except RequestError as rejected:
             if not status:
                 await _json(answer, rejected.status_code, rejected.body(), dict(rejected.headers or {}))
@@ -98,7 +93,7 @@ class AccessMiddleware:
                 await _json(answer, 500, body, {})
         finally:
             seconds = time.monotonic() - began
-            path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
+            path = route_of(scope["path"]) or "other"
             said = str(status or 499)
             self.metrics.requests.labels(path, said).inc()
             if status != 429:
@@ -107,14 +102,15 @@ class AccessMiddleware:
                 log(
                     "request",
                     id=request_id,
-                    method=scope["method"],
+                    method=method,
                     path=path,
                     status=int(said),
                     seconds=round(seconds, 4),
                     **noted,
                 )
 
-    def _check(self, scope: Scope, headers: MutableMapping[str, str]) -> None:
+    def _check(self, scope: Scope, headers: MutableMapping[str, str]) -> bool:
+        """Raise unless the request may come in; returns whether it is a browser's question ahead of another."""
         host = headers.get("host", "")
         if "*" not in self.hosts and _name(host) not in self.hosts:
             raise RequestError(
@@ -133,6 +129,7 @@ class AccessMiddleware:
             given = _credentials(headers.get("authorization", ""))
             if not hmac.compare_digest(given.encode("utf-8", "replace"), key.encode()):
                 raise _UnauthorisedError()
+        return preflight
 
     def _may(self, origin: str, host: str) -> bool:
         return origin in self.settings.allowed_origins or (origin != "null" and urlsplit(origin).netloc == host)
@@ -141,7 +138,9 @@ class AccessMiddleware:
         """`receive`, with the body's size and the time it may take limited."""
         limit = self.settings.max_body
         announced = headers.get("content-length", "0")
-        too_large = RequestError(413, f"the body is too large: at most {limit} bytes are taken", code="body_too_large")
+        too_large = RequestError(
+            413, f"the body is too large: at most {limit} bytes are taken (--max-body)", code="body_too_large"
+        )
         if announced.isdecimal() and int(announced) > limit:
             raise too_large
         deadline = time.monotonic() + self.settings.body_timeout

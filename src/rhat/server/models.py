@@ -12,29 +12,25 @@ from rhat.server.service import Service, service_of
 router = APIRouter()
 
 
+def described(service: Service, name: str) -> dict[str, Any]:
+    """What is told of a direction, with its threshold if it was calibrated."""
+    calibration = service.directions.calibrations.get(name)
+    threshold = {} if calibration is None else {"threshold": calibration.threshold}
+    return {"name": name, **service.directions.known[name].describe(), **threshold}
+
+
 def _model(service: Service) -> dict[str, Any]:
-    described = service.model.describe()
+    about = service.model.describe()
     return {
         "id": service.model.name,
         "object": "model",
         "created": service.created,
         "owned_by": "rhat",
         "rhat": {
-            "n_layers": described["n_layers"],
-            "dtype": described["dtype"],
+            "n_layers": about["n_layers"],
+            "dtype": about["dtype"],
             "identity": service.model.identity,
-            "directions": [
-                {
-                    "name": name,
-                    **r.describe(),
-                    **(
-                        {"threshold": service.directions.calibrations[name].threshold}
-                        if name in service.directions.calibrations
-                        else {}
-                    ),
-                }
-                for name, r in service.directions.known.items()
-            ],
+            "directions": [described(service, name) for name in service.directions.known],
             "default": [part.describe() for part in service.default],
         },
     }

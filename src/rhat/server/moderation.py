@@ -36,7 +36,9 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
     talks = body.conversations
     if len(talks) > service.settings.slots * 4:
         raise RequestError(
-            400, f"input: got {len(talks)} texts, at most {service.settings.slots * 4} are taken at once", param="input"
+            400,
+            f"input: got {len(talks)} texts, at most {service.settings.slots * 4} are taken at once (four times --slots)",
+            param="input",
         )
     for number, talk in enumerate(talks, 1):
         if talk[-1]["role"] != "user":
@@ -47,7 +49,7 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
             )
     prompts = tuple([await service.chat_tokens(talk) for talk in talks])
     for tokens in prompts:
-        service.check_length(tokens, None)
+        service.room(tokens)
     ticket = service.runner.submit(ProjectionJob(direction, prompts))
 
     async def reading() -> Projected:

@@ -16,6 +16,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         401: "Wrong or missing API key.",
         403: "Another origin's page.",
         404: "No such model.",
+        405: "The route takes other methods.",
+        409: "The direction stays.",
         408: "The body came too slowly.",
         413: "The body is too large.",
         421: "Another host's name.",

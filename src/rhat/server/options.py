@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from rhat.directions import Direction
-from rhat.errors import RhatError
+from rhat.errors import DirectionError, RhatError
 from rhat.guard import Alarm, Calibration, Conditional, check_position, check_prefix
 from rhat.interventions import Intervention, intervene
 from rhat.model import ChatModel, Layout
 from rhat.server.errors import RequestError, ServerError
-from rhat.server.schemas import InterventionSpec, RhatOptions
+from rhat.server.specs import GivenDirection, InterventionSpec, RhatOptions
+
+GIVEN = "given with the request"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +28,7 @@ class Part:
 
     key: tuple[Any, ...]
     direction: str
+    given: Direction
     intervention: Intervention
     gate: Conditional | None
     layout: Layout
@@ -38,7 +44,12 @@ class ResolvedOptions:
     """Interventions of a request, and the direction on which its tokens are projected, if any."""
 
     parts: tuple[Part, ...] = ()
-    projected: str | None = None
+    projected: tuple[str, Direction] | None = None
+
+    @property
+    def direction(self) -> Direction | None:
+        """The direction on which its tokens are projected, if any."""
+        return None if self.projected is None else self.projected[1]
 
 
 class Directions:
@@ -51,13 +62,12 @@ class Directions:
         calibrations: Mapping[str, Calibration] | None = None,
     ) -> None:
         self.model = model
+        self.started = dict(directions)
         self.known = dict(directions)
         self.calibrations = dict(calibrations or {})
         self.alarms = {name: Alarm(calibration) for name, calibration in self.calibrations.items()}
         for name, direction in self.known.items():
-            direction.check_fits(model)
-            if direction.response_prefix == model.response_prefix:
-                check_position(model, direction)
+            self.check(direction)
             if name in self.calibrations:
                 check_prefix(model, direction)
                 self.calibrations[name].check_belongs(direction)
@@ -88,14 +98,57 @@ class Directions:
             )
         return name, self.known[name]
 
-    def threshold(self, name: str, given: float | None = None) -> float:
-        """The threshold of that direction's guard.
+    def check(self, direction: Direction) -> Direction:
+        """The direction, if it fits the model, and its position is one that prompts here have.
+
+        Raises:
+            DirectionError: saying what does not fit.
+        """
+        direction.check_fits(self.model)
+        if direction.response_prefix == self.model.response_prefix:
+            check_position(self.model, direction)
+        return direction
+
+    def given(self, spec: GivenDirection) -> Direction:
+        """A direction that comes with a request: of any length, which is kept as its norm.
+
+        Raises:
+            DirectionError: if it is zero or overflows, is not of the residual stream, or does not fit the model.
+            SiteError: if there is no such site.
+        """
+        raw = torch.tensor(spec.vector, dtype=torch.float64)
+        length = float(raw.norm())
+        if not 0 < length < math.inf:
+            raise DirectionError(
+                f"direction: got a vector of length {length:g}, expected one finite vector that is not zero"
+            )
+        described = spec.model_dump(exclude={"vector"})
+        prompts = {"response_prefix": self.model.response_prefix}  # its position counts in the prompts of this server
+        return self.check(
+            length * Direction.of(raw / length, **described, model=prompts, method="given with a request")
+        )
+
+    def found(self, asked: str | GivenDirection | None, param: str = "direction") -> tuple[str, Direction]:
+        """The direction that a request names or brings, with its name; without either the first.
+
+        Raises:
+            RequestError: if there is none of that name, or what it brings is none for this model.
+        """
+        if not isinstance(asked, GivenDirection):
+            return self.named(asked, param)
+        try:
+            return GIVEN, self.given(asked)
+        except RhatError as error:
+            raise RequestError(400, str(error), param=param) from error
+
+    def threshold(self, name: str, given: float | None = None, direction: Direction | None = None) -> float:
+        """The threshold of that direction's guard, of the server's direction of that name unless it comes with the request.
 
         Raises:
             RequestError: if it was not calibrated, or prompts do not end as they did where it was found.
         """
         try:
-            check_prefix(self.model, self.known[name])
+            check_prefix(self.model, direction or self.known[name])
         except RhatError as error:
             raise RequestError(400, str(error), param="direction") from error
         if given is not None:
@@ -116,11 +169,11 @@ class Directions:
         Raises:
             RequestError: for an unknown direction, a layer out of range, or a scope that is none.
         """
-        name, direction = self.named(spec.direction)
+        name, direction = self.found(spec.direction)
         value = spec.value
-        if isinstance(value, str):
-            value = direction.mean_harmful if value == "harmful_mean" else direction.mean_harmless
         try:
+            if isinstance(value, str):
+                value = direction.mean_harmful if value == "harmful_mean" else direction.mean_harmless
             where = tuple(spec.where) if isinstance(spec.where, list) else spec.where
             made = intervene(
                 spec.op, direction, value=value, alpha=spec.alpha, layer=spec.layer, where=where, scope=spec.scope
@@ -128,16 +181,16 @@ class Directions:
             made.sites(self.model.layout)
             gate = None
             if spec.when is not None:
-                gate = Conditional(made, direction, self.threshold(name, spec.threshold), spec.when)
+                gate = Conditional(made, direction, self.threshold(name, spec.threshold, direction), spec.when)
         except RhatError as error:
             raise RequestError(400, str(error), param="rhat") from error
         if made.layer >= self.model.n_layers:
             raise RequestError(
                 400, f"layer {made.layer}: this model has layers 0 to {self.model.n_layers - 1}", param="rhat"
             )
-        return Part(
-            (name, made.op, made.layer, made.value, made.where, str(made.scope)), name, made, gate, self.model.layout
-        )
+        vector = hashlib.sha256(direction.unit.numpy().tobytes()).digest()  # one name may come to mean another vector
+        key = (vector, made.op, made.layer, made.value, made.where, str(made.scope))
+        return Part(key, name, direction, made, gate, self.model.layout)
 
     def resolve(self, options: RhatOptions | None, default: Sequence[Part]) -> ResolvedOptions:
         """What a request asks for; the server's default where it names no interventions.
@@ -150,8 +203,14 @@ class Directions:
         parts = tuple(default) if options.interventions is None else tuple(self.part(s) for s in options.interventions)
         projected = None
         if options.return_projections:
-            first = parts[0].direction if parts else None
-            projected = self.named(options.projection_direction or first, "projection_direction")[0]
+            if options.projection_direction is None and parts:
+                projected = parts[0].direction, parts[0].given
+            else:
+                projected = self.found(options.projection_direction, "projection_direction")
+            try:
+                check_position(self.model, projected[1])
+            except RhatError as error:
+                raise RequestError(400, str(error), param="return_projections") from error
         return ResolvedOptions(parts, projected)
 
     def defaults(self, specs: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
@@ -171,7 +230,10 @@ class Directions:
 
 def first_problem(errors: Sequence[Mapping[str, Any]]) -> str:
     """The first of pydantic's errors, as "field.path: what is wrong"; deeper ones say more than those of other unions."""
-    error = max(errors, key=lambda e: len(e["loc"]))
-    where = ".".join(str(part) for part in error["loc"] if part != "body" and "[" not in str(part))
+    error = max(errors, key=lambda e: (e["type"] == "unaccepted_field", len(e["loc"])))
+    hidden = ("body", "constrained-str", GivenDirection.__name__)
+    where = ".".join(str(part) for part in error["loc"] if part not in hidden and "[" not in str(part))
     message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "unaccepted_field":  # which begins with the field's own name
+        return f"{where}.{message}" if where else message
     return f"{where}: {message}" if where else message

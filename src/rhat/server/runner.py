@@ -6,9 +6,8 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rhat.errors import NonFiniteError
 from rhat.generation import Engine, Row
@@ -16,14 +15,13 @@ from rhat.guard import prompt_projections
 from rhat.model import ChatModel
 from rhat.model.openmp import release_openmp_workers
 from rhat.server.errors import RequestError
-from rhat.server.events import Done, Failed, Projected, Started, TokensEvent
+from rhat.server.events import Done, Echoed, Failed, Projected, Started, TokensEvent
 from rhat.server.gating import Interventions
 from rhat.server.jobs import GenerationJob, PendingJob, ProjectionJob, Ticket
 from rhat.server.logs import log
 from rhat.server.metrics import Metrics
 from rhat.server.outbox import Outbox, answer_token, unexpected
-
-PREFILL_TOKENS = 1024  # most prompt tokens that join between two decoding steps, so that running answers go on
+from rhat.server.waiting import Joining, Waiting
 
 
 @dataclass(eq=False)
@@ -47,7 +45,7 @@ class Runner:
         self.max_length = max_length
         self.metrics = metrics
         self._wake = threading.Condition()
-        self._waiting: deque[Ticket] = deque()
+        self._waiting = Waiting()
         self._cancelled: list[Ticket] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="rhat-engine", daemon=True)
@@ -68,7 +66,12 @@ class Runner:
     def waiting(self) -> int:
         """Answers that wait for a slot."""
         with self._wake:
-            return sum(ticket.size for ticket in self._waiting)
+            return self._waiting.size
+
+    @property
+    def most(self) -> int:
+        """Answers that one request may ask for: as many as are written and wait at once."""
+        return self.slots + self.max_queue
 
     @property
     def alive(self) -> bool:
@@ -98,17 +101,17 @@ class Runner:
         with self._wake:
             if self._stopping or not self._thread.is_alive():
                 raise RequestError(503, "the server is stopping; try again later", code="stopping", retry_after=5)
-            waiting = sum(t.size for t in self._waiting)
+            waiting = self._waiting.size
             free = self.slots - len(self._live)
             if waiting + ticket.size > self.max_queue + max(free, 0):
                 after = max(1, min(60, math.ceil(self._seconds * (waiting + 1) / self.slots)))
                 raise RequestError(
                     429,
-                    f"the queue is full: {waiting} answers are waiting; try again in {after} s",
+                    f"the queue is full: {waiting} answers are waiting (--max-queue); try again in {after} s",
                     code="rate_limit_exceeded",
                     retry_after=after,
                 )
-            self._waiting.append(ticket)
+            self._waiting.add(ticket)
             self._wake.notify()
         return ticket
 
@@ -131,7 +134,7 @@ class Runner:
                 if self._stopping:
                     break
                 self._drop_cancelled(engine)
-                joining = self._joining(engine.free)
+                joining = self._waiting.take(engine.free)
             self._join(engine, joining)
             try:
                 self._step(engine)
@@ -142,8 +145,7 @@ class Runner:
             self._outbox.deliver()
         stopping = RequestError(503, "the server is stopping; try again later", code="stopping", retry_after=5)
         with self._wake:
-            left = {live.ticket for live in self._live.values()} | set(self._waiting)
-            self._waiting.clear()
+            left = {live.ticket for live in self._live.values()} | self._waiting.clear()
         self._live.clear()
         self._outbox.put(*((ticket, Failed(stopping)) for ticket in left))
         self._outbox.deliver()
@@ -153,39 +155,23 @@ class Runner:
 
     def _drop_cancelled(self, engine: Engine) -> None:
         for ticket in self._cancelled:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
+            self._waiting.drop(ticket)
             for row in [row for row, live in self._live.items() if live.ticket is ticket]:
                 engine.cancel(row)
                 del self._live[row]
                 self.metrics.finished.labels("cancelled").inc()
         self._cancelled.clear()
 
-    def _joining(self, free: int) -> list[Ticket]:
-        """Waiting work, first come first served, as far as slots and the budget of prompt tokens go."""
-        taken: list[Ticket] = []
-        tokens = 0
-        while self._waiting:
-            ticket = self._waiting[0]
-            fits = isinstance(ticket.work, ProjectionJob) or ticket.size <= free
-            if not fits or (taken and tokens + ticket.n_prompt_tokens > PREFILL_TOKENS):
-                break
-            self._waiting.popleft()
-            taken.append(ticket)
-            tokens += ticket.n_prompt_tokens
-            if not isinstance(ticket.work, ProjectionJob):
-                free -= ticket.size
-        return taken
-
-    def _join(self, engine: Engine, tickets: Sequence[Ticket]) -> None:
+    def _join(self, engine: Engine, joining: Sequence[Joining]) -> None:
         """Read prompts, and let answers begin: all prompts in one pass. One request's failure is that request's alone."""
         entries: list[PendingJob] = []
-        for ticket in tickets:
+        for some in joining:
+            ticket = some.ticket
             try:
                 if isinstance(ticket.work, ProjectionJob):
                     self._read(ticket, ticket.work)
                 else:
-                    entries.append(self._pending_job(ticket, ticket.work))
+                    entries.append(self._interventions.pending(some))
             except Exception as error:
                 self._fail(ticket, error)
         if entries:
@@ -193,7 +179,7 @@ class Runner:
 
     def _add(self, engine: Engine, entries: Sequence[PendingJob]) -> None:
         try:
-            rows = engine.add([request for entry in entries for request in entry.requests])
+            rows = engine.add([request for entry in entries for request in entry.written])
         except Exception as error:
             if len(entries) == 1:
                 self._fail(entries[0].ticket, error)
@@ -202,8 +188,8 @@ class Runner:
                 self._add(engine, [entry])
             return
         for entry in entries:
-            self._begin(entry, rows[: len(entry.requests)])
-            del rows[: len(entry.requests)]
+            self._begin(entry, rows[: len(entry.written)])
+            del rows[: len(entry.written)]
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         log("request failed", 40, exc_info=error)
@@ -218,32 +204,30 @@ class Runner:
         self.metrics.tokens.labels("prompt").inc(ticket.n_prompt_tokens)
         self._outbox.put((ticket, Projected(tuple(values.tolist()))))
 
-    def _pending_job(self, ticket: Ticket, asks: tuple[GenerationJob, ...]) -> PendingJob:
-        applied = self._interventions.applied(asks)
-        requests = [
-            replace(
-                ask.request, edits=self._interventions.edits([p for p, on in zip(ask.parts, ons, strict=True) if on])
-            )
-            for ask, ons in zip(asks, applied, strict=True)
-        ]
-        return PendingJob(ticket, asks, applied, requests)
-
     def _begin(self, entry: PendingJob, rows: Sequence[Row]) -> None:
-        ticket = entry.ticket
-        self.metrics.tokens.labels("prompt").inc(ticket.n_prompt_tokens)
+        ticket, made = entry.ticket, iter(rows)
+        self.metrics.tokens.labels("prompt").inc(sum(len(request.tokens) for request in entry.requests))
         self.metrics.first_token.observe(time.monotonic() - ticket.arrived)
-        for index, (row, ask, ons) in enumerate(zip(rows, entry.asks, entry.applied, strict=True)):
+        several = zip(entry.requests, entry.asks, entry.applied, entry.echoes, strict=True)
+        for index, (request, ask, ons, echo) in enumerate(several, entry.first):
             for part, on in zip(ask.parts, ons, strict=True):
                 if on:
                     self.metrics.interventions.labels(part.intervention.op).inc()
-            if row.error is not None:
+            row = next(made) if request.max_new_tokens else None
+            if row is not None and row.error is not None:
                 self._fail_answer(ticket, row.error)
                 continue
             prompt = None
-            if row.request.probe is not None:
-                at = len(row.request.tokens) + ask.position
+            if row is not None and request.probe is not None:
+                at = len(request.tokens) + ask.position
                 prompt = (row.projection_before[at], row.projection_after[at])
             self._outbox.put((ticket, Started(index, ons, prompt)))
+            if echo is not None:
+                self._outbox.put((ticket, Echoed(index, echo)))
+            if row is None:
+                self._outbox.put((ticket, Done(index, "length", 0)))
+                self.metrics.finished.labels("length").inc()
+                continue
             self._live[row] = _Live(ticket, index, ask.position)
             self._pass_on(row)
 

@@ -2,164 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from rhat.vocabulary import OPERATORS, PARAMETERS
-from rhat.vocabulary.operators import operators_taking
-from rhat.vocabulary.scopes import WRITTEN
+from rhat.server.fields import CHAT, TEXT, Known, described, unaccepted
+from rhat.server.messages import Message, TextPart
+from rhat.server.specs import INSIDE, Flag, Name, Number, Rhat
 
-Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
-Count = Annotated[int, Field(strict=True)]
-Flag = Annotated[bool, Field(strict=True)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Mean = Literal["harmful_mean", "harmless_mean"]
-
-MAX_INTERVENTIONS = 16
 SEED = 2**63
-UNSUPPORTED = (
-    "tools",
-    "functions",
-    "tool_choice",
-    "function_call",
-    "audio",
-    "modalities",
-    "prediction",
-    "web_search_options",
-)
 
 
-class _Intervention(BaseModel):
-    """One intervention: operator × direction × layer × tokens."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    op: str
-    direction: Name | None = Field(
-        None, description="A direction's name; may be left out where the server has only one."
-    )
-    scope: Annotated[str, Field(max_length=40)] = Field("all", description=f"One of {WRITTEN}.")
-    alpha: Number | None = Field(
-        None,
-        description="In place of the number of an operator that is read by the means: 0 is the harmless mean, 1 the harmful one; "
-        "of a coefficient, 1 is the gap between them.",
-    )
-    layer: Annotated[int, Field(strict=True, ge=0)] | None = Field(None, description="Without it the direction's own.")
-    where: (
-        Literal["own layer", "all layers"]
-        | Annotated[list[Annotated[int, Field(strict=True, ge=0)]], Field(min_length=1, max_length=1000)]
-        | None
-    ) = Field(
-        None,
-        description="Or a list of layers. Without it the own layer, and all layers for "
-        f"{', '.join(o.name for o in OPERATORS.values() if o.everywhere)}.",
-    )
-    when: Literal["above", "below"] | None = Field(
-        None, description="Only for prompts whose projection is above, or at or below, the calibrated threshold."
-    )
-    threshold: Number | None = Field(None, description="Instead of the calibrated one, with `when`.")
-
-    @model_validator(mode="after")
-    def _fitting(self) -> _Intervention:
-        for name in PARAMETERS:
-            if getattr(self, name) is not None and self.op not in operators_taking(name):
-                raise ValueError(f"{name} is for {' and '.join(operators_taking(name))}, the operator is {self.op}")
-        if self.alpha is not None and self.value is not None:
-            raise ValueError("got alpha and a number of its own, expected one of them")
-        if self.threshold is not None and self.when is None:
-            raise ValueError("threshold is for conditional interventions: say when, 'above' or 'below'")
-        return self
-
-    @property
-    def value(self) -> float | Mean | None:
-        """The number that the operator takes, whatever it is called; None: its default."""
-        parameter = OPERATORS[self.op].parameter
-        return None if parameter is None else getattr(self, parameter.name)
-
-
-def _of_parameter(name: str) -> tuple[Any, Any]:
-    """The field of an operator's parameter; numbers in residual-stream units may be given as one of the two means."""
-    parameter = PARAMETERS[name]
-    default = f"the {parameter.mean} mean" if parameter.default is None else parameter.default_text
-    kind = Number | Mean | None if parameter.by_means else Number | None
-    return kind, Field(None, description=f"For {' and '.join(operators_taking(name))}; without it {default}.")
-
-
-if TYPE_CHECKING:
-    InterventionSpec = _Intervention
-else:
-    InterventionSpec = create_model(
-        "InterventionSpec",
-        __base__=_Intervention,
-        __doc__=_Intervention.__doc__,
-        op=(Literal[tuple(OPERATORS)], ...),
-        **{name: _of_parameter(name) for name in PARAMETERS},
-    )
-
-
-class RhatOptions(BaseModel):
-    """What a request wants of rhat."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    interventions: Annotated[list[InterventionSpec], Field(max_length=MAX_INTERVENTIONS)] | None = None
-    return_projections: Flag = False
-    projection_direction: Name | None = None
-
-
-def _options(value: Any) -> Any:
-    """One intervention or a list of them as options; an intervention may have options beside its own fields."""
-    if isinstance(value, list):
-        return {"interventions": value}
-    if isinstance(value, dict) and "interventions" not in value:
-        options = {k: v for k, v in value.items() if k in RhatOptions.model_fields}
-        one = {k: v for k, v in value.items() if k not in RhatOptions.model_fields}
-        return {**options, "interventions": [one]} if one else options
-    return value
-
-
-Rhat = Annotated[
-    RhatOptions,
-    BeforeValidator(_options),
-    WithJsonSchema(
-        {
-            "description": "An intervention, a list of them (empty: none, whatever the server's default), or options.",
-            "anyOf": [
-                {"type": "array", "maxItems": MAX_INTERVENTIONS, "items": InterventionSpec.model_json_schema()},
-                InterventionSpec.model_json_schema(),
-                {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {
-                        "interventions": {
-                            "type": "array",
-                            "maxItems": MAX_INTERVENTIONS,
-                            "items": InterventionSpec.model_json_schema(),
-                        },
-                        "return_projections": {"type": "boolean"},
-                        "projection_direction": {"type": "string"},
-                    },
-                },
-            ],
-        }
-    ),
-]
-
-
-class StreamOptions(BaseModel):
+class StreamOptions(Known):
     """Options of a stream."""
 
     include_usage: Flag = False
+    include_obfuscation: Flag | None = Field(None, description="Changes nothing here.")
 
 
 class ResponseFormat(BaseModel):
@@ -167,11 +25,21 @@ class ResponseFormat(BaseModel):
 
     type: Literal["text"]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _text(cls, given: Any) -> Any:
+        kind = given.get("type") if isinstance(given, dict) else None
+        if isinstance(kind, str) and kind != "text":
+            raise unaccepted(
+                "type", f"{kind[:40]} is not supported: answers are plain text; ask for JSON in the prompt"
+            )
+        return given
 
-class Sampled(BaseModel):
+
+class Sampled(Known):
     """What chat and plain completions have in common."""
 
-    model_config = ConfigDict(extra="allow")
+    inside = INSIDE
 
     model: Name
     max_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
@@ -190,16 +58,7 @@ class Sampled(BaseModel):
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = 0.0
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = 0.0
     logit_bias: Annotated[dict[str, Annotated[Number, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
-    user: str | None = None
     rhat: Rhat | None = None
-
-    @model_validator(mode="after")
-    def _supported(self) -> Sampled:
-        given = self.model_extra or {}
-        for name in UNSUPPORTED:
-            if given.get(name) not in (None, [], {}, "none", ["text"]):
-                raise ValueError(f"{name} is not supported by this server; leave it out")
-        return self
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -209,33 +68,40 @@ class Sampled(BaseModel):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
-class TextPart(BaseModel):
-    """A piece of a message's content."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(BaseModel):
-    """One turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
-
-    @property
-    def text(self) -> str:
-        """Its text."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+ToolChoice = Annotated[Any, WithJsonSchema({"enum": [None, "none", "auto"]})]
 
 
 class ChatRequest(Sampled):
     """`POST /v1/chat/completions`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=described(CHAT))
+    route = CHAT
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=2000)]
     max_completion_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
     logprobs: Flag | None = False
     top_logprobs: Annotated[int, Field(strict=True, ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
+    tools: list[Any] | None = Field(None, description="Accepted where no call is required; none is made.")
+    tool_choice: ToolChoice = Field(None, description="none or auto.")
+    functions: list[Any] | None = Field(None, description="As tools, in OpenAI's older form.")
+    function_call: ToolChoice = Field(None, description="As tool_choice.")
+
+    @model_validator(mode="after")
+    def _no_call(self) -> ChatRequest:
+        for name in ("tool_choice", "function_call"):
+            choice = getattr(self, name)
+            if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+                allowed = choice.get("allowed_tools")
+                choice = allowed.get("mode") if isinstance(allowed, dict) else allowed
+            if choice not in (None, "none", "auto"):
+                raise unaccepted(name, "a call is required, and this server calls no tools; expected none or auto")
+        return self
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Fields that were accepted and that the model is not shown."""
+        return tuple(name for name in ("tools", "functions") if getattr(self, name))
 
 
 Token = Annotated[int, Field(strict=True, ge=0)]
@@ -244,6 +110,10 @@ Token = Annotated[int, Field(strict=True, ge=0)]
 class CompletionRequest(Sampled):
     """`POST /v1/completions`."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra=described(TEXT))
+    route = TEXT
+
+    max_tokens: Annotated[int, Field(strict=True, ge=0)] | None = Field(16, description="0 with `echo` only.")
     prompt: (
         str
         | Annotated[list[str], Field(min_length=1)]
@@ -252,28 +122,23 @@ class CompletionRequest(Sampled):
     )
     logprobs: Annotated[int, Field(strict=True, ge=0, le=5)] | None = None
     echo: Flag | None = False
-    suffix: str | None = None
-    best_of: Count | None = None
 
-    @field_validator("echo", "suffix")
-    @classmethod
-    def _absent(cls, value: Any) -> Any:
-        if value:
-            raise ValueError("is not supported by this server; leave it out")
-        return value
+    @property
+    def least(self) -> int:
+        """The least number of new tokens: with `echo` a prompt may be read without any."""
+        return 0 if self.echo else 1
 
-    @field_validator("best_of")
-    @classmethod
-    def _one(cls, value: int | None) -> int | None:
-        if value not in (None, 1):
-            raise ValueError("is not supported by this server; leave it out, and ask for n choices instead")
-        return value
+    @model_validator(mode="after")
+    def _something(self) -> CompletionRequest:
+        if self.max_tokens == 0 and not self.echo:
+            raise unaccepted("max_tokens", "got 0, expected at least 1; 0 is for reading prompts, with echo")
+        if self.max_tokens == 0 and self.rhat is not None and self.rhat.return_projections:
+            raise unaccepted("max_tokens", "got 0 with return_projections, expected at least 1")
+        return self
 
 
-class ModerationRequest(BaseModel):
+class ModerationRequest(Known):
     """`POST /v1/moderations`."""
-
-    model_config = ConfigDict(extra="allow")
 
     input: (
         str
@@ -286,13 +151,13 @@ class ModerationRequest(BaseModel):
     direction: Name | None = Field(None, description="The direction to score with; the server's first without it.")
 
     @property
-    def conversations(self) -> list[list[dict[str, str]]]:
+    def conversations(self) -> list[list[dict[str, Any]]]:
         """What to score, each as the messages of a conversation; a text is one user turn."""
         items: list[Any] = [self.input] if isinstance(self.input, str) else list(self.input)
         if isinstance(items[0], Message):
             items = [items]
         return [
-            [{"role": message.role, "content": message.text} for message in item]
+            [message.as_template() for message in item]
             if isinstance(item, list)
             else [{"role": "user", "content": item if isinstance(item, str) else item.text}]
             for item in items

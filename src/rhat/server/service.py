@@ -10,9 +10,11 @@ from typing import Any
 from fastapi import Request
 
 from rhat.errors import TemplateError
+from rhat.generation.text import pieces_of
 from rhat.model import ChatModel
 from rhat.model.template import render
 from rhat.server.errors import RequestError
+from rhat.server.messages import check_rendered
 from rhat.server.metrics import Metrics
 from rhat.server.options import Directions, Part
 from rhat.server.runner import Runner
@@ -35,7 +37,7 @@ class Service:
     lock: threading.Lock
     created: int
 
-    async def chat_tokens(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
+    async def chat_tokens(self, messages: list[dict[str, Any]]) -> tuple[int, ...]:
         """Token ids of a conversation.
 
         Raises:
@@ -47,7 +49,10 @@ class Service:
 
         def work() -> tuple[int, ...]:
             with self.lock:
-                return render(self.tokenizer, messages, system, self.model.response_prefix)
+                tokens = render(self.tokenizer, messages, system, self.model.response_prefix)
+                if any(message["role"] == "tool" for message in messages):
+                    check_rendered(messages, self.tokenizer.decode(list(tokens)))
+                return tokens
 
         try:
             return await asyncio.to_thread(work)
@@ -60,6 +65,16 @@ class Service:
         def work() -> tuple[int, ...]:
             with self.lock:
                 return tuple(self.tokenizer(text)["input_ids"])
+
+        return await asyncio.to_thread(work)
+
+    async def echo(self, tokens: tuple[int, ...], text: str | None) -> tuple[str, tuple[str, ...]]:
+        """A prompt as it is repeated: its text, and the piece of each token, special ones shown where the text has them."""
+
+        def work() -> tuple[str, tuple[str, ...]]:
+            with self.lock:
+                whole = self.tokenizer.decode(list(tokens)) if text is None else text
+                return whole, pieces_of(self.tokenizer, tokens, whole)
 
         return await asyncio.to_thread(work)
 
@@ -77,26 +92,31 @@ class Service:
                 param="model",
             )
 
-    def check_length(self, tokens: tuple[int, ...], asked: int | None) -> int:
-        """How many tokens an answer to this prompt may have.
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a prompt and its answer: the setting, or the model's own limit where that is smaller."""
+        return self.runner.max_length
+
+    def room(self, tokens: tuple[int, ...], asked: int | None = None, least: int = 1) -> int:
+        """How many tokens an answer to this prompt may have: those asked for, cut to what the server gives.
 
         Raises:
-            RequestError: if prompt and answer do not fit, or more is asked for than the server gives.
+            RequestError: if not even `least` fit after the prompt.
         """
-        limit, most = self.settings.max_length, self.settings.max_tokens
+        limit, most = self.max_length, self.settings.max_tokens
         if not tokens:
             raise RequestError(400, "the prompt is empty; give at least one token", param="prompt")
-        if asked is not None and asked > most:
-            raise RequestError(400, f"max_tokens: got {asked}, at most {most} are given here", param="max_tokens")
-        room = limit - len(tokens)
-        if room < (asked or 1):
+        left = limit - len(tokens)
+        if left < least:
+            raise_it = ", or start the server with a larger --max-length" if limit == self.settings.max_length else ""
             raise RequestError(
                 400,
-                f"the prompt has {len(tokens)} tokens and {asked or 1} are asked for; at most {limit} fit together",
+                f"the prompt has {len(tokens)} tokens; this server's maximum context length is {limit} tokens, prompt and "
+                f"answer together: shorten the prompt{raise_it}",
                 code="context_length_exceeded",
                 param="messages",
             )
-        return asked if asked is not None else min(most, room)
+        return min(most if asked is None else asked, most, left)
 
 
 def service_of(request: Request) -> Service:

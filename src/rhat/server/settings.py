@@ -22,9 +22,8 @@ class Settings:
     allowed_origins  web pages of other origins that may call it, such as https://app.example.org
     slots            answers that are written at the same time
     max_length       most tokens of a prompt and its answer
-    max_tokens       most new tokens that a request may ask for, and the number if it does not say
-    max_queue        most answers that wait for a slot; more get 429
-    max_choices      most choices (n) and prompts of one request
+    max_tokens       most new tokens that a request is given, and the number for a chat that does not say
+    max_queue        most answers that wait for a slot; more get 429. One request may ask for slots + max_queue answers
     max_body         most bytes of a request's body
     timeout          seconds until an answer must be complete
     body_timeout     seconds until a request's body must be in
@@ -44,7 +43,6 @@ class Settings:
     max_length: int = 4096
     max_tokens: int = 1024
     max_queue: int = 64
-    max_choices: int = 8
     max_body: int = 1_000_000
     timeout: float = 300.0
     body_timeout: float = 20.0
@@ -55,7 +53,7 @@ class Settings:
     study: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("slots", "max_length", "max_tokens", "max_choices", "max_body", "timeout", "body_timeout"):
+        for name in ("slots", "max_length", "max_tokens", "max_body", "timeout", "body_timeout"):
             if not getattr(self, name) > 0:
                 raise ServerError(f"{name.replace('_', '-')}: got {getattr(self, name)}, expected more than 0")
         if self.max_queue < 0 or self.grace < 0:

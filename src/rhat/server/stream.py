@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import anyio
@@ -16,8 +16,8 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, made: AsyncGenerator[dict[str, Any]]) -> None:
-        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+    def __init__(self, made: AsyncGenerator[dict[str, Any]], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(headers={**(headers or {}), "cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.made = made
 

@@ -20,8 +20,8 @@ from rhat.server.options import Part
 from rhat.server.playground import drawing
 from rhat.server.playground.controls import scale
 from rhat.server.playground.conversation import Conversation, Turn
-from rhat.server.schemas import InterventionSpec
 from rhat.server.service import Service
+from rhat.server.specs import InterventionSpec
 from rhat.vocabulary import OPERATORS
 
 EVERY = 0.08  # seconds between updates of the page
@@ -41,7 +41,7 @@ class Shown:
 
 async def answers(service: Service, given: dict[str, Any], before: Conversation | None = None) -> AsyncIterator[Shown]:
     """The answers to the prompt, again and again while they are written; after `before`, as the next turn of both conversations."""
-    name = given["direction"] or next(iter(service.directions.known))
+    name = given["direction"] or next(iter(service.directions.started))
     system = str(given["system"] or "").strip()
     earlier = before or Conversation(system)
     user = str(given["prompt"] or "")
@@ -66,7 +66,7 @@ async def answers(service: Service, given: dict[str, Any], before: Conversation 
 async def _written(
     service: Service, given: dict[str, Any], name: str, earlier: Conversation, user: str
 ) -> AsyncIterator[Shown]:
-    direction = service.directions.known[name]
+    direction = service.directions.started[name]
     began = time.monotonic()
     part = service.directions.part(_spec(given, name))
     temperature = float(given["temperature"] or 0)
@@ -74,7 +74,7 @@ async def _written(
     jobs = []
     for side, parts in enumerate(((), (part,))):
         tokens = await service.chat_tokens(earlier.messages(side, user))
-        new = service.check_length(tokens, int(given["max_tokens"]))
+        new = service.room(tokens, int(given["max_tokens"]))
         probe = Probe(direction.site, direction.unit)
         request = GenerationRequest(tokens, new, sampling=sampling, stop=(), probe=probe)
         jobs.append(GenerationJob(request, parts, direction.position))

@@ -22,7 +22,9 @@ def layer_label(direction: Direction) -> str:
 def scale(service: Service, name: str, prompt: float | None) -> str:
     """The scale of a direction's projections, with the threshold if it is calibrated, and a prompt's projection."""
     calibration = service.directions.calibrations.get(name)
-    return drawing.scale(service.directions.known[name], prompt, None if calibration is None else calibration.threshold)
+    return drawing.scale(
+        service.directions.started[name], prompt, None if calibration is None else calibration.threshold
+    )
 
 
 def example_name(example: Example) -> str:

@@ -19,7 +19,7 @@ Parts = dict[str, Any]  # Gradio's components, by the name of what they hold
 
 def controls(service: Service, study: Study) -> Parts:
     """What the two answers are made of, and the parts of the slider."""
-    first_name, first = next(iter(service.directions.known.items()))
+    first_name, first = next(iter(service.directions.started.items()))
     parts: Parts = {}
     with gr.Row(elem_classes="rhat-examples"):
         gr.HTML("<p>Examples:</p>", elem_classes="rhat-examples-label")
@@ -46,10 +46,10 @@ def controls(service: Service, study: Study) -> Parts:
                 SHOWN_SCOPES, value="all", label="Tokens (scope)", elem_id="rhat-scope", filterable=False
             )
             parts["direction"] = gr.Dropdown(
-                list(service.directions.known),
+                list(service.directions.started),
                 value=first_name,
                 label="Direction",
-                visible=len(service.directions.known) > 1,
+                visible=len(service.directions.started) > 1,
                 filterable=False,
                 elem_id="rhat-direction",
             )
@@ -71,7 +71,7 @@ def controls(service: Service, study: Study) -> Parts:
 
 def _dial(service: Service, study: Study) -> Parts:
     """The slider of the operator's number: α, the same in units beside it, the means and the held-out curve below."""
-    r = next(iter(service.directions.known.values()))
+    r = next(iter(service.directions.started.values()))
     d = dial.Dial.of(r, FIRST.name)
     with gr.Group(elem_id="rhat-target-group"):
         return {
@@ -149,7 +149,7 @@ def status(text: str) -> str:
 def outputs(service: Service) -> Parts:
     """The scale and the two answers."""
     parts: Parts = {
-        "scale": gr.HTML(scale_of(service, next(iter(service.directions.known)), None), elem_id="rhat-scale")
+        "scale": gr.HTML(scale_of(service, next(iter(service.directions.started)), None), elem_id="rhat-scale")
     }
     with gr.Row(equal_height=False):
         for name, title in zip(("plain", "edited"), TITLES, strict=True):

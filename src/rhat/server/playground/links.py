@@ -30,7 +30,7 @@ def settings_from(service: Service, query: Mapping[str, Any]) -> tuple[dict[str,
     And what the operator's slider is set to. Without parameters nothing is touched: somebody may have begun to type by the
     time this arrives.
     """
-    known = service.directions.known
+    known = service.directions.started
     name = query["direction"] if query.get("direction") in known else next(iter(known))
     r = known[name]
     operator = query["op"] if query.get("op") in OPERATORS else FIRST.name

@@ -83,7 +83,7 @@ def _about(service: Service) -> str:
         "key": service.settings.api_key is not None,
         "names": NAMES,
         "everywhere": [o.name for o in OPERATORS.values() if o.everywhere],
-        "dials": dial.dials(service.directions.known),
+        "dials": dial.dials(service.directions.started),
         "parameters": {o.name: o.parameter.name for o in OPERATORS.values() if o.parameter is not None},
     }
     text = json.dumps(about).replace("<", "\\u003c")
@@ -98,7 +98,7 @@ def build(service: Service) -> gr.Blocks:
     """The page's parts, and what happens when they are used."""
     page = gr.Blocks(title="rhat playground", analytics_enabled=False)
     with page:
-        if not service.directions.known:
+        if not service.directions.started:
             gr.Markdown("# rhat playground\nThis server has no directions. Start it with `--direction FILE`.")
             return page
         study = Study.read(service.settings.study)
@@ -176,7 +176,7 @@ def _wire_answers(service: Service, controls: Parts, buttons: Parts, outputs: Pa
 
 def _wire_settings(service: Service, page: gr.Blocks, controls: Parts, scale: Any, study: Study) -> None:
     """Take the settings of a link and of an example, and let the page follow direction and operator."""
-    known = service.directions.known
+    known = service.directions.started
     op, direction = controls["op"], controls["direction"]
     shown_for = gr.State(FIRST.name)  # the operator whose number the slider shows
     inputs = [controls[name] for name in NAMES if name != "target"]
