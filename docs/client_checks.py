@@ -129,24 +129,6 @@ def litellm(given: dict[str, Any]) -> Iterator[Check]:
     yield FIELD, lambda: (chat(extra_body={"rhat": given["rhat"]}), truth["rhat"])
 
 
-def llm(given: dict[str, Any]) -> Iterator[Check]:
-    """Simon Willison's llm, from its command line, with the model in its file of OpenAI-like models."""
-    entry = {"model_id": "tiny", "model_name": "default", "api_base": f"{given['url']}/v1", "api_key_name": "rhat"}
-    (Path(given["home"]) / "extra-openai-models.yaml").write_text(json.dumps([entry]))  # JSON is YAML
-
-    def ask(*more: str) -> str:
-        command = [sys.executable, "-m", "llm", "-m", "tiny", "-o", "temperature", "0", "-o", "max_tokens", "8", *more]
-        done = subprocess.run(
-            [*command, "--key", given["key"], given["user"]], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
-        return done.stdout.strip()
-
-    truth = given["truth"]["chat"].strip()
-    yield CHAT, lambda: (ask("--no-stream"), truth)
-    yield STREAM, lambda: (ask(), truth)
-
-
 def inspect_ai(given: dict[str, Any]) -> Iterator[Check]:
     """Inspect: an evaluation of two samples."""
     from inspect_ai import Task, eval

@@ -31,7 +31,6 @@ CLIENTS = {  # what pip calls it → what its row calls it
     "langchain-openai": "LangChain (`langchain-openai`)",
     "llama-index-llms-openai-like": "LlamaIndex (`llama-index-llms-openai-like`)",
     "litellm": "LiteLLM (`litellm`)",
-    "llm": "`llm`",
     "inspect-ai": "Inspect (`inspect-ai`)",
     "lm-eval": "lm-evaluation-harness (`lm-eval`)",
 }
@@ -149,7 +148,6 @@ def run_client(python: str, client: str, given: Mapping[str, Any]) -> dict[str, 
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "RHAT_"))}
         environment |= {
             "HOME": home,
-            "LLM_USER_PATH": home,
             "HF_HUB_OFFLINE": "1",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         }
