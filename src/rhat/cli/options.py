@@ -227,18 +227,22 @@ class PromptOptions:
             with_column(harmless, self.harmless_column, "--harmless-column"),
         )
 
-    def read(self, seed: int, offline: bool) -> ContrastSet:
-        """The contrast set.
+    def read(self, seed: int, offline: bool, borderline: str | None = None, twins: str | None = None) -> ContrastSet:
+        """The contrast set, with one's own borderline prompts and their twins if given.
 
         Raises:
-            PromptError: if it cannot be read, or only one of the labels was given.
+            PromptError: if it cannot be read, or only one of the labels was given, or borderline prompts without these.
         """
         from rhat.prompts import builtin, read
 
         sources = self.sources()
         if sources is None:
+            if borderline is not None or twins is not None:
+                raise PromptError(
+                    "got --borderline or --twins with the built-in set, which has its own; give --harmful and --harmless as well"
+                )
             return builtin(seed)
-        return read(*sources, seed=seed, column=self.column, offline=offline)
+        return read(*sources, borderline, seed, twins=twins, column=self.column, offline=offline)
 
 
 def shared(function: Callable[..., None]) -> Callable[..., None]:
