@@ -61,8 +61,7 @@ class _Intervention(BaseModel):
     )
     when: Literal["above", "below", "certified"] | None = Field(
         None,
-        description="Only for prompts whose projection is above, or at or below, the calibrated threshold; certified: "
-        "the target, side and threshold of the direction's certificate.",
+        description="Only where the projection is above, or at or below, the threshold; certified: as certified.",
     )
     threshold: Number | None = Field(None, description="Instead of the calibrated one, with `when`.")
 
