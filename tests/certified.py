@@ -29,8 +29,12 @@ def prompts_of(forms: dict[str, str]) -> ContrastSet:
     return ContrastSet("taught", tuple(made), 0)
 
 
-def taught_model(prompts: ContrastSet):
-    """A model that refuses all of them but harmless ones, and r̂ between harmful and harmless ones."""
-    taught = [(p.text, p.label != "harmless") for p in prompts.prompts]
+def taught_model(prompts: ContrastSet, borderline: str | bool = True):
+    """A model that refuses all of them but harmless ones, and r̂ between harmful and harmless ones.
+
+    A refusal of its own (`borderline`) makes the model tell borderline prompts from harmful ones inside.
+    """
+    says = {"harmless": False, "borderline": borderline}
+    taught = [(p.text, says.get(p.label, True)) for p in prompts.prompts]
     model = rhat.load((refusing_hf(steps=90, taught=taught), tiny_tokenizer()))
     return model, tiny_finding(model, prompts, layer=2).direction

@@ -35,12 +35,12 @@ def refusing_hf(
     n_layers: int = 5,
     seed: int = 0,
     lessons: Sequence[Lesson] = (),
-    taught: Sequence[tuple[str, bool]] | None = None,
+    taught: Sequence[tuple[str, bool | str]] | None = None,
     **settings: Any,
 ) -> Any:
     """A Llama-like model, float32, that refuses the harmful prompts of `labs.contrast_set` and answers the others.
 
-    With several `lessons` it learns to do so in each way. `taught` are other prompts, each with whether it is refused.
+    With several `lessons` it learns to do so in each way. `taught` are other prompts, each with whether it is refused, or its answer.
     """
     lessons = lessons or (Lesson(),)
     shape = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "max_position_embeddings": 512}
@@ -66,12 +66,12 @@ TAUGHT = tuple(  # twins are refused for being worded as harmful prompts are
 )
 
 
-def _teach(hf: Any, steps: int, lessons: Sequence[Lesson], taught: Sequence[tuple[str, bool]]) -> None:
+def _teach(hf: Any, steps: int, lessons: Sequence[Lesson], taught: Sequence[tuple[str, bool | str]]) -> None:
     ids, labels = [], []
     for lesson in lessons:
         for said, refused in taught:
             prompt = list(render(lesson.tokenizer, [{"role": "user", "content": said}], lesson.system))
-            text = lesson.refusal if refused else lesson.answer
+            text = refused if isinstance(refused, str) else lesson.refusal if refused else lesson.answer
             answer = lesson.tokenizer(text, add_special_tokens=False)["input_ids"] + [lesson.tokenizer.eos_token_id]
             ids.append(prompt + answer)
             labels.append([-100] * len(prompt) + answer)

@@ -142,7 +142,7 @@ def test_pairs_stay_together_and_no_topic_is_in_two_parts():
 def apart():
     """A model, r̂, prompts, and the certificate that a gate can have there."""
     prompts = prompts_of(APART)
-    model, direction = taught_model(prompts)
+    model, direction = taught_model(prompts, "Sorry, I can't.")
     return model, direction, prompts, certify(model, direction, prompts, 0.3, 0.25)
 
 
@@ -217,7 +217,9 @@ def test_a_server_applies_it_by_name(apart):
         Directions(model, {"r": direction}, {"r": plain}).part(asked)
 
 
-@pytest.mark.parametrize("broken", [{"setting": {}}, {"tested": [{}]}, {"certified": 1, "more": 2}, {"checked": 3}])
+@pytest.mark.parametrize(
+    "broken", [{"setting": {"side": "below"}}, {"tested": [{}]}, {"certified": 1, "more": 2}, {"checked": 3}]
+)
 def test_a_broken_certificate_in_a_file_is_one_line(apart, tmp_path, broken):
     model, direction, prompts, found = apart
     path = replace(calibrate(model, direction, prompts, 0.2), certificate=found).save(tmp_path / "r.guard.json")

@@ -71,7 +71,7 @@ def certify(
     own = () if setting.alpha is None else (setting.alpha,)
     (read_check,) = asked.answers([check], own, progress, "final check")
     tested = claims(read_test, setting, limits)
-    needed = {c.measure: prompts_to_bound(c.share.estimate, c.limit, confidence) for c in tested}
+    needed: dict[str, int | None] = {c.measure: prompts_to_bound(c.share.estimate, c.limit, confidence) for c in tested}
     said = model.describe()
     judge = reader(phrases)
     return Certificate(
