@@ -149,6 +149,8 @@ def apart():
 def test_a_gate_that_tells_borderline_prompts_apart_is_certified_and_holds(apart):
     *_, found = apart
     assert found.certified
+    assert found.applies
+    assert not replace(found, setting=Setting()).applies
     assert found.p <= 0.05
     assert found.setting.side != "never"
     assert found.tested[0].before > 0.9

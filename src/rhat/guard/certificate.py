@@ -130,6 +130,11 @@ class Certificate:
         """Whether every claim was met on the final-check prompts, by the measured shares."""
         return all(claim.within for claim in self.checked)
 
+    @property
+    def applies(self) -> bool:
+        """Whether there is a certified intervention; not where nothing passed, or the model was certified as it is."""
+        return self.certified and self.setting.side != "never"
+
     def conditional(self, direction: Direction) -> Conditional:
         """The certified intervention, for `direction`.
 
