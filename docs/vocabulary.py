@@ -85,7 +85,7 @@ def fields() -> str:
         "layer": "layer to edit, counted from 0. Default: the direction's own",
         "where": f"`own layer`, `all layers` (the default of {everywhere}), or a list of layers",
         "when": "`above` or `below`: intervene only if the prompt's projection is above (or: at or below) the threshold; "
-        "see [guard.md](guard.md)",
+        "`certified`: with `set_projection`, the target, side and threshold of the certificate, if there is one; see [guard.md](guard.md)",
         "threshold": "threshold for `when`, in place of the calibrated one",
     }
     told = [f"| `{name}` | {meaning} |" for name, meaning in rows.items()]

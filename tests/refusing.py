@@ -31,11 +31,16 @@ class Lesson:
 
 
 def refusing_hf(
-    steps: int = 70, n_layers: int = 5, seed: int = 0, lessons: Sequence[Lesson] = (), **settings: Any
+    steps: int = 70,
+    n_layers: int = 5,
+    seed: int = 0,
+    lessons: Sequence[Lesson] = (),
+    taught: Sequence[tuple[str, bool | str]] | None = None,
+    **settings: Any,
 ) -> Any:
     """A Llama-like model, float32, that refuses the harmful prompts of `labs.contrast_set` and answers the others.
 
-    With several `lessons` it learns to do so in each way.
+    With several `lessons` it learns to do so in each way. `taught` are other prompts, each with whether it is refused, or its answer.
     """
     lessons = lessons or (Lesson(),)
     shape = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "max_position_embeddings": 512}
@@ -50,20 +55,23 @@ def refusing_hf(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hf = transformers.AutoModelForCausalLM.from_config(config)
-        _teach(hf, steps, lessons)
+        _teach(hf, steps, lessons, TAUGHT if taught is None else taught)
     hf.generation_config.eos_token_id = 1
     hf.generation_config.pad_token_id = 0
     return hf.eval()
 
 
-def _teach(hf: Any, steps: int, lessons: Sequence[Lesson]) -> None:
+TAUGHT = tuple(  # twins are refused for being worded as harmful prompts are
+    (p.text, p.label == "harmful") for p in contrast_set(per_split=13).prompts if p.label != "twin"
+)
+
+
+def _teach(hf: Any, steps: int, lessons: Sequence[Lesson], taught: Sequence[tuple[str, bool | str]]) -> None:
     ids, labels = [], []
     for lesson in lessons:
-        for p in contrast_set(per_split=13).prompts:
-            if p.label == "twin":  # they are refused for being worded as harmful prompts are
-                continue
-            prompt = list(render(lesson.tokenizer, [{"role": "user", "content": p.text}], lesson.system))
-            text = lesson.refusal if p.label == "harmful" else lesson.answer
+        for said, refused in taught:
+            prompt = list(render(lesson.tokenizer, [{"role": "user", "content": said}], lesson.system))
+            text = refused if isinstance(refused, str) else lesson.refusal if refused else lesson.answer
             answer = lesson.tokenizer(text, add_special_tokens=False)["input_ids"] + [lesson.tokenizer.eos_token_id]
             ids.append(prompt + answer)
             labels.append([-100] * len(prompt) + answer)

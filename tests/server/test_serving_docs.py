@@ -74,7 +74,7 @@ def test_library_programs(tiny_model, directions, calibrations, program, tmp_pat
 def test_there_are_examples():
     assert len(CURLS) == 3
     assert len(blocks("serving.md", "python")) == 2
-    assert len(blocks("guard.md", "python")) == 2
+    assert len(blocks("guard.md", "python")) == 3
 
 
 def test_every_option_of_the_command_is_known_to_the_page():

@@ -232,22 +232,23 @@ class PromptOptions:
             with_column(harmless, self.harmless_column, "--harmless-column"),
         )
 
-    def read(self, seed: int, offline: bool, borderline: str | None = None) -> ContrastSet:
-        """The contrast set, with borderline prompts where a source of them is given.
+    def read(self, seed: int, offline: bool, borderline: str | None = None, twins: str | None = None) -> ContrastSet:
+        """The contrast set, with borderline prompts and their twins where a source of them is given.
 
         Raises:
-            PromptError: if it cannot be read, only one of the labels was given, or borderline prompts without the labels.
+            PromptError: if it cannot be read, only one of the labels was given, or borderline prompts or twins without the labels.
         """
         from rhat.prompts import builtin, read
 
         sources = self.sources()
         if sources is None:
-            if borderline is not None:
-                raise PromptError(
-                    f"--borderline: got {borderline} beside the built-in prompts; give --harmful and --harmless as well"
-                )
+            for option, given in (("--borderline", borderline), ("--twins", twins)):
+                if given is not None:
+                    raise PromptError(
+                        f"{option}: got {given} beside the built-in prompts; give --harmful and --harmless as well"
+                    )
             return builtin(seed)
-        return read(*sources, borderline=borderline, seed=seed, column=self.column, offline=offline)
+        return read(*sources, borderline=borderline, seed=seed, twins=twins, column=self.column, offline=offline)
 
 
 def shared(function: Callable[..., None]) -> Callable[..., None]:

@@ -7,19 +7,24 @@ from rhat.guard.calibration import (
     calibrate,
     evaluate,
     evaluate_projections,
-    fingerprint,
     from_projections,
 )
+from rhat.guard.certificate import Certificate, Claim, Setting
+from rhat.guard.certifying import certify
 from rhat.guard.conditional import Conditional, by_gate, relax, strengthen
-from rhat.guard.reading import check_position, check_prefix, prompt_projections
+from rhat.guard.reading import check_position, check_prefix, fingerprint, prompt_projections
 
 __all__ = [
     "Alarm",
     "Calibration",
+    "Certificate",
+    "Claim",
     "Conditional",
+    "Setting",
     "beside",
     "by_gate",
     "calibrate",
+    "certify",
     "check_position",
     "check_prefix",
     "evaluate",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -17,7 +16,8 @@ from numpy.typing import ArrayLike
 from rhat.artifacts.files import finite_number, no_constant, replace_text
 from rhat.directions import Direction
 from rhat.errors import ArtifactError, StatisticsError
-from rhat.guard.reading import prompt_projections
+from rhat.guard.certificate import Certificate
+from rhat.guard.reading import fingerprint, prompt_projections
 from rhat.model.chat import ChatModel
 from rhat.model.template import ChatPrompt
 from rhat.prompts import ContrastSet
@@ -44,6 +44,7 @@ class Calibration:
     direction            fingerprint of the direction that it belongs to
     model                name and identity of the model
     prompts              fingerprint of the prompts
+    certificate          of a conditional intervention, or that there is none, if one was asked for (`certify`)
     """
 
     threshold: float
@@ -55,6 +56,7 @@ class Calibration:
     direction: str
     model: Mapping[str, Any]
     prompts: str
+    certificate: Certificate | None = None
 
     __repr__ = one_line
 
@@ -90,6 +92,8 @@ class Calibration:
                 raise ArtifactError(f"{path}: not a calibration written by rhat; {again}")
             for name in ("false_positive_rate", "true_positive_rate", "auroc"):
                 found[name] = Interval(**found[name])
+            if (certificate := found.pop("certificate", None)) is not None:
+                found["certificate"] = Certificate.of(certificate)
             return cls(**{**found, "roc": tuple(found["roc"])})
         except OSError as error:
             raise ArtifactError(f"{path}: cannot be read ({error.strerror or error}); {again}") from error
@@ -191,13 +195,6 @@ def _too_few(n: int, fpr: float, expected: Interval) -> str:
     percent = f"{100 * expected.estimate:.3g} % [{100 * expected.low:.2g}, {100 * expected.high:.2g}]"
     needed = f"at least {math.ceil(1 / fpr - 1e-9) - 1} harmless calibration prompts" if fpr > 0 else "a rate above 0"
     return f"{n} harmless calibration prompts cannot promise {100 * fpr:.3g} %: expect {percent}; give {needed}"
-
-
-def fingerprint(direction: Direction) -> str:
-    """First 16 hex digits of the sha256 over the unit vector's float32 bytes, its site and its position."""
-    digest = hashlib.sha256(direction.unit.float().cpu().contiguous().numpy().tobytes())
-    digest.update(f"{direction.site} {direction.position}".encode())
-    return digest.hexdigest()[:16]
 
 
 def check_threshold(threshold: float) -> None:

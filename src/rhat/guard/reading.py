@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,3 +65,10 @@ def check_prefix(model: ChatModel, direction: Direction) -> Direction:
             "(response_prefix= in Python)"
         )
     return direction
+
+
+def fingerprint(direction: Direction) -> str:
+    """First 16 hex digits of the sha256 over the unit vector's float32 bytes, its site and its position."""
+    digest = hashlib.sha256(direction.unit.float().cpu().contiguous().numpy().tobytes())
+    digest.update(f"{direction.site} {direction.position}".encode())
+    return digest.hexdigest()[:16]

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -163,6 +163,23 @@ class Directions:
             )
         return self.calibrations[name].threshold
 
+    def certified(self, name: str) -> Conditional:
+        """The conditional intervention of that direction's certificate.
+
+        Raises:
+            RequestError: if none was asked for, or nothing could be certified.
+        """
+        self.threshold(name)
+        certificate = self.calibrations[name].certificate
+        if certificate is None:
+            raise RequestError(
+                400,
+                f"direction {name}: no certificate; run `rhat calibrate --certify --direction FILE` and start the server again",
+                code="not_certified",
+                param="direction",
+            )
+        return certificate.conditional(self.known[name])
+
     def part(self, spec: InterventionSpec) -> Part:
         """What one intervention of a request means.
 
@@ -180,7 +197,10 @@ class Directions:
             )
             made.sites(self.model.layout)
             gate = None
-            if spec.when is not None:
+            if spec.when == "certified":
+                gate = self.certified(name)
+                made = cast(Intervention, gate.intervention)
+            elif spec.when is not None:
                 gate = Conditional(made, direction, self.threshold(name, spec.threshold, direction), spec.when)
         except RhatError as error:
             raise RequestError(400, str(error), param="rhat") from error

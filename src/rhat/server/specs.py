@@ -59,8 +59,9 @@ class _Intervention(Known):
         description="Or a list of layers. Without it the own layer, and all layers for "
         f"{', '.join(o.name for o in OPERATORS.values() if o.everywhere)}.",
     )
-    when: Literal["above", "below"] | None = Field(
-        None, description="Only for prompts whose projection is above, or at or below, the calibrated threshold."
+    when: Literal["above", "below", "certified"] | None = Field(
+        None,
+        description="Only where the projection is above, or at or below, the threshold; certified: as certified.",
     )
     threshold: Number | None = Field(None, description="Instead of the calibrated one, with `when`.")
 
@@ -73,6 +74,12 @@ class _Intervention(Known):
             raise ValueError("got alpha and a number of its own, expected one of them")
         if self.threshold is not None and self.when is None:
             raise ValueError("threshold is for conditional interventions: say when, 'above' or 'below'")
+        if self.when == "certified" and (
+            self.op != "set_projection" or self.model_fields_set - {"op", "direction", "when"}
+        ):
+            raise ValueError(
+                "when 'certified' brings target and threshold: give op set_projection and a direction at most"
+            )
         return self
 
     @property

@@ -4,6 +4,7 @@ No torch here; scipy and statsmodels, loaded when first needed, plus what they l
 """
 
 from rhat.statistics.agreement import Agreement, agreement
+from rhat.statistics.bounds import fewest_to_bound, prompts_to_bound, share_below_p
 from rhat.statistics.classes import ClassAccuracy, class_accuracy, class_kappa
 from rhat.statistics.clusters import ClusteredDifference, cluster_mean_difference
 from rhat.statistics.correlation import spearman
@@ -46,6 +47,7 @@ __all__ = [
     "design_effect",
     "direction_p",
     "equivalence_power",
+    "fewest_to_bound",
     "fixed_sequence",
     "half_effect_dose",
     "holm",
@@ -58,7 +60,9 @@ __all__ = [
     "paired_comparison",
     "paired_mean_difference",
     "prompts_needed",
+    "prompts_to_bound",
     "roc_curve",
+    "share_below_p",
     "sign_flip_p",
     "spearman",
     "tango_interval",
