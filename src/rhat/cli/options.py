@@ -242,10 +242,10 @@ class PromptOptions:
 
         sources = self.sources()
         if sources is None:
-            for option, given in (("--borderline", borderline), ("--twins", twins)):
-                if given is not None:
+            for option, source in (("--borderline", borderline), ("--twins", twins)):
+                if source is not None:
                     raise PromptError(
-                        f"{option}: got {given} beside the built-in prompts; give --harmful and --harmless as well"
+                        f"got {option} with the built-in set, which has its own; give --harmful and --harmless as well"
                     )
             return builtin(seed)
         return read(*sources, borderline=borderline, seed=seed, twins=twins, column=self.column, offline=offline)
