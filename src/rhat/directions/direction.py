@@ -104,16 +104,25 @@ class Direction:
     ) -> Direction:
         """The direction that a finder of `FINDERS`, such as "random:3", makes of two groups of activations at a site and position.
 
-        `given` holds what the finder needs beside them; what it says beside its vector is in `extra`. It points from `negative` to `positive`: `mean_harmful` is the mean projection of `positive`, in residual-stream units,
-        and `norm` is the distance of the two means along the direction. Sums run in float64.
+        `given` holds what the finder needs beside them; what it says beside its vector is in `extra`. It points from `negative` to
+        `positive`: `mean_harmful` is the mean projection of `positive`, in residual-stream units, and `norm` is the distance of
+        the two means along the direction. Sums run in float64.
 
         Raises:
             ContrastError: if there is no such finder, it needs more rows, or the groups have the same mean along it.
         """
         vector = finder_named(finder, given)(positive, negative)
         means = positive.double().mean(0), negative.double().mean(0)
-        about = {"method": finder, "prompts": prompts, "extra": more_of(finder, positive, negative, given)}
-        return cls.from_means(vector, *means, site, position=position, model=model or {}, **about)
+        return cls.from_means(
+            vector,
+            *means,
+            site,
+            position=position,
+            method=finder,
+            model=model or {},
+            prompts=prompts,
+            extra=more_of(finder, positive, negative, given),
+        )
 
     @classmethod
     def from_means(

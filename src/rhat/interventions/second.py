@@ -208,4 +208,5 @@ def _null_space(rows: Float[Tensor, "m d_model"], share: float | None) -> Float[
         raise InterventionError(
             f"null space: {len(rows)} harmless activations of width {width} leave none; give null_share, such as 0.4, or fewer"
         )
-    return axes[width - kept :].T.contiguous()
+    basis: Tensor = axes[width - kept :].T.contiguous()
+    return basis

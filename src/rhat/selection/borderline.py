@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from rhat.errors import StudyError
-from rhat.prompts import ContrastSet, Prompt
+from rhat.prompts import ContrastSet, Prompt, Split
 from rhat.selection.means import Means
 from rhat.selection.search import Scorer, planned
 from rhat.selection.survey import Given
@@ -26,7 +26,8 @@ def refused_borderline(scorer: Scorer, prompts: ContrastSet, kept: Given, means:
     Raises:
         StudyError: if fewer than two are refused in either split.
     """
-    given = {split: prompts.select("borderline", split) for split in ("train", "validation")}
+    splits: tuple[Split, ...] = ("train", "validation")
+    given: Mapping[str, tuple[Prompt, ...]] = {split: prompts.select("borderline", split) for split in splits}
     if not any(given.values()):
         given = _thirds(prompts.select("borderline", "test"))
         log.warning(

@@ -115,7 +115,8 @@ class Field:
     def unit(self, candidate: Mapping[str, Any]) -> Tensor:
         """Its unit vector, float32."""
         raw = self.means.candidates[candidate["layer"], self.means.positions.index(candidate["position"])]
-        return (raw / raw.norm()).float()
+        unit: Tensor = (raw / raw.norm()).float()
+        return unit
 
     def added(self, candidates: Sequence[Mapping[str, Any]]) -> list[Edits]:
         """The edits that add each candidate at its own layer, as long as it was found."""

@@ -29,7 +29,8 @@ def first_auroc(given: Field) -> Choice:
     for label, found in sides.items():
         given.more[f"{label}_projection"] = {place_of(c): found[place_of(c)] for c in some}
     for candidate in some:
-        area = auroc(*(found[place_of(candidate)] for found in sides.values()), groups=(topics[0], topics[1]))
+        at = place_of(candidate)
+        area = auroc(sides["harmful"][at], sides["harmless"][at], groups=(topics[0], topics[1]))
         candidate["scores"] = {"auroc": area.estimate, "auroc_low": area.low, "auroc_high": area.high}
     given.lap("projections")
     statuses = list(given.statuses)
