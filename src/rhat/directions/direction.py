@@ -111,7 +111,11 @@ class Direction:
         """
         vector = finder_named(finder, given)(positive, negative)
         means = positive.double().mean(0), negative.double().mean(0)
-        about = {"method": finder, "prompts": prompts, "extra": more_of(finder, positive, negative, given)}
+        about: dict[str, Any] = {
+            "method": finder,
+            "prompts": prompts,
+            "extra": more_of(finder, positive, negative, given),
+        }
         return cls.from_means(vector, *means, site, position=position, model=model or {}, **about)
 
     @classmethod
