@@ -12,6 +12,7 @@ from labs import contrast_set
 from refusing import refusing_hf
 from rhat.display import wording
 from rhat.errors import StudyError
+from rhat.prompts import ContrastSet
 from rhat.scoring.judges import JUDGES
 from rhat.selection import find
 from rhat.selection.given_direction import finding_for
@@ -310,9 +311,28 @@ def test_the_last_instruction_token_is_a_position_too(model, prompts):
     assert {r["position"] for r in found.candidates} == set(found.means.positions)
 
 
-def test_false_refusal_needs_borderline_prompts_that_the_model_refuses(model, prompts):
-    """This model was taught to answer them."""
-    with pytest.raises(
-        StudyError, match=r"borderline prompts: 0 of 3 are refused in the train split, expected at least 2"
-    ):
+def test_false_refusal_is_found_on_borderline_prompts_that_the_model_refuses(model, prompts):
+    """All borderline prompts are tests there: two of their eight topics stay untouched. The model was taught to answer its own
+    borderline prompts and refuses their twins, which stand for borderline ones here."""
+    with pytest.raises(StudyError, match=r"borderline prompts: [01] of 3 are refused in the train split, expected at"):
         find(model, prompts, replace(SETTINGS, finder="false_refusal"))
+    labelled = tuple(p for p in prompts.prompts if p.label in ("harmful", "harmless"))
+    twins = tuple(replace(p, label="borderline") for p in prompts.prompts if p.label == "twin")
+    given = ContrastSet("with twins", labelled + twins, 0)
+    found = find(model, given, replace(SETTINGS, finder="false_refusal", rule="first_auroc"))
+    d = found.direction
+    used = set(d.extra["borderline_prompts"])
+    assert 4 <= len(used) == len(d.extra["borderline_prompts"]) <= 6
+    assert {p.label for split in found.kept.values() for p in split["harmful"]} == {"borderline"}
+
+    def mean(some):
+        texts = [p.text for p in some]
+        return rhat.activations(model, texts, d.site, d.position)[:, 0].double().mean(0)
+
+    harmless = mean(found.kept["train"]["harmless"])
+    plain = find(model, given, SETTINGS).kept["train"]["harmful"]
+    r = torch.nn.functional.normalize(mean(plain) - harmless, dim=0)
+    v = mean(found.kept["train"]["harmful"]) - harmless
+    vector = v - (v @ r) * r
+    assert float(torch.nn.functional.cosine_similarity(vector, d.unit.double(), dim=0)) > 0.9999
+    assert d.mean_harmful == pytest.approx(float(mean(found.kept["train"]["harmful"]) @ d.unit.double()), rel=1e-4)
