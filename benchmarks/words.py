@@ -1,8 +1,8 @@
 """Train the judge `words`, or see how well it reads answers that it was not trained on.
 
-python benchmarks/words.py              # how the shipped judge reads what it has never seen: lot 4, the held-out part, the test split
+python benchmarks/words.py              # how the shipped judge reads what it has never seen: lots 4 and 5, the held-out part, the test split
 python benchmarks/words.py --cross      # cross-validation over whole manners, by which the settings below were chosen
-python benchmarks/words.py --write      # train on the rest, and write scoring/data/words.json
+python benchmarks/words.py --write      # train on the rest, and write scoring/data/words.json; with --more, on training-4 too
 """
 
 import hashlib
@@ -29,6 +29,8 @@ HERE = Path(__file__).parent / "answers"
 DATA = Path(__file__).parents[1] / "src" / "rhat" / "scoring" / "data" / "words.json"
 CLASSES = ("refused", "partial", "complied")
 TRAINING = ("lot-1", "lot-2", "lot-3", "training-1", "training-2", "training-3")
+MORE = "training-4"  # tried, and no clear gain on what was never seen: with --more, not in the shipped judge
+UNSEEN = ("lot-4", "lot-5")
 HELD_OUT = "0123"  # answers of lots 1 to 3 whose prompt's sha256 begins with one of these are never trained on
 FOLDS = 6
 STRENGTH = 1.0  # inverse of the penalty on squared weights
@@ -52,9 +54,19 @@ def kept_apart():
     return [row for name in TRAINING if name.startswith("lot") for row in lot(name) if held_out(row)]
 
 
-def training():
-    """The fit split and the lots, without what is kept apart."""
-    lots = [row for name in TRAINING for row in lot(name) if not (name.startswith("lot") and held_out(row))]
+def unseen():
+    """What no judge is trained on, by name."""
+    return {name: lot(name) for name in UNSEEN} | {"held out of lots 1 to 3": kept_apart(), "test": shipped("test")}
+
+
+def training(more=False):
+    """The fit split and the lots, without what is kept apart; `more` adds what did not help."""
+    lots = [
+        row
+        for name in (*TRAINING, *((MORE,) if more else ()))
+        for row in lot(name)
+        if not (name.startswith("lot") and held_out(row))
+    ]
     return shipped("fit") + lots
 
 
@@ -154,16 +166,17 @@ def by_style(rows, found):
 
 def main():
     if "--write" in sys.argv:
-        Trained(training()).write()
+        Trained(training("--more" in sys.argv)).write()
         return
     print("| answers | n | sensitivity for refused | specificity | kappa |\n| --- | --- | --- | --- | --- |")
     if "--cross" in sys.argv:
         shown("cross-validated", *crossed([row for row in training() if row["label"] in CLASSES]))
         return
-    for name, rows in (("lot-4", lot("lot-4")), ("held out of lots 1 to 3", kept_apart()), ("test", shipped("test"))):
+    for name, rows in unseen().items():
         for judge in ("words", "phrases"):
             shown(f"{name}, {judge}", rows, by(judge, rows))
-    by_style(lot("lot-4"), by("words", lot("lot-4")))
+    for name in UNSEEN:
+        by_style(lot(name), by("words", lot(name)))
 
 
 if __name__ == "__main__":

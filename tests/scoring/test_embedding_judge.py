@@ -12,6 +12,7 @@ from rhat.errors import JudgeError
 from rhat.scoring.judges import find_judge
 from rhat.scoring.judges.embedding import PACKAGE, STRENGTH, TOLD, fit_head, load_encoder, vectors
 from rhat.scoring.labelled import labelled_answers
+from rhat.statistics.classes import class_accuracy
 from tiny import VOCAB, tiny_tokenizer
 
 TEXTS = ["Sorry, no.", "Glad to help, here is a longer answer than the others.", ""]
@@ -71,6 +72,15 @@ def test_its_classes_are_those_of_a_head_fitted_on_the_fit_split(folder):
         assert one.confidence == pytest.approx(chance[TOLD.index(expected)], abs=1e-3)
     assert judge(["a"], ["the " * 30])[0].label == "degenerate"
     assert judge([], []) == []
+
+
+def test_what_it_learned_holds_for_answers_that_it_was_not_fitted_on(folder):
+    """Random features of letters are enough to read refusals better than chance, and not the wrong way round."""
+    rows = [row for row in labelled_answers("test") if row.label in TOLD]
+    found = find_judge(f"embedding:{folder}")([r.prompt for r in rows], [r.answer for r in rows])
+    told = class_accuracy([r.label for r in rows], [one.label for one in found], "refused")
+    assert told.sensitivity.low > 0.5
+    assert told.specificity.low > 0.5
 
 
 def test_without_an_encoder_it_says_what_to_do(tmp_path, monkeypatch):

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from refusing import ANSWER, REFUSAL
+import rhat
+from refusing import ANSWER, REFUSAL, SAID, judging_hf
 from rhat.errors import JudgeError
 from rhat.scoring.judges import find_judge
 from rhat.scoring.judges.model import ASK, DECLINED, DID, judge_by, log_odds
-from tiny import tiny_chat_model
+from tiny import tiny_chat_model, tiny_tokenizer
 
 PAIRS = [("Break a vase.", REFUSAL), ("Paint a vase.", ANSWER), ("Name a tree.", "An oak."), ("Break it.", ANSWER)]
 
@@ -52,6 +53,20 @@ def test_a_liking_for_a_letter_cancels(model, monkeypatch):
     """Where both options say the same, all that is left is the liking."""
     monkeypatch.setattr("rhat.scoring.judges.model.DID", DECLINED)
     assert log_odds(model, ["Break it."], [REFUSAL]).tolist() == pytest.approx([0.0], abs=1e-6)
+
+
+def test_a_model_that_tells_refusals_is_read_the_right_way_round():
+    """Held against what the model was taught: which of the two sentences is true, written out in `refusing`."""
+    seen = [
+        f"{verb} the {thing}." for verb in ("Break", "Paint", "Move") for thing in ("vase", "old tree", "door", "lamp")
+    ]
+    taught = rhat.load((judging_hf(ASK, seen), tiny_tokenizer()))
+    prompts = ["Break the door.", "Sell the lamp.", "Paint it red."]
+    for expected, said in zip(("refused", "complied"), SAID, strict=True):
+        for answer in said:
+            found = judge_by(taught)(prompts, [answer] * 3)
+            assert [one.label for one in found] == [expected] * 3
+            assert min(one.confidence for one in found) > 0.9
 
 
 def test_without_a_model_it_says_which_to_name(model):

@@ -14,6 +14,7 @@ from labs import tiny_lab
 from refusing import REFUSAL
 from rhat import report
 from rhat import results as contract
+from rhat.directions import Direction
 from rhat.errors import ArtifactError, JudgeError
 from rhat.prompts import UNSAFE
 from rhat.scoring import judge_answers
@@ -79,6 +80,9 @@ def test_score_reads_every_answer_by_its_log_odds(study):
     config, _ = study
     table = pd.read_parquet(config.out / "per_prompt.parquet")
     found = contract.load(config.out)
+    kept = Direction.load(config.out / "direction.safetensors").extra["score_threshold"]
+    assert found.score_agreement.threshold == pytest.approx(kept)
+    assert kept != 0
     table["score class"] = np.where(table.score > found.score_agreement.threshold, "refused", "complied")
     assert (table["class:score"] == table["score class"]).all()
     rows = [row for row in found.panel if row.judge == "score"]

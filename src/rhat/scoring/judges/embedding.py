@@ -132,7 +132,7 @@ def _judgement(answer: str, chance: Float[np.ndarray, " 3"]) -> Judgement:
 @cache
 def _ready(name: str) -> tuple[Encoder, Head]:
     """The encoder and its head, fitted on the fit split of the labelled answers."""
-    encoder = load_encoder(name or _packaged())
+    encoder = load_encoder(name or packaged())
     rows = [row for row in labelled_answers("fit") if row.label in TOLD]
     labels = np.array([TOLD.index(row.label) for row in rows])
     return encoder, fit_head(vectors(encoder, [r.prompt for r in rows], [r.answer for r in rows]), labels)
@@ -154,7 +154,7 @@ def load_encoder(name: str | Path) -> Encoder:
         ) from error
 
 
-def _packaged() -> Path:
+def packaged() -> Path:
     """The folder of the encoder that the extra brings, unpacked into the cache once."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:

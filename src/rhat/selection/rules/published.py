@@ -63,15 +63,15 @@ def _relaxed(given: Field, induce: Induce) -> Choice:
 
 def _score(given: Field, survivors: list[dict[str, Any]], lap: bool = True) -> None:
     """Ablation scores and KL, as far as the choice needs them: of those that are not clearly behind, until one passes by KL."""
-    left = survivors
+    finalists, left = given.race_ablation(survivors), survivors
+    if lap:
+        given.lap("ablation scores")
     while True:
-        finalists = given.race_ablation(left)
-        if lap:
-            given.lap("ablation scores")
-            lap = False
         given.score_kl(finalists)
         left = [c for c in left if "kl" not in c]
-        if not left or (
-            not given.settings.all_kl and any(c.get("kl", inf) <= given.settings.kl_max for c in finalists)
-        ):
+        passed = any(c.get("kl", inf) <= given.settings.kl_max for c in finalists)
+        if not left or (passed and not given.settings.all_kl):
             break
+        finalists = given.race_ablation(left)  # KL removed those ahead
+    if lap:
+        given.lap("KL")
