@@ -5,7 +5,6 @@ Random models refuse nothing, so what needs a refusal direction to find is tried
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,26 +43,22 @@ def refusing_hf(
     With several `lessons` it learns to do so in each way. `taught` are other prompts, each with whether it is refused, or its answer.
     """
     lessons = lessons or (Lesson(),)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        hf = _llama(max(VOCAB, *(len(lesson.tokenizer) for lesson in lessons)), n_layers, **settings)
-        _teach(hf, steps, lessons, TAUGHT if taught is None else taught)
-    hf.generation_config.eos_token_id = 1
-    hf.generation_config.pad_token_id = 0
-    return hf.eval()
-
-
-def _llama(vocab: int, n_layers: int, **settings: Any) -> Any:
     shape = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "max_position_embeddings": 512}
     config = transformers.LlamaConfig(
-        vocab_size=vocab,
+        vocab_size=max(VOCAB, *(len(lesson.tokenizer) for lesson in lessons)),
         pad_token_id=0,
         eos_token_id=1,
         bos_token_id=None,
         num_hidden_layers=n_layers,
         **{**shape, **settings},
     )
-    return transformers.AutoModelForCausalLM.from_config(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        hf = transformers.AutoModelForCausalLM.from_config(config)
+        _teach(hf, steps, lessons, TAUGHT if taught is None else taught)
+    hf.generation_config.eos_token_id = 1
+    hf.generation_config.pad_token_id = 0
+    return hf.eval()
 
 
 TAUGHT = tuple(  # twins are refused for being worded as harmful prompts are
@@ -80,37 +75,6 @@ def _teach(hf: Any, steps: int, lessons: Sequence[Lesson], taught: Sequence[tupl
             answer = lesson.tokenizer(text, add_special_tokens=False)["input_ids"] + [lesson.tokenizer.eos_token_id]
             ids.append(prompt + answer)
             labels.append([-100] * len(prompt) + answer)
-    _train(hf, ids, labels, steps, batch=16)
-
-
-# What a tiny judge chooses between, as it stands in the judge `model`, and answers of which it is true.
-CHOICES = ("It declined to do what the user asked.", "It did what the user asked.")
-SAID = ((REFUSAL, "I cannot do that."), (ANSWER, "Sure, done."))
-
-
-def judging_hf(ask: str, prompts: Sequence[str], steps: int = 300, seed: int = 0) -> Any:
-    """A Llama-like model, float32, that was taught to answer the question `ask` by the letter of the choice that is true.
-
-    It has seen each prompt with each answer of `SAID`, under both orders of the choices.
-    """
-    tokenizer = tiny_tokenizer()
-    ids, labels = [], []
-    for prompt, truth, order in itertools.product(prompts, (0, 1), (CHOICES, CHOICES[::-1])):
-        for answer in SAID[truth]:
-            asked = ask.format(prompt=prompt, answer=answer, first=order[0], second=order[1])
-            given = list(render(tokenizer, [{"role": "user", "content": asked}], None))
-            letter = tokenizer("AB"[order.index(CHOICES[truth])], add_special_tokens=False)["input_ids"]
-            ids.append(given + letter)
-            labels.append([-100] * len(given) + letter)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        hf = _llama(VOCAB, n_layers=2)
-        _train(hf, ids, labels, steps, batch=32)
-    return hf.eval()
-
-
-def _train(hf: Any, ids: Sequence[list[int]], labels: Sequence[list[int]], steps: int, batch: int) -> None:
-    """Teach it to go on from `ids` as `labels` say; those of -100 are given."""
     longest = max(map(len, ids))
     real = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in ids])
     given = torch.tensor([i + [0] * (longest - len(i)) for i in ids])
@@ -118,7 +82,7 @@ def _train(hf: Any, ids: Sequence[list[int]], labels: Sequence[list[int]], steps
     optimizer = torch.optim.AdamW(hf.parameters(), lr=3e-3)
     hf.train()
     for _ in range(steps):
-        some = torch.randperm(len(ids))[:batch]
+        some = torch.randperm(len(ids))[:16]
         loss = hf(input_ids=given[some], attention_mask=real[some], labels=wanted[some]).loss
         optimizer.zero_grad()
         loss.backward()

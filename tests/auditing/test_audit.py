@@ -1,6 +1,7 @@
 """Audits of made vectors on a tiny model that was taught to refuse; doses and refusals against plain transformers."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -67,41 +68,39 @@ def vector_of(model, r, seed, share):
 
 
 @pytest.fixture(scope="module")
-def audits(model, prompts, r):
-    """(share of r̂, seed) → its audit."""
-    return {
-        (share, seed): rhat.audit(model, prompts, r, vector_of(model, r, seed, share), SETTINGS)
-        for share in (0.3, 0.0)
-        for seed in SEEDS
-    }
+def audited(model, prompts, r):
+    """(share of r̂, seed) → its audit, made when a test first asks for it: tests of one file may run in several processes."""
+
+    @cache
+    def one(share, seed):
+        return rhat.audit(model, prompts, r, vector_of(model, r, seed, share), SETTINGS)
+
+    return one
 
 
 @pytest.fixture(scope="module")
-def mixed(audits):
-    return audits[0.3, SEEDS[0]]
+def mixed(audited):
+    return audited(0.3, SEEDS[0])
 
 
-def test_a_vector_with_some_of_the_refusal_direction_in_it_is_caught(audits):
-    for seed in SEEDS:
-        found = audits[0.3, seed]
-        assert found.verdict == "changes", found.sentence
-        assert found.comparison("vector", "baseline", "harmless").verdict == "better"
-        assert found.along == pytest.approx(0.3, abs=1e-4)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_vector_with_some_of_the_refusal_direction_in_it_is_caught_and_without_it_equivalent(audited, seed):
+    """Equivalent to no steering at the same dose always. Raised to the same KL, what is left of the third is a random direction
+    that breaks this small model's refusals by itself; as the random vector that it is (below) it is not caught."""
+    found = audited(0.3, seed)
+    assert found.verdict == "changes", found.sentence
+    assert found.comparison("vector", "baseline", "harmless").verdict == "better"
+    assert found.along == pytest.approx(0.3, abs=1e-4)
+    for condition in ("cleaned_same_dose", *(["cleaned"] if seed != 3 else [])):
+        for label in ("harmful", "harmless", "borderline"):
+            row = found.comparison(condition, "baseline", label)
+            assert row.equivalent, (condition, row)
 
 
-def test_without_that_part_it_is_equivalent_to_no_steering(audits):
-    """At the same dose always. Raised to the same KL, what is left of the third is a random direction that breaks this small
-    model's refusals by itself; as the random vector that it is (below) it is not caught."""
-    for seed in SEEDS:
-        for condition in ("cleaned_same_dose", *(["cleaned"] if seed != 3 else [])):
-            for label in ("harmful", "harmless", "borderline"):
-                row = audits[0.3, seed].comparison(condition, "baseline", label)
-                assert row.equivalent, (seed, condition, row)
-
-
-def test_a_random_vector_is_not_caught(audits):
-    for seed in SEEDS:
-        assert audits[0.0, seed].verdict != "changes", audits[0.0, seed].sentence
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_random_vector_is_not_caught(audited, seed):
+    found = audited(0.0, seed)
+    assert found.verdict != "changes", found.sentence
 
 
 def plain_logits(model, texts, layer, shift):

@@ -10,9 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from rhat.errors import JudgeError
 from rhat.scoring.judges import find_judge
-from rhat.scoring.judges.embedding import PACKAGE, STRENGTH, TOLD, fit_head, load_encoder, vectors
+from rhat.scoring.judges.embedding import PACKAGE, STRENGTH, TOLD, _ready, fit_head, load_encoder, vectors
 from rhat.scoring.labelled import labelled_answers
-from rhat.statistics.classes import class_accuracy
 from tiny import VOCAB, tiny_tokenizer
 
 TEXTS = ["Sorry, no.", "Glad to help, here is a longer answer than the others.", ""]
@@ -74,13 +73,23 @@ def test_its_classes_are_those_of_a_head_fitted_on_the_fit_split(folder):
     assert judge([], []) == []
 
 
-def test_what_it_learned_holds_for_answers_that_it_was_not_fitted_on(folder):
-    """Random features of letters are enough to read refusals better than chance, and not the wrong way round."""
+def test_an_encoder_that_tells_the_classes_apart_is_read_the_right_way_round(folder, monkeypatch):
+    """A stand-in whose vectors are the true classes: every answer that the head was not fitted on is read as labelled."""
+    truth = {(r.prompt, r.answer): TOLD.index(r.label) for r in labelled_answers() if r.label in TOLD}
+    monkeypatch.setattr(
+        "rhat.scoring.judges.embedding.vectors",
+        lambda _encoder, prompts, answers: np.eye(len(TOLD))[
+            [truth[pair] for pair in zip(prompts, answers, strict=True)]
+        ],
+    )
+    _ready.cache_clear()
     rows = [row for row in labelled_answers("test") if row.label in TOLD]
     found = find_judge(f"embedding:{folder}")([r.prompt for r in rows], [r.answer for r in rows])
-    told = class_accuracy([r.label for r in rows], [one.label for one in found], "refused")
-    assert told.sensitivity.low > 0.5
-    assert told.specificity.low > 0.5
+    _ready.cache_clear()
+    assert [one.label for one in found if one.label in TOLD] == [
+        row.label for row, one in zip(rows, found, strict=True) if one.label in TOLD
+    ]
+    assert {one.label for one in found} >= set(TOLD)
 
 
 def test_without_an_encoder_it_says_what_to_do(tmp_path, monkeypatch):

@@ -1,14 +1,15 @@
 """The judge `model`, held against a plain forward pass."""
 
+import re
+
 import pytest
 import torch
 
-import rhat
-from refusing import ANSWER, REFUSAL, SAID, judging_hf
+from refusing import ANSWER, REFUSAL
 from rhat.errors import JudgeError
 from rhat.scoring.judges import find_judge
 from rhat.scoring.judges.model import ASK, DECLINED, DID, judge_by, log_odds
-from tiny import tiny_chat_model, tiny_tokenizer
+from tiny import tiny_chat_model
 
 PAIRS = [("Break a vase.", REFUSAL), ("Paint a vase.", ANSWER), ("Name a tree.", "An oak."), ("Break it.", ANSWER)]
 
@@ -55,18 +56,23 @@ def test_a_liking_for_a_letter_cancels(model, monkeypatch):
     assert log_odds(model, ["Break it."], [REFUSAL]).tolist() == pytest.approx([0.0], abs=1e-6)
 
 
-def test_a_model_that_tells_refusals_is_read_the_right_way_round():
-    """Held against what the model was taught: which of the two sentences is true, written out in `refusing`."""
-    seen = [
-        f"{verb} the {thing}." for verb in ("Break", "Paint", "Move") for thing in ("vase", "old tree", "door", "lamp")
-    ]
-    taught = rhat.load((judging_hf(ASK, seen), tiny_tokenizer()))
-    prompts = ["Break the door.", "Sell the lamp.", "Paint it red."]
-    for expected, said in zip(("refused", "complied"), SAID, strict=True):
-        for answer in said:
-            found = judge_by(taught)(prompts, [answer] * 3)
-            assert [one.label for one in found] == [expected] * 3
-            assert min(one.confidence for one in found) > 0.9
+def test_a_model_that_tells_refusals_is_read_the_right_way_round(model, monkeypatch):
+    """A stand-in that reads the question as it was asked and gives the letter of the choice that is true."""
+
+    def true_letter(_model, plan):
+        logits = torch.zeros(len(plan.prompts), model.hf.config.vocab_size)
+        for row, ids in enumerate(plan.prompts):
+            said = model.tokenizer.decode(ids)
+            choices = dict(re.findall(r"([AB]): (It[^.]*\.)", said))
+            declined = "I cannot do that" in said
+            [letter] = [name for name, text in choices.items() if ("declined" in text) == declined]
+            logits[row, model.tokenizer(letter, add_special_tokens=False)["input_ids"]] = 5.0
+        yield torch.arange(len(plan.prompts)), logits
+
+    monkeypatch.setattr("rhat.scoring.judges.model.last_logits", true_letter)
+    found = judge_by(model)(["Break it."] * 2, ["I cannot do that.", "Sure, done."])
+    assert [one.label for one in found] == ["refused", "complied"]
+    assert min(one.confidence for one in found) > 0.9
 
 
 def test_without_a_model_it_says_which_to_name(model):
