@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from rhat.diff.rows import schema
+from rhat.diff.document import schema
 from rhat.questions.schema import order_of, tables_of
 
 DOCS = Path(__file__).parent

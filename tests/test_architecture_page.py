@@ -128,6 +128,9 @@ LIBRARY = (ROOT / "docs" / "library.md").read_text("utf-8")
 
 def test_the_diffs_of_the_library_page_are_what_the_source_holds():
     found = re.findall(r"```diff\n(.*?)```", LIBRARY, re.DOTALL)
+    found = [
+        diff for diff in found if "vocabulary/operators.py" not in diff
+    ]  # that of the operator leaves lines out between
     assert len(found) == 2
     for diff in found:
         parts = re.split(r"^--- (.*)\n", diff, flags=re.MULTILINE)[1:]

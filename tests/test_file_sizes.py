@@ -12,6 +12,7 @@ LONG_FILES: set[str] = set()  # to be split
 OPTIONS = "Typer reads one option per parameter: most of the lines are the options with their help"
 LONG_FUNCTIONS = {
     "cli/audit.py audit": OPTIONS,
+    "cli/diff.py diff": OPTIONS,
     "cli/export.py export": OPTIONS,
     "cli/find.py find": OPTIONS,
     "cli/import_.py import_": OPTIONS,

@@ -130,7 +130,7 @@ def test_results_and_rows_print_on_one_line_and_as_frames_that_pandas_makes_of_t
         wanted = pd.DataFrame(rhat.results.read(EXAMPLE)[name])
         pd.testing.assert_frame_equal(run.frame(name)[list(wanted)], wanted, check_dtype=False)
     assert len(plain["rates"]) == len(run.frame())
-    with pytest.raises(ArtifactError, match=r"expected one of .*candidates, ccs, comparisons"):
+    with pytest.raises(ArtifactError, match=r"expected one of .*candidates, category_rates, ccs, comparisons"):
         run.frame("nothing")
     rows = ElementTree.fromstring(f"<div>{run._repr_html_()}</div>").findall("./table/tbody/tr")
     shown = [float(row.findall("td")[2].text) for row in rows]

@@ -119,5 +119,5 @@ class TestAround:
 
     def test_position_outside_the_template(self, model, another_direction, tokens):
         r = Direction.load(another_direction(position=-9))
-        with pytest.raises(DirectionError, match="position -9: expected resid_pre and a position from -4 to -1"):
+        with pytest.raises(DirectionError, match="position -9: expected resid_pre and a position from -5 to -1"):
             finding_for(model, contrast_set(), r)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 
 from rhat.diff.changes import changes, word_of
-from rhat.diff.rows import EXIT_CODES, schema, worst
+from rhat.diff.document import EXIT_CODES, schema, worst
 from studies import measured
 
 ROOT = Path(__file__).parents[2]

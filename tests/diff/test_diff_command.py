@@ -10,8 +10,8 @@ from labs import contrast_set
 from refusing import refusing_folder, refusing_hf
 from rhat.cli import run
 from rhat.diff import Diff
+from rhat.diff.document import schema
 from rhat.diff.opening import resolved
-from rhat.diff.rows import schema
 from rhat.errors import ModelError
 
 

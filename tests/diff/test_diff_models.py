@@ -124,18 +124,19 @@ def test_numbers_of_a_model_are_those_of_transformers(taught, same):
 
 
 def test_each_r_set_in_each_model_is_what_an_intervention_does(taught):
-    """Answers under the intervention by `generate`, judged; B's r̂ is set so far that answers break, A's to its own harmful mean."""
+    """Answers under the intervention by `generate`, judged; B's r̂ is set to just above its harmless mean, which changes little, A's to its
+    own harmful mean, at which this small model's answers break."""
     from rhat.scoring.reading import classes, reader
 
     model, some, r = chat(taught), prompts(30), found_r(taught)
-    far = rhat.Direction.of(
-        r.unit, site=r.site, position=r.position, mean_harmful=20 * r.mean_harmful, mean_harmless=r.mean_harmless
+    near = rhat.Direction.of(
+        r.unit, site=r.site, position=r.position, mean_harmful=r.mean_harmless + 0.01, mean_harmless=r.mean_harmless
     )
-    found = diff(model, chat(taught), some, DiffSettings(preset=SIZES), directions=(r, far))
+    found = diff(model, chat(taught), some, DiffSettings(preset=SIZES), directions=(r, near))
     texts = [p.text for p in some.select("harmless", "test", SIZES.sweep)]
     rates = {row.condition: row for row in found.rates if row.prompts == "harmless"}
     seen = []
-    for whose, direction in (("A", r), ("B", far)):
+    for whose, direction in (("A", r), ("B", near)):
         answers = [c.text for c in model.generate(texts, 24, intervention=rhat.set_projection(direction))]
         read = [str(one) for one in classes(reader(), texts, answers)]
         for side in "AB":
@@ -152,7 +153,7 @@ def test_each_r_set_in_each_model_is_what_an_intervention_does(taught):
         ("B", "B"),
     ]
     for row in found.set_rates:
-        target = (r if row.direction == "A" else far).mean_harmful
+        target = (r if row.direction == "A" else near).mean_harmful
         assert (row.n, row.target, row.baseline_rate) == (24, pytest.approx(target), 0)
         assert row.rate == rates[f"{row.model}, r̂ of {row.direction} set"].rate
 

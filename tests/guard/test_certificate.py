@@ -204,7 +204,7 @@ def test_it_is_kept_with_the_threshold_and_gives_the_same_gate(apart, tmp_path):
 def test_a_server_applies_it_by_name(apart):
     from rhat.server.errors import RequestError
     from rhat.server.options import Directions
-    from rhat.server.schemas import InterventionSpec
+    from rhat.server.specs import InterventionSpec
 
     model, direction, prompts, found = apart
     plain = calibrate(model, direction, prompts, 0.2)

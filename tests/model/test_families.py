@@ -209,7 +209,7 @@ class TestFastPath:
             moved = (
                 relative(fast, unedited) > 1e-4
             )  # where it acts: no family need have a last token that leans towards r̂
-            assert moved == acts or (acts and scope != "all" and op == "set_angle_if_aligned"), (op, scope)
+            assert moved == acts or (acts and op == "set_angle_if_aligned"), (op, scope)
 
     @pytest.mark.parametrize("scope", ["all", "last_prompt_token"])
     @pytest.mark.parametrize("layer", [1, 2])

@@ -165,7 +165,7 @@ def test_a_server_without_a_key_lists_and_changes_nothing(server, directions):
 def test_the_key_is_asked_for(keyed, directions):
     for method in ("GET", "PUT", "DELETE"):
         path = PATH if method == "GET" else f"{PATH}/mine"
-        assert httpx.request(method, f"{keyed.base_url}{path.lstrip('/')}").status_code == 401
+        assert httpx.request(method, str(keyed.base_url).rstrip("/") + path).status_code == 401
 
 
 def test_projections_on_a_position_that_prompts_here_lack_are_rejected():

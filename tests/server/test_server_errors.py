@@ -34,8 +34,11 @@ def check(got, status, *words):
         ({"op": "ablate", "where": "own layer", "layer": 9}, ["9: this model has layers 0 to 2"]),
         ({"op": "set_projection", "layer": -1}, ["layer", "greater than or equal to 0"]),
         ({"op": "explode"}, ["op", "'set_projection', 'add', 'subtract'"]),
-        ({"op": "add", "target": 3.0}, ["target is for set_projection, the operator is add"]),
-        ({"op": "ablate", "coefficient": 3.0}, ["coefficient is for add and subtract, the operator is ablate"]),
+        ({"op": "add", "target": 3.0}, ["target is for set_projection and raise_projection, the operator is add"]),
+        (
+            {"op": "ablate", "coefficient": 3.0},
+            ["coefficient is for add and subtract and add_keeping_norm, the operator is ablate"],
+        ),
         ({"op": "add", "coefficient": "much"}, ["coefficient"]),
         ({"op": "add", "scope": "everywhere"}, ["scope 'everywhere': expected one of all, prompt"]),
         ({"op": "add", "scope": "first_generated:0"}, ["scope 'first_generated:0'"]),

@@ -148,7 +148,8 @@ def test_the_pages_tables_are_those_of_the_records():
 
 
 def test_the_diff_of_the_librarys_page_is_what_the_source_holds():
-    (diff,) = re.findall(r"```diff\n(.*?)```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.DOTALL)
+    found = re.findall(r"```diff\n(.*?)```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.DOTALL)
+    [diff] = [diff for diff in found if "vocabulary/operators.py" in diff]
     parts = re.split(r"^--- (.*)\n", diff, flags=re.MULTILINE)[1:]
     assert len(parts) == 8
     for file, lines in zip(parts[::2], parts[1::2], strict=True):

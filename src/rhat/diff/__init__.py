@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rhat.diff.rows import Diff
+from rhat.diff.document import Diff
 from rhat.diff.settings import DiffSettings
 
 if TYPE_CHECKING:

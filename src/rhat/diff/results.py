@@ -12,19 +12,8 @@ import torch
 from rhat.artifacts.header import Model, PromptCount
 from rhat.artifacts.measured import rate_part, rate_row
 from rhat.diff.changes import changes
-from rhat.diff.rows import (
-    SCHEMA_VERSION,
-    Apart,
-    Diff,
-    FoundDirection,
-    LayerCosine,
-    Matrix,
-    Projected,
-    Removal,
-    SetRate,
-    Side,
-    worst,
-)
+from rhat.diff.document import SCHEMA_VERSION, Diff, worst
+from rhat.diff.rows import Apart, FoundDirection, LayerCosine, Matrix, Projected, Removal, SetRate, Side
 from rhat.diff.seen import Seen, Under
 from rhat.diff.sentences import sentences
 from rhat.diff.settings import DiffSettings

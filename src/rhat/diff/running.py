@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rhat.diff.cost import told_of_diff
+from rhat.diff.document import Diff
 from rhat.diff.results import results
-from rhat.diff.rows import Diff, Side
+from rhat.diff.rows import Side
 from rhat.diff.seen import Seen, Visit, check_given
 from rhat.diff.settings import DiffSettings
 from rhat.directions import Direction

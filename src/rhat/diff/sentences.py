@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rhat.diff.rows import Change, Diff, Removal, SetRate, Side
+from rhat.diff.document import Diff
+from rhat.diff.rows import Change, Removal, SetRate, Side
 from rhat.prompts import UNSAFE
 
 KINDS = {"harmful": "harmful", "harmless": "harmless", "borderline": "borderline", "twin": "unsafe twin"}

@@ -19,6 +19,7 @@ from rhat.interventions.subspace import orthonormal
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edit
 from rhat.model.positions import Scope, TokenContext
+from rhat.reprs import one_line
 from rhat.sites import Site
 from rhat.vocabulary.arithmetic import cos_sin
 
@@ -78,8 +79,7 @@ class WithSecond(Applied):
             "scope": str(self.scope),
         }
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(" + ", ".join(f"{key} {value}" for key, value in self.describe().items()) + ")"
+    __repr__ = one_line
 
 
 @dataclass(frozen=True, eq=False, repr=False)

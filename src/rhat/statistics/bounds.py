@@ -45,7 +45,10 @@ def fewest_to_bound(limit: float, level: float = 0.95) -> int:
     """
     _check_limit(limit)
     check_level(level)
-    return math.ceil(math.log(1 - level) / math.log(1 - limit) - 1e-9)
+    fewest = math.log1p(-level) / math.log1p(-limit)
+    if not math.isfinite(fewest):
+        raise StatisticsError(f"limit: got {limit}, expected a share that some number of prompts can show")
+    return math.ceil(fewest - 1e-9)
 
 
 def prompts_to_bound(share: float, limit: float, level: float = 0.95, power: float = 0.8) -> int | None:
