@@ -2,7 +2,8 @@
 
 python benchmarks/words.py              # how the shipped judge reads what it has never seen: lots 4 and 5, the held-out part, the test split
 python benchmarks/words.py --cross      # cross-validation over whole manners, by which the settings below were chosen
-python benchmarks/words.py --write      # train on the rest, and write scoring/data/words.json; with --more, on training-4 too
+python benchmarks/words.py --more       # the same of a judge trained on training-4 too, which is written nowhere
+python benchmarks/words.py --write      # train on the rest, and write scoring/data/words.json
 """
 
 import hashlib
@@ -29,7 +30,7 @@ HERE = Path(__file__).parent / "answers"
 DATA = Path(__file__).parents[1] / "src" / "rhat" / "scoring" / "data" / "words.json"
 CLASSES = ("refused", "partial", "complied")
 TRAINING = ("lot-1", "lot-2", "lot-3", "training-1", "training-2", "training-3")
-MORE = "training-4"  # tried, and no clear gain on what was never seen: with --more, not in the shipped judge
+MORE = "training-4"  # tried, and no clear gain on what was never seen: only with --more
 UNSEEN = ("lot-4", "lot-5")
 HELD_OUT = "0123"  # answers of lots 1 to 3 whose prompt's sha256 begins with one of these are never trained on
 FOLDS = 6
@@ -166,17 +167,18 @@ def by_style(rows, found):
 
 def main():
     if "--write" in sys.argv:
-        Trained(training("--more" in sys.argv)).write()
+        Trained(training()).write()
         return
     print("| answers | n | sensitivity for refused | specificity | kappa |\n| --- | --- | --- | --- | --- |")
     if "--cross" in sys.argv:
         shown("cross-validated", *crossed([row for row in training() if row["label"] in CLASSES]))
         return
+    words = Trained(training(more=True)).read if "--more" in sys.argv else lambda rows: by("words", rows)
     for name, rows in unseen().items():
-        for judge in ("words", "phrases"):
-            shown(f"{name}, {judge}", rows, by(judge, rows))
+        shown(f"{name}, words", rows, words(rows))
+        shown(f"{name}, phrases", rows, by("phrases", rows))
     for name in UNSEEN:
-        by_style(lot(name), by("words", lot(name)))
+        by_style(lot(name), words(lot(name)))
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def test_an_adapter_without_a_base_is_one_clear_line(tmp_path):
     ("more", "says"),
     [
         (["-d", "r.safetensors"], "--direction: got 1, expected two"),
-        (["--borderline", "b.txt"], "got --borderline or --twins with the built-in set"),
+        (["--borderline", "b.txt"], "got --borderline with the built-in set"),
         (["--dtype-b", "float12"], "--dtype-b"),
         (["--margin", "0"], "--margin"),
     ],

@@ -91,7 +91,7 @@ def test_a_model_is_no_worse_than_itself(same):
     assert not any(row.removed for row in same.removals)
     assert len(same.removals) == 4
     assert same.sentences[0].startswith("No worse: on harmful, harmless, borderline and unsafe twin prompts")
-    assert any(line.startswith("No r̂ was removed") for line in same.sentences)
+    assert any(line.startswith("No removal of r̂ from the weights is seen") for line in same.sentences)
 
 
 def test_numbers_of_a_model_are_those_of_transformers(taught, same):

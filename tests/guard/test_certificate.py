@@ -158,6 +158,9 @@ def test_a_gate_that_tells_borderline_prompts_apart_is_certified_and_holds(apart
     assert found.holds
     assert found.needed == {}
     assert found.sentences[0].startswith("Certified: setting the projection to")
+    missed = replace(found.checked[0], limit=found.checked[0].share.estimate)  # on the limit is not below it
+    for one, verdict in ((found, "are all within"), (replace(found, checked=(missed,)), "are not all within")):
+        assert f"the measured shares {verdict} the limits" in one.sentences[1]
 
 
 def test_what_was_counted_is_what_the_gate_generates(apart):
@@ -300,7 +303,7 @@ def test_the_command_certifies_and_keeps_it(apart, tmp_path, capsys):
     assert kept.certified
     assert run([*base, "--certify", *limits, "--overwrite"]) == 0
     said = capsys.readouterr().out
-    for words in ("On test prompts", "On final-check prompts", "Certified: setting", "within the limits"):
+    for words in ("On test prompts", "On final-check prompts", "Certified: setting", "are all within the limits"):
         assert words in said
 
 

@@ -71,3 +71,31 @@ def test_a_candidate_that_was_stopped_early_stays_out(scores):
     assert Reselection(stopped, "published", nothing).choices(
         [{"harmless": np.arange(3), "harmful": np.arange(3)}]
     ) == [None]
+
+
+@pytest.mark.parametrize("rule", ["published", "relaxed"])
+def test_who_was_stopped_early_behind_the_leader_stays_out(scores, rule):
+    """Its few ablation scores are the lowest of all, on prompts that a sample may draw alone: they decide nothing."""
+    every = np.arange(HARMLESS), np.arange(HARMFUL)
+    low = {place: values + 50 for place, values in scores.induce.items()}  # all pass the induce rule
+    kl = {place: np.zeros(HARMLESS) for place in PLACES}
+    stopped, *others = PLACES
+    ablation = {**scores.ablation, stopped: np.full(4, -99.0)}
+    [place] = Reselection(Scored(scores.before, low, ablation, kl), rule, nothing).choices(
+        [{"harmless": every[0], "harmful": every[1]}]
+    )
+    assert place == min(others, key=lambda p: scores.ablation[p].mean())
+
+
+def test_by_the_relaxed_rule_a_sample_draws_from_the_prompts_that_made_a_candidate_clear(scores):
+    clear, unclear = PLACES[:2]
+    induce = {clear: scores.before[:4] + np.array([3.0, 3.1, 2.9, 3.0]), unclear: scores.before[:4] - 3.0}
+    ablation = {place: np.zeros(HARMFUL) for place in (clear, unclear)}
+    kl = {place: np.zeros(HARMLESS) for place in (clear, unclear)}
+    found = Reselection(Scored(scores.before, induce, ablation, kl), "relaxed", nothing).choices(
+        [
+            {"harmless": np.array([0, 1, 2, 3, 11, 11]), "harmful": np.arange(HARMFUL)},
+            {"harmless": np.array([9, 10, 11]), "harmful": np.arange(HARMFUL)},  # none that the candidate ran
+        ]
+    )
+    assert found == [clear, None]

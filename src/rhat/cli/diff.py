@@ -28,14 +28,13 @@ from rhat.cli.options import (
 )
 from rhat.cli.progress import Report, announce, progress
 from rhat.cli.stopping import keeping
-from rhat.errors import PromptError, StudyError
+from rhat.errors import StudyError
 from rhat.vocabulary import DEFAULT_PRESET
 
 if TYPE_CHECKING:
     from rhat.diff import Diff
     from rhat.directions import Direction
     from rhat.model import ChatModel
-    from rhat.prompts import ContrastSet
 
     LoadOptions = ModelOptions
 else:  # A and B are arguments; everything else of a model's options applies to both
@@ -95,23 +94,6 @@ class BorderlineOptions:
         ),
     ] = None
 
-    def read(self, prompts: PromptOptions, seed: int, offline: bool) -> ContrastSet:
-        """The contrast set with these.
-
-        Raises:
-            PromptError: if it cannot be read, or they are given beside the built-in set.
-        """
-        from rhat.prompts import builtin, read
-
-        sources = prompts.sources()
-        if sources is not None:
-            return read(*sources, self.borderline, seed, twins=self.twins, column=prompts.column, offline=offline)
-        if self.borderline is not None or self.twins is not None:
-            raise PromptError(
-                "got --borderline or --twins with the built-in set; give --harmful and --harmless as well"
-            )
-        return builtin(seed)
-
 
 @shared
 def diff(
@@ -155,7 +137,7 @@ def diff(
     """
     check_output(destination, overwrite=overwrite)
     given = _directions(directions or [])
-    contrast = more.read(prompts, seed, where.offline)
+    contrast = prompts.read(seed, where.offline, more.borderline, more.twins)
     settings = where.settings()
     from rhat.diff import DiffSettings, diff
     from rhat.diff.opening import resolved

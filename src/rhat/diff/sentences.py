@@ -114,7 +114,7 @@ def _removal(row: Removal, found: Diff) -> str:
 def _untouched(found: Diff) -> str:
     low = max(found.removals, key=lambda row: row.low / row.matrices)
     return (
-        f"No r̂ was removed from the weights: at most {low.low} of {low.matrices} matrices that write to the residual stream hold less than "
+        f"No removal of r̂ from the weights is seen: at most {low.low} of {low.matrices} matrices that write to the residual stream hold less than "
         "half as much of one as of any random direction."
     )
 

@@ -157,12 +157,12 @@ class Certificate:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The outcome in sentences: what was tested, what would be needed where it failed, and what the final check found."""
-        limits = ", ".join(f"fewer than {100 * claim.limit:.3g}% of {TOLD[claim.measure]}" for claim in self.tested)
+        limits = ", ".join(f"under {100 * claim.limit:.3g}% of {TOLD[claim.measure]}" for claim in self.tested)
         sure = f"{100 * self.confidence:.3g}% confidence"
         if self.certified:
             first = (
-                f"Certified: {self.setting.told}. {limits}, at {sure} (p = {self.p:.2g}; {self.passed} of {self.settings} settings "
-                "passed, this one refuses the fewest borderline prompts)."
+                f"Certified: {self.setting.told} leaves {limits}, at {sure} (p = {self.p:.2g}). {self.passed} of {self.settings} settings "
+                "passed; of these, it refuses the fewest borderline prompts."
             )
         else:
             first = (
@@ -170,8 +170,8 @@ class Certificate:
                 f"Tested first: {self.setting.told} (p = {self.p:.2g}). {self._needed()}"
             )
         found = "; ".join(_found(claim) for claim in self.checked)
-        verdict = "within the limits" if self.holds else "outside the limits"
-        return first, f"On the final-check prompts it is {verdict}: {found}."
+        verdict = "are all within the limits" if self.holds else "are not all within the limits"
+        return first, f"On the final-check prompts, the measured shares {verdict}: {found}."
 
     def _needed(self) -> str:
         hopeless = [TOLD[name] for name, n in self.needed.items() if n is None]  # type: ignore[index]
