@@ -15,7 +15,8 @@ def published(given: Field) -> Choice:
 
     Induce first, then ablation for those that pass, then KL in order of ablation score until one passes: the choice is
     the same as with every score known, because the rules are a conjunction. Early stopping among induce and ablation scores is
-    not exact but nearly: a candidate is wrongly dropped with a probability below 0.05 % a look.
+    not exact but nearly: a given candidate is wrongly dropped with a probability below 0.05 % a look, and the best of 100 in a
+    race with one of 0.5 % where all are alike, by simulation.
     """
     induce = inducing(given)
     rule, survivors = induce.survivors(given.open)
