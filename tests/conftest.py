@@ -8,7 +8,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import hypothesis
 import pytest
 import torch
-from jaxtyping import install_import_hook
+
+import typecheck
 
 if (
     "PYTEST_XDIST_WORKER" in os.environ
@@ -34,7 +35,7 @@ TENSORS = (
     "selection",
     "study",
 )
-install_import_hook([f"rhat.{name}" for name in TENSORS], "typecheck.check")
+typecheck.install([f"rhat.{name}" for name in TENSORS])
 
 
 def pytest_collection_modifyitems(items):

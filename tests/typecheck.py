@@ -1,5 +1,69 @@
-"""The runtime type checker of the tests: beartype, with the rule that an int is a float where one is asked for."""
+"""The runtime type checker of the tests: beartype for types, jaxtyping for shapes, at a price that the suite can pay.
 
+jaxtyping's hook decorates every function of a module anew whenever its `def` is run, which for a function inside a function is at
+every call of the outer one, and makes a memory of shapes for functions that name none. The first took more time than all models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import partial
+from types import CodeType, FunctionType
+from typing import Any
+
+import jaxtyping
 from beartype import BeartypeConf, beartype
 
-check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float where one is asked for
+
+ARRAYS = re.compile(r"\b(Float|Int|Bool|Complex|Shaped|Num|Inexact|Real|UInt|Integer)\w*\[")
+OFTEN = 3  # times that an inner function is checked when its `def` is run again
+_jaxtyped = jaxtyping.jaxtyped
+_made: Counter[CodeType] = Counter()
+
+
+def _inner_once_known(fn: Any) -> bool:
+    """Whether this is a function inside a function that was checked before."""
+    if not isinstance(fn, FunctionType) or "<locals>" not in fn.__qualname__:
+        return False
+    _made[fn.__code__] += 1
+    return _made[fn.__code__] > OFTEN
+
+
+def _shapeless(fn: Any) -> bool:
+    """Whether this is a plain function whose annotations name no shape."""
+    if not isinstance(fn, FunctionType):
+        return False
+    return not any(ARRAYS.search(str(said)) for said in fn.__annotations__.values())
+
+
+def _resolved(said: str, names: dict[str, Any]) -> Any:
+    try:
+        return eval(said, names)
+    except Exception:  # as jaxtyping does
+        return Any
+
+
+def _typed(fn: FunctionType) -> Any:
+    """A function with its types checked; what cannot be resolved at run time, such as names for type checkers only, may be anything."""
+    fn.__annotations__ = {
+        name: _resolved(said, fn.__globals__) if isinstance(said, str) else said
+        for name, said in fn.__annotations__.items()
+    }
+    return check(fn)
+
+
+def jaxtyped(fn: Any = None, *, typechecker: Any) -> Any:
+    """`jaxtyping.jaxtyped`, sparing."""
+    if fn is None:
+        return partial(jaxtyped, typechecker=typechecker)
+    if _inner_once_known(fn):
+        return fn
+    return _typed(fn) if _shapeless(fn) else _jaxtyped(fn, typechecker=typechecker)
+
+
+def install(modules: list[str]) -> None:
+    """Check these modules when they are imported."""
+    jaxtyping.jaxtyped = jaxtyped
+    jaxtyping.install_import_hook(modules, "typecheck.check")
