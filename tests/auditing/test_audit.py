@@ -1,6 +1,7 @@
 """Audits of made vectors on a tiny model that was taught to refuse; doses and refusals against plain transformers."""
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -23,7 +24,8 @@ from rhat.selection.cost import Answers, total
 from tiny import tiny_chat_model, tiny_tokenizer
 
 SETTINGS = AuditSettings(kl=0.3, judged_tokens=10)
-SEEDS = (1, 2, 3)
+QUICK = AuditSettings(kl=0.3, judged_tokens=10, preset="quick")  # for what does not hang on how many prompts there are
+SEEDS = (1, 3)
 MORE_THINGS = ("bench", "shed", "mirror", "ladder", "bucket", "basket", "barrel", "candle", "kettle", "blanket")
 MORE_PLACES = ("barn", "station", "town hall", "library", "bakery", "farm", "hotel")
 
@@ -79,13 +81,13 @@ def audited(model, prompts, r):
 
 
 @pytest.fixture(scope="module")
-def mixed(audited):
-    return audited(0.3, SEEDS[0])
+def mixed(model, prompts, r):
+    return rhat.audit(model, prompts, r, vector_of(model, r, SEEDS[0], 0.3), QUICK)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_vector_with_some_of_the_refusal_direction_in_it_is_caught_and_without_it_equivalent(audited, seed):
-    """Equivalent to no steering at the same dose always. Raised to the same KL, what is left of the third is a random direction
+    """Equivalent to no steering at the same dose always. Raised to the same KL, what is left of the last is a random direction
     that breaks this small model's refusals by itself; as the random vector that it is (below) it is not caught."""
     found = audited(0.3, seed)
     assert found.verdict == "changes", found.sentence
@@ -133,7 +135,7 @@ def test_the_kl_of_each_dose_is_that_of_plain_transformers(model, prompts, r, mi
 def test_refusals_are_those_of_plain_transformers(model, prompts, r, mixed):
     vector = vector_of(model, r, SEEDS[0], 0.3)
     [dose] = [row.dose for row in mixed.doses if row.condition == "vector"]
-    some = prompts.select("harmless", "test", 200)
+    some = prompts.select("harmless", "test", QUICK.sizes.headline)
     hook = model.hf.model.layers[r.layer].register_forward_pre_hook(
         lambda _module, args, kwargs: ((args[0] + dose * vector.unit, *args[1:]), kwargs), with_kwargs=True
     )
@@ -209,11 +211,11 @@ def test_an_audit_that_was_interrupted_goes_on_to_the_same(model, prompts, r, mi
     with monkeypatch.context() as patched:
         patched.setattr(Pieces, "save", save)
         with pytest.raises(Killed):
-            rhat.audit(model, prompts, r, vector, SETTINGS, pieces=Pieces.of(tmp_path, model))
+            rhat.audit(model, prompts, r, vector, QUICK, pieces=Pieces.of(tmp_path, model))
     executor = Counted()
-    found = rhat.audit(model, prompts, r, vector, SETTINGS, executor=executor, pieces=Pieces.of(tmp_path, model))
+    found = rhat.audit(model, prompts, r, vector, QUICK, executor=executor, pieces=Pieces.of(tmp_path, model))
     again = Counted()
-    rhat.audit(model, prompts, r, vector, SETTINGS, executor=again, pieces=Pieces.of(tmp_path, model))
+    rhat.audit(model, prompts, r, vector, QUICK, executor=again, pieces=Pieces.of(tmp_path, model))
     assert executor.shards > 0
     assert again.shards == 0
     assert {**found.plain(), "timings": []} == {**mixed.plain(), "timings": []}
@@ -222,15 +224,15 @@ def test_an_audit_that_was_interrupted_goes_on_to_the_same(model, prompts, r, mi
 def test_work_is_expected_as_it_comes(model, prompts, r):
     vector = vector_of(model, r, SEEDS[0], 0.3)
     with counting() as ledger:
-        rhat.audit(model, prompts, r, vector, SETTINGS)
-    expected = total(audit_work(model, prompts, r, vector, SETTINGS, answers=Answers(10.0, 24, 0.0)))
+        rhat.audit(model, prompts, r, vector, QUICK)
+    expected = total(audit_work(model, prompts, r, vector, QUICK, answers=Answers(10.0, 24, 0.0)))
     assert expected.flop == pytest.approx(ledger.total.flop, rel=0.4)
 
 
 def test_a_strength_is_the_dose_and_its_kl_is_every_dose(model, prompts, r, mixed):
     [dose] = [row for row in mixed.doses if row.condition == "vector"]
     vector = vector_of(model, r, SEEDS[0], 0.3)
-    found = rhat.audit(model, prompts, r, vector, AuditSettings(strength=dose.dose / vector.norm))
+    found = rhat.audit(model, prompts, r, vector, replace(QUICK, strength=dose.dose / vector.norm))
     [same] = [row for row in found.doses if row.condition == "vector"]
     assert same.dose == pytest.approx(dose.dose)
     assert found.kl == pytest.approx(dose.kl_mean)
