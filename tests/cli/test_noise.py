@@ -12,6 +12,7 @@ import torch
 from packaging.requirements import Requirement
 
 import rhat
+from gguf_files import keys_of, tensors_of, tiny_of, write_gguf
 from tiny import tiny_chat_model
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,15 @@ def test_commands_print_their_own_lines_only(saved, arguments, given):
     known = {"MODEL": str(saved / "model"), "DIRECTION": str(saved / "r.safetensors")}
     lines = stderr_of("-m", "rhat", *(known.get(word, word) for word in arguments), given=given)
     assert lines[0] == f"loading {known['MODEL']} …"
+    assert not [line for line in lines if not line.endswith(" …")], lines
+
+
+def test_the_first_use_of_a_gguf_file_shows_no_bar_of_another_library(tmp_path):
+    hf = tiny_of("llama")
+    write_gguf(tmp_path / "model.gguf", "llama", keys_of("llama", hf), tensors_of("llama", hf))
+    more = {"RHAT_CACHE": str(tmp_path / "cache")}
+    lines = stderr_of("-m", "rhat", "check", str(tmp_path / "model.gguf"), **more)
+    assert any(line.startswith("dequantising") for line in lines), lines
     assert not [line for line in lines if not line.endswith(" …")], lines
 
 

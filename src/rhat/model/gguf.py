@@ -19,7 +19,7 @@ from rhat.errors import ModelError
 from rhat.model.catalogue import CONVERTER, MARKER, Progress
 from rhat.model.gguf_config import Metadata, read_metadata, restore
 from rhat.model.gguf_tokens import save_tokenizer, split_as_said, stop_tokens
-from rhat.model.quiet import quiet
+from rhat.model.quiet import quiet_conversion
 
 
 def check_tensors(config: Any, meta: Metadata, gguf: Path) -> None:
@@ -75,7 +75,7 @@ def convert(gguf: Path, folder: Path, sha256: str, progress: Progress | None = N
             f"{folder}: cannot store the model ({error.strerror}); free space or set RHAT_CACHE"
         ) from error
     try:
-        with quiet():
+        with quiet_conversion():
             _write(gguf, temporary)
         marker = {"source": gguf.name, "sha256": sha256, "converter": CONVERTER}
         (temporary / MARKER).write_text(json.dumps(marker))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+T = TypeVar("T")
 
 # What libraries log when they are imported though nothing is wrong: the logger, and words of the message.
 NOISE = {
@@ -54,3 +58,14 @@ def quiet() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         hub_logging.set_verbosity(hub_level)
         hf_logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_conversion() -> Iterator[None]:
+    """`quiet`, while transformers reads a GGUF file: that progress bar is one which none of its settings reaches."""
+
+    def rows_of(rows: Iterable[T], **_: Any) -> Iterable[T]:
+        return rows
+
+    with quiet(), patch("transformers.modeling_gguf_pytorch_utils.tqdm", rows_of, create=True):
+        yield
