@@ -305,6 +305,13 @@ def test_the_command_certifies_and_keeps_it(apart, tmp_path, capsys):
     said = capsys.readouterr().out
     for words in ("On test prompts", "On final-check prompts", "Certified: setting", "are all within the limits"):
         assert words in said
+    guarded = ["guard", given[1], "--model", base[2], "-d", base[4], "--dtype", "float32"]
+    for form in ("table", "json"):  # where traffic is read, what was certified stands beside it
+        assert run([*guarded, "--format", form]) == 0
+        said = capsys.readouterr().out
+        held = json.loads(said)["certificate"] if form == "json" else said
+        assert kept.sentences
+        assert all(sentence in held for sentence in kept.sentences)
 
 
 def test_own_borderline_prompts_need_the_others():

@@ -96,6 +96,8 @@ def _print(found: Traffic, top: int) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for sentence in found.certificate:
+        out().print(sentence, markup=False, soft_wrap=True)
 
 
 def _histogram(bins: Sequence[dict[str, Any]], threshold: float) -> None:

@@ -29,6 +29,7 @@ class Traffic:
     rates       one record for all and one a group: group, n, flagged, rate, and its 95 % Wilson interval low and high
     histogram   {"low", "high", "n"} of equal bins of the projection, one of whose edges is the threshold
     threshold, target_fpr, expected   those of the calibration; expected is the rate of harmless prompts like its own
+    certificate                       what was certified beside it, in sentences; none where none was asked for
     """
 
     prompts: tuple[dict[str, Any], ...]
@@ -37,6 +38,7 @@ class Traffic:
     threshold: float
     target_fpr: float
     expected: dict[str, Any]
+    certificate: tuple[str, ...] = ()
 
     __repr__ = one_line
 
@@ -46,6 +48,7 @@ class Traffic:
             "threshold": self.threshold,
             "target_fpr": self.target_fpr,
             "expected": self.expected,
+            "certificate": list(self.certificate),
             "rates": list(self.rates),
             "histogram": list(self.histogram),
             "prompts": list(self.prompts),
@@ -87,6 +90,7 @@ def read_traffic(model: ChatModel, direction: Direction, calibration: Calibratio
         calibration.threshold,
         calibration.target_fpr,
         {"estimate": expected.estimate, "low": expected.low, "high": expected.high, "n": expected.n},
+        () if calibration.certificate is None else tuple(calibration.certificate.sentences),
     )
 
 
