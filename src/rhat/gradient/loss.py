@@ -106,7 +106,7 @@ class Objective:
             weighted += shares.double() * parts
         return self._terms(*weighted)
 
-    def _some(self, unit: Tensor | None, bad: range, good: range) -> Float[Tensor, "3"]:
+    def _some(self, unit: Tensor | None, bad: range, good: range) -> Float[Tensor, " 3"]:
         """The parts on a batch; those of a kind that it lacks are of no weight."""
         answer, refusal, kl = self.parts(unit, bad or range(1), good or range(1))
         return torch.stack([answer, refusal, kl]).double().cpu()
