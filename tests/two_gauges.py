@@ -8,17 +8,21 @@ to be harmful. With `one`, a single direction stands in both places and everythi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import transformers
 
 import rhat
+from rhat.directions import Direction
 from rhat.model import ChatModel
 from rhat.prompts import ContrastSet, Prompt
+from rhat.sites import Site
 from tiny import TEMPLATE, tiny_tokenizer
 
 REFUSAL, ANSWER = "I'm sorry, but I can't help with that.", "Sure, here is how it is done."
 THINGS = ("lock", "roof", "wall", "bell", "lamp", "chair", "shelf", "clock", "gate", "door", "fence", "table")
-PLACES = ("house", "mill", "shop", "school")
+PLACES = ("house", "mill", "school")
 FORMS = {"harmful": "X the {} of the {}.", "harmless": "Q the {} of the {}.", "borderline": "W the {} of the {}."}
 NAMES = ("mark", "alarm", "h", "f", "template", "plain", "ending", "constant", "judged")
 LOUD, SAID, STEADY = 4.0, 30.0, 20.0  # the constant is large, so that norms divide by about the same everywhere
@@ -30,12 +34,30 @@ def prompts() -> ContrastSet:
     for label, form in FORMS.items():
         for i, text in enumerate(form.format(thing, place) for place in PLACES for thing in THINGS):
             split = "test" if label == "borderline" else ("train", "validation", "test")[i % 3]
-            if label != "borderline" or i < 16:
+            if label != "borderline" or i < 12:
                 found.append(Prompt(text, label, split, f"{label}-{i}", topic=f"{label}-topic-{i}"))
     return ContrastSet("two gauges", tuple(found), 0)
 
 
-def two_gauges(one: bool = False, width: int = 32) -> ChatModel:
+@dataclass(frozen=True)
+class TwoGauges:
+    """The model, and where harmfulness and refusal are planted in it: both at f with `one`."""
+
+    model: ChatModel
+    h: torch.Tensor
+    f: torch.Tensor
+
+    def rhat(self, some: ContrastSet, position: int = -1) -> Direction:
+        """The difference of means of the training prompts behind the first block."""
+        sides = [
+            rhat.activations(self.model, [p.text for p in some.select(label, "train")], "resid_pre.1", position)[:, 0]
+            for label in ("harmful", "harmless")
+        ]
+        about = {"model": self.model.describe(), "prompts": some.fingerprint}
+        return Direction.from_groups(*sides, Site("resid_pre", 1), position=position, **about)
+
+
+def two_gauges(one: bool = False, width: int = 32) -> TwoGauges:
     """Such a model, three blocks, float64; the third block does nothing."""
     tokenizer = tiny_tokenizer(TEMPLATE)
     tokenizer.add_tokens([REFUSAL, ANSWER])
@@ -64,7 +86,8 @@ def two_gauges(one: bool = False, width: int = 32) -> ChatModel:
         noise = torch.randn(len(tokenizer), width, generator=draw, dtype=torch.float64)
         hf.model.embed_tokens.weight += 0.1 * noise @ rest  # what no weight reads, so that requests differ
     hf.generation_config.eos_token_id, hf.generation_config.pad_token_id = 1, 0
-    return rhat.load((hf, tokenizer))
+    at = dict(zip(NAMES, axes, strict=True))
+    return TwoGauges(rhat.load((hf, tokenizer)), at["f"] if one else at["h"], at["f"])
 
 
 def _plant(hf, tokenizer, at: dict[str, torch.Tensor], one: bool) -> None:

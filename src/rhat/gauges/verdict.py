@@ -43,11 +43,12 @@ def _moves(g: Gauges, measure: str, prompts: str) -> str:
     own = OWN[measure]
     rows = [g.shift(measure, gauge, "baseline", prompts) for gauge in (own, _other(own))]
     row = g.shift(measure, own, _other(own), prompts)
-    said = " and ".join(f"{GAUGE[r.condition]} moves {WORDS[measure]} by {_size(r)}" for r in rows if r is not None)
-    return said if row is None else f"{said} (difference {_size(row)})"
+    said = " and ".join(f"{GAUGE[r.condition]} moves {WORDS[measure]} by {size(r)}" for r in rows if r is not None)
+    return said if row is None else f"{said} (difference {size(row)})"
 
 
-def _size(row: Shift) -> str:
+def size(row: Shift) -> str:
+    """A change with its interval, in its unit."""
     if row.unit == "share":
         return f"{points(row.difference)} {interval(row.ci_low, row.ci_high, scale=100, digits=1)}"
     return f"{signed(row.difference, 2)} nats {interval(row.ci_low, row.ci_high)}"
@@ -85,11 +86,11 @@ def _why(g: Gauges, measure: str, prompts: str) -> str:
     assert further is not None
     assert random is not None
     if moved.verdict != "better":
-        return f"is not shown to be moved by {GAUGE[own]} ({_size(moved)})"
+        return f"is not shown to be moved by {GAUGE[own]} ({size(moved)})"
     if further.verdict == "worse":
-        return f"is moved further by {GAUGE[other]} than by {GAUGE[own]} (difference {_size(further)})"
+        return f"is moved further by {GAUGE[other]} than by {GAUGE[own]} (difference {size(further)})"
     apart, who = (further, GAUGE[other]) if further.verdict != "better" else (random, "random directions")
-    return f"is not shown to be moved further by {GAUGE[own]} than by {who} (difference {_size(apart)})"
+    return f"is not shown to be moved further by {GAUGE[own]} than by {who} (difference {size(apart)})"
 
 
 def _rests_on(g: Gauges, said: Sequence[str]) -> list[str]:
