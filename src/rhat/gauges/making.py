@@ -169,7 +169,7 @@ def guards_of(seen: Mapping[str, Seen], guard: tuple[Values, float]) -> list[Gua
         apart = auroc_difference((both[0], alone[0]), (both[1], alone[1]), groups=groups)
         rows.append(
             Guarded(
-                negatives=label,  # type: ignore[arg-type]
+                negatives=label,
                 n_positive=len(both[0]),
                 n_negative=len(both[1]),
                 both=areas[0].estimate,

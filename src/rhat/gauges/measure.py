@@ -86,7 +86,7 @@ def gauges(
     pair = pair_of(lab, settings.layer)
     guard = _guard(lab, pair)
     clock.lap("two directions")
-    seen = {label: _seen(lab, pair, label) for label in LABELS if lab.test(label)}
+    seen: dict[str, Seen] = {label: _seen(lab, pair, label) for label in LABELS if lab.test(label)}
     if not seen:
         raise StudyError(f"{prompts.name}: got no test prompts; give more prompts of each label")
     clock.lap("answers and judgements")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -118,7 +119,7 @@ def measured(
     start: Direction,
     basis: Float[Tensor, "k d_model"],
     method: str,
-    extra: dict[str, object],
+    extra: Mapping[str, Any],
 ) -> list[Direction]:
     """Unit vectors as directions at the start's site and position, with the mean projections of these prompts."""
     rows = {

@@ -68,7 +68,8 @@ def weights(k: int, samples: int, draw: torch.Generator) -> Float[Tensor, "sampl
     if k == 1:
         return torch.zeros(0, 1)
     drawn = torch.randn(samples, k, generator=draw, dtype=torch.float64).abs()
-    return drawn / drawn.norm(dim=-1, keepdim=True)
+    found: Tensor = drawn / drawn.norm(dim=-1, keepdim=True)
+    return found
 
 
 def shares_of(drawn: Tensor, k: int) -> list[tuple[Tensor, float]]:
@@ -102,8 +103,10 @@ def first_basis(
 
 def beside_basis(model: ChatModel, beside: Sequence[Direction]) -> Float[Tensor, "m d_model"]:
     """An orthonormal basis of the directions that are ablated as well, in the precision of the search."""
-    kind = {"dtype": torch.float64 if model.dtype == torch.float64 else torch.float32, "device": model.device}
-    return orthonormal(beside).to(**kind) if beside else torch.zeros(0, model.d_model, **kind)
+    dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
+    if not beside:
+        return torch.zeros(0, model.d_model, dtype=dtype, device=model.device)
+    return orthonormal(beside).to(device=model.device, dtype=dtype)
 
 
 def _mean(terms: Sequence[tuple[float, Terms]]) -> Terms:

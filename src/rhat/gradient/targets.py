@@ -107,7 +107,7 @@ def _answers(
         model, prompts, ablate_subspace(ablated).edits(model), max_new_tokens=n, phrases=phrases, stop_early=False
     )
     before = _said(model, prompts, n)
-    answers = [c.tokens[:n] for c in found.completions]
+    answers: list[TokenIds] = [c.tokens[:n] for c in found.completions]
     lacking = [
         i
         for i, (answer, verdict) in enumerate(zip(answers, found.verdicts, strict=True))
