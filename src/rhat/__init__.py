@@ -40,7 +40,9 @@ _MODULES = (
     "diff",
     "directions",
     "errors",
+    "gauges",
     "generation",
+    "gradient",
     "guard",
     "heads",
     "interventions",
@@ -64,7 +66,9 @@ if TYPE_CHECKING:
     from rhat import diff as diff
     from rhat import directions as directions
     from rhat import errors as errors
+    from rhat import gauges as gauges
     from rhat import generation as generation
+    from rhat import gradient as gradient
     from rhat import guard as guard
     from rhat import heads as heads
     from rhat import interventions as interventions

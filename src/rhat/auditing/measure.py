@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from rhat.artifacts.files import made_by
 from rhat.artifacts.header import Timing
@@ -14,19 +13,17 @@ from rhat.auditing.settings import SEARCHED, AuditSettings
 from rhat.auditing.verdict import FAMILIES, judged
 from rhat.directions import Direction
 from rhat.errors import StudyError
-from rhat.executor import Executor, SerialExecutor
+from rhat.executor import Executor
 from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab import Dealt, Lab, Measurement
+from rhat.lab.around import lab_around
 from rhat.lab.matching import Matched
 from rhat.model.chat import ChatModel
 from rhat.model.work import counting
 from rhat.prompts import ContrastSet, Label
-from rhat.scoring.keeping import Keeping
 from rhat.scoring.pieces import Pieces
-from rhat.selection.given_direction import finding_for
 from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.selection.survey import Clock
-from rhat.vectors import adopt
 
 LABELS: tuple[Label, ...] = ("harmful", "harmless", "borderline")
 FINDING = "finding"
@@ -100,23 +97,19 @@ def _lab(
     Raises:
         StudyError: if it hardly refuses.
     """
-    if None in direction.means:
-        direction, finding = adopt(model, prompts, direction, find_settings, progress=progress, pieces=pieces)
-    else:
-        finding = finding_for(model, prompts, direction, find_settings, progress=progress, pieces=pieces)
-    if finding.direction is None or finding.means is None:
-        raise StudyError(f"nothing to audit: {finding.sentence}")
-    done = executor or SerialExecutor()
-    return Lab(
-        model.with_response_prefix(finding.response_prefix),
+    return lab_around(
+        model,
         prompts,
-        replace(finding, direction=direction),
+        direction,
         settings.sizes,
-        settings.seed,
-        settings.margin,
-        progress,
-        done if pieces is None else Keeping(done, pieces),
+        purpose="audit",
+        seed=settings.seed,
+        margin=settings.margin,
         judged_tokens=settings.judged_tokens,
+        find_settings=find_settings,
+        progress=progress,
+        executor=executor,
+        pieces=pieces,
     )
 
 
