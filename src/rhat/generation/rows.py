@@ -136,8 +136,9 @@ class Row:
         reason: FinishReason | None = None
         if ended or (self.text is not None and self.text.stopped):
             reason = "stop"
-        elif self.block is not None and self.block.state in ("waiting", "inside"):
-            reason = "length" if len(self.generated) >= request.thinking else None
+        elif self.block is not None and self.block.state != "done":
+            most = request.most if self.block.state == "closed" else request.thinking
+            reason = "length" if len(self.generated) >= most else None
         elif request.until is not None and request.until(decoded(model.tokenizer, self.said)):
             reason = "until"
         elif len(self.said) >= request.max_new_tokens or len(self.generated) >= request.most:

@@ -24,7 +24,6 @@ from rhat.model.sampling import Sampling
 from rhat.model.template import ChatPrompt, Template, make_template
 from rhat.model.thinking import Thinking, empty_block
 from rhat.shorthands import shorthand
-from rhat.vocabulary.thinking import ThinkingMode
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +145,7 @@ class ChatModel(Decoder):
             return self
         return self._with(prefix, self.template.thinking, self.thinking)
 
-    def with_thinking(self, mode: bool | ThinkingMode = True, tokens: int | None = None) -> ChatModel:
+    def with_thinking(self, mode: bool | str = True, tokens: int | None = None) -> ChatModel:
         """This model, same weights, thinking before its answers or not: "on" or True, "off" or False, as it is loaded, or "skip".
 
         On, the template's switch is on: prompts end where the model opens its think block, or inside it where the template opens

@@ -27,7 +27,7 @@ from rhat.model.source import Source, cached_commit, locate
 from rhat.model.template import make_template
 from rhat.model.thinking import Thinking
 from rhat.model.weightfiles import adapter_identity
-from rhat.vocabulary.thinking import THINKING_TOKENS, ThinkingMode
+from rhat.vocabulary.thinking import THINKING_TOKENS
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def load(
     offload_folder: str | Path | None = None,
     adapter: str | Path | None = None,
     response_prefix: str = "",
-    thinking: ThinkingMode = "off",
+    thinking: str = "off",
     thinking_tokens: int = THINKING_TOKENS,
     progress: Progress | None = None,
 ) -> ChatModel:

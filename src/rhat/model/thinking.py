@@ -7,7 +7,7 @@ from typing import Any
 
 from rhat.errors import TemplateError
 from rhat.model.markup import BLANK, MARKUPS, begun, empty, left_open
-from rhat.vocabulary.thinking import THINKING_MODES, THINKING_TOKENS, ThinkingMode
+from rhat.vocabulary.thinking import THINKING_MODES, THINKING_TOKENS
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Thinking:
     tokens  how many tokens a think block may have; those of the answer after it are counted apart
     """
 
-    mode: ThinkingMode = "off"
+    mode: str = "off"
     tokens: int = THINKING_TOKENS
 
     def __post_init__(self) -> None:

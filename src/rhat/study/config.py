@@ -13,7 +13,7 @@ from rhat.errors import StudyError
 from rhat.questions import QUESTIONS
 from rhat.reprs import one_line
 from rhat.scoring.phrases import Phrases
-from rhat.vocabulary import AUTO, JUDGED_TOKENS, PRESETS, THINKING_TOKENS, Preset, ThinkingMode
+from rhat.vocabulary import AUTO, JUDGED_TOKENS, PRESETS, THINKING_TOKENS, Preset
 
 # Which presets run an experiment, in the order in which experiments run; the audit belongs to no question.
 PRESETS_OF: dict[str, tuple[str, ...]] = {
@@ -58,7 +58,7 @@ class StudyConfig:
     chat_template: str | None = None
     system: str | None = None
     response_prefix: str = ""
-    thinking: ThinkingMode = "off"
+    thinking: str = "off"
     thinking_tokens: int = THINKING_TOKENS
     refusal_phrases: str | None = None
     refusal_tokens: tuple[int | str, ...] = ()
