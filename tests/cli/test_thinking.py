@@ -263,7 +263,11 @@ def test_a_server_follows_the_switch(model):
     from server.serving import running
 
     on = model.with_thinking()
-    said = {"model": "default", "messages": [{"role": "user", "content": "Paint the lock of the house."}], "max_tokens": 64}
+    said = {
+        "model": "default",
+        "messages": [{"role": "user", "content": "Paint the lock of the house."}],
+        "max_tokens": 64,
+    }
     with running(on, {}, Settings(playground=False, max_length=256, max_tokens=128)) as server:
         post = lambda **more: requests.post(f"{server.url}/v1/chat/completions", json={**said, **more}, timeout=60)  # noqa: E731
         assert post().json()["choices"][0]["message"]["content"] == f"<think>\nI can't.\n</think>\n\n{YES}"
