@@ -10,7 +10,7 @@ from rhat.scoring.capability import capability_items, measure
 
 
 def test_rows_of_the_library(cli, folder, direction, monkeypatch):
-    some = capability_items()[::12]
+    some = capability_items()[::30]
     monkeypatch.setattr(measure, "capability_items", lambda: some)
     done = cli("capability", "-m", folder, "-d", direction, "--op", "ablate", "--format", "json")
     assert done.code == 0, done.err
