@@ -37,8 +37,9 @@ class Thinking:
 
     def describe(self) -> dict[str, Any]:
         """What results.json says of it; nothing where thinking is off."""
-        said = {"off": {}, "skip": {"thinking": "skip"}, "on": {"thinking": "on", "thinking_tokens": self.tokens}}
-        return dict(said[self.mode])
+        if self.mode == "off":
+            return {}
+        return {"thinking": self.mode} | ({"thinking_tokens": self.tokens} if self.mode == "on" else {})
 
 
 def empty_block(tokenizer: Any, tail: str) -> str:
