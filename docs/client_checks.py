@@ -6,6 +6,7 @@ A check is a name and a function that returns what the client got and what it sh
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -127,6 +128,38 @@ def litellm(given: dict[str, Any]) -> Iterator[Check]:
     yield TOOLS, lambda: (chat(tools=[given["tool"]], tool_choice="auto"), truth["chat"])
     yield HISTORY, lambda: (chat(messages=given["history"], tools=[given["tool"]]), truth["history"])
     yield FIELD, lambda: (chat(extra_body={"rhat": given["rhat"]}), truth["rhat"])
+
+
+def llm(given: dict[str, Any]) -> Iterator[Check]:
+    """Simon Willison's llm: its command line, with the server among its models (JSON is YAML), and its Python interface."""
+    truth, folder = given["truth"], Path(given["home"]) / "llm"
+    folder.mkdir()
+    row = {"model_id": "rhat", "model_name": "default", "api_base": f"{given['url']}/v1", "api_key_name": "rhat"}
+    more = {"model_id": "rhat-text", "completion": True}, {"model_id": "rhat-tools", "supports_tools": True}
+    (folder / "extra-openai-models.yaml").write_text(json.dumps([row, *({**row, **one} for one in more)]))
+    (folder / "keys.json").write_text(json.dumps({"rhat": given["key"]}))
+    usual = {"temperature": 0, "max_tokens": 8}
+    os.environ["LLM_USER_PATH"] = str(folder)
+    import llm as module
+
+    def run(*options: str, model: str = "rhat") -> str:
+        asked = [part for name, value in usual.items() for part in ("-o", name, str(value))]
+        command = [sys.executable, "-m", "llm", "-m", model, *asked, *options, given["user"]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
+        return done.stdout.removesuffix("\n")
+
+    def weight(thing: str) -> str:
+        """Weight of a thing."""
+        return thing
+
+    def with_tools() -> str:
+        return str(module.get_model("rhat-tools").chain(given["user"], tools=[weight], options=usual).text())
+
+    yield CHAT, lambda: (run("--no-stream"), truth["chat"])
+    yield STREAM, lambda: (run(), truth["chat"])
+    yield TOOLS, lambda: (with_tools(), truth["chat"])
+    yield TEXT, lambda: (run(model="rhat-text"), truth["text"])
 
 
 def inspect_ai(given: dict[str, Any]) -> Iterator[Check]:

@@ -31,6 +31,7 @@ CLIENTS = {  # what pip calls it → what its row calls it
     "langchain-openai": "LangChain (`langchain-openai`)",
     "llama-index-llms-openai-like": "LlamaIndex (`llama-index-llms-openai-like`)",
     "litellm": "LiteLLM (`litellm`)",
+    "llm": "Simon Willison's `llm`",
     "inspect-ai": "Inspect (`inspect-ai`)",
     "lm-eval": "lm-evaluation-harness (`lm-eval`)",
 }

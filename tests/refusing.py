@@ -22,12 +22,14 @@ REFUSAL, ANSWER = "Sorry, no.", "Glad to help."
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """How a model is taught to say no, and yes: its tokenizer with a chat template, and the system prompt under which it does."""
+    """How a model is taught to say no, and yes: its tokenizer with a chat template, the system prompt under which it does, and
+    whether the template's switch for thinking is on."""
 
     refusal: str = REFUSAL
     answer: str = ANSWER
     tokenizer: Any = field(default_factory=tiny_tokenizer)
     system: str | None = None
+    thinking: bool = False
 
 
 def refusing_hf(
@@ -70,7 +72,8 @@ def _teach(hf: Any, steps: int, lessons: Sequence[Lesson], taught: Sequence[tupl
     ids, labels = [], []
     for lesson in lessons:
         for said, refused in taught:
-            prompt = list(render(lesson.tokenizer, [{"role": "user", "content": said}], lesson.system))
+            asked = [{"role": "user", "content": said}]
+            prompt = list(render(lesson.tokenizer, asked, lesson.system, thinking=lesson.thinking))
             text = refused if isinstance(refused, str) else lesson.refusal if refused else lesson.answer
             answer = lesson.tokenizer(text, add_special_tokens=False)["input_ids"] + [lesson.tokenizer.eos_token_id]
             ids.append(prompt + answer)
@@ -122,6 +125,10 @@ BRIEF = (  # no system text, so that teaching is quick
     "{%- if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
 THINKS = BRIEF.replace("<|assistant|>\n", "<|assistant|>\n<think>\n")  # opens a think block
+SWITCH = BRIEF.replace(  # Qwen3's: switched off, answers begin after an empty block
+    "<|assistant|>\n",
+    "<|assistant|>\n{%- if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}",
+)
 HARMONY = (
     "{%- for message in messages %}<|start|>{{ message['role'] }}<|message|>{{ message['content'] }}<|end|>{% endfor %}"
     "{%- if add_generation_prompt %}<|start|>assistant{% endif %}"

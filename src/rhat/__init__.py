@@ -31,6 +31,7 @@ _HOMES = {
     "intervene": "rhat.interventions",
     "adopt": "rhat.vectors",
     "audit": "rhat.auditing",
+    "capability": "rhat.scoring.capability",
     "RhatError": "rhat.errors",
 }
 _MODULES = (
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from rhat.interventions import subtract as subtract
     from rhat.model import ChatModel as ChatModel
     from rhat.model import load as load
+    from rhat.scoring.capability import capability as capability
     from rhat.selection import Finding as Finding
     from rhat.selection import FindSettings as FindSettings
     from rhat.selection import find as find

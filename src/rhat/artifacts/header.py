@@ -94,6 +94,10 @@ class Model(Record):
     """hash of samples of the weights, the same however they were loaded"""
     response_prefix: str | None = None
     """text after which every answer begins: given, or chosen to lead past a think block or a channel"""
+    thinking: Literal["on", "skip"] | None = None
+    """on: answers came after a think block, and what follows it was judged; skip: prompts end with an empty one; absent: off"""
+    thinking_tokens: Annotated[Count, unit("tokens")] | None = None
+    """how many tokens a think block may have, where thinking is on"""
 
 
 class PromptCount(Record):

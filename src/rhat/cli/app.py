@@ -61,6 +61,7 @@ COMMANDS = {
         Command("layers", ONE, "Compare setting with adding at every layer, each with its own r̂."),
         Command("pca", ONE, "Show principal components of harmful and harmless prompts, layer by layer."),
         Command("probe", ONE, "Compare all finders of r̂, CCS and a random direction."),
+        Command("capability", ONE, "Answer 240 small questions with and without an intervention."),
         Command("models", MODELS, "List the models in the catalogue, and which of them are on this machine."),
         Command("download", MODELS, "Download a model from the catalogue, check its hash and convert it."),
         Command("check", MODELS, "Check that rhat hooks a model correctly."),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rhat.cli.expanding import shared as shared
 from rhat.errors import PromptError
-from rhat.vocabulary import AUTO, DEFAULT_MODEL, DTYPE_NAMES, PRESETS
+from rhat.vocabulary import AUTO, DEFAULT_MODEL, DTYPE_NAMES, PRESETS, THINKING_MODES, THINKING_TOKENS
 
 if TYPE_CHECKING:
     from rhat.cli.progress import Report
@@ -32,9 +30,10 @@ class Format(StrEnum):
 
 
 if TYPE_CHECKING:
-    Dtype = PresetName = StudyPresetName = str
+    Dtype = PresetName = StudyPresetName = Thinks = str
 else:  # Typer reads the choices of an option from an enumeration
     Dtype = StrEnum("Dtype", {name: name for name in ("auto", *DTYPE_NAMES)})
+    Thinks = StrEnum("Thinks", {name: name for name in THINKING_MODES})
     PresetName = StrEnum("PresetName", {name: name for name in PRESETS})
     StudyPresetName = StrEnum("StudyPresetName", {name: name for name in (*PRESETS, AUTO)})
 
@@ -95,6 +94,23 @@ class ModelOptions:
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None
+    thinking: Annotated[
+        Thinks,
+        typer.Option(
+            "--thinking",
+            help="Thinking before answers: by the template's switch, off or on; skip puts an empty think block.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = "off"
+    thinking_tokens: Annotated[
+        int,
+        typer.Option(
+            "--thinking-tokens",
+            min=1,
+            help="With --thinking on: tokens that a think block may have, before those of the answer.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = THINKING_TOKENS
     dtype: Annotated[
         Dtype,
         typer.Option("--dtype", help="Precision; auto: bfloat16 if native, else float32.", rich_help_panel=MODEL_PANEL),
@@ -137,6 +153,8 @@ class ModelOptions:
             "chat_template": None if self.chat_template is None else str(self.chat_template),
             "system": self.system,
             "response_prefix": (self.response_prefix or "").replace("\\n", "\n"),
+            "thinking": str(self.thinking),
+            "thinking_tokens": self.thinking_tokens,
             "trust_remote_code": self.trust_remote_code,
             "device": self.device,
             "max_memory": self.max_memory,
@@ -249,42 +267,3 @@ class PromptOptions:
                     )
             return builtin(seed)
         return read(*sources, borderline=borderline, seed=seed, twins=twins, column=self.column, offline=offline)
-
-
-def shared(function: Callable[..., None]) -> Callable[..., None]:
-    """A command's function whose parameters of the types above are expanded into the options of those classes.
-
-    Typer reads one option per parameter. With
-
-        @shared
-        def check(where: ModelOptions, form: FormatOption = Format.table) -> None: ...
-
-    Typer sees `check(*, model=…, revision=…, …, form=…)`: one keyword for each field of ModelOptions, with the field's help and
-    default. When it calls that, the keywords are collected into `ModelOptions(model=…, revision=…, …)` again, and `check` receives
-    it as `where`.
-    """
-    hints = get_type_hints(function, include_extras=True)
-    groups: dict[str, Any] = {}
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        kind = hints[name]
-        if is_dataclass(kind):
-            groups[name] = kind
-            of_fields = get_type_hints(kind, include_extras=True)
-            parameters += [
-                parameter.replace(name=f.name, annotation=of_fields[f.name], default=f.default) for f in fields(kind)
-            ]
-        else:
-            parameters.append(parameter.replace(annotation=hints[name]))
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-
-    @functools.wraps(function)
-    def spread(**given: Any) -> None:
-        for name, kind in groups.items():
-            given[name] = kind(**{f.name: given.pop(f.name) for f in fields(kind)})
-        function(**given)
-
-    del spread.__wrapped__
-    spread.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    spread.__annotations__ = {p.name: p.annotation for p in parameters}
-    return spread

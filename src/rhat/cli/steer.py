@@ -72,6 +72,7 @@ class Answer:
     without: str = ""
     with_: str = ""
     reasons: dict[str, str] = field(default_factory=dict)
+    judged: dict[str, str] = field(default_factory=dict)  # what follows the think block, where there is one
 
     @property
     def done(self) -> bool:
@@ -147,6 +148,7 @@ def steer(
     with progress() as report:
         model = where.load(report)
     r.check_fits(model)
+    model.tell_thinking(r)
     doing.sites(model.layout)
     answers = answered(model, texts, doing, max_new_tokens)
     if form is Format.jsonl:
@@ -194,12 +196,13 @@ def answered(
     answers = [Answer(text) for text in texts]
     tokens = model.tokenize(texts)
     edits = doing.edits(model)
+    limit = model.thinking.limit
     waiting = [
-        Request(prompt, max_new_tokens, row=2 * index + side, edits=edits if side else None, stop=())
+        Request(prompt, max_new_tokens, row=2 * index + side, edits=edits if side else None, stop=(), thinking=limit)
         for index, prompt in enumerate(tokens)
         for side in (0, 1)
     ]
-    longest = max(map(len, tokens)) + max_new_tokens
+    longest = max(map(len, tokens)) + max_new_tokens + limit
     engine = Engine(model, n_slots=2 * min(SLOTS, len(texts)), max_length=-(-longest // 8) * 8)
     while waiting or engine.rows:
         if waiting and engine.free:
@@ -213,6 +216,7 @@ def answered(
             setattr(answers[index], SIDES[side], str(row.text))
             if row.finish_reason:
                 answers[index].reasons[SIDES[side]] = row.finish_reason
+                answers[index].judged[SIDES[side]] = row.completion(model.tokenizer).text
             yield index, answers[index]
 
 
@@ -232,7 +236,7 @@ def in_order(answers: Iterator[tuple[int, Answer]], n: int) -> Iterator[Answer]:
 def _record(answer: Answer, doing: Intervention, layout: Layout) -> dict[str, Any]:
     from rhat.scoring import judge_answers
 
-    without, with_ = judge_answers([answer.prompt] * 2, [answer.without, answer.with_])
+    without, with_ = judge_answers([answer.prompt] * 2, [answer.judged[side] for side in SIDES])
     return {
         "prompt": answer.prompt,
         "without": answer.without,

@@ -111,11 +111,10 @@ class Direction:
         Raises:
             ContrastError: if there is no such finder, it needs more rows, or the groups have the same mean along it.
         """
-        vector = finder_named(finder, given)(positive, negative)
-        means = positive.double().mean(0), negative.double().mean(0)
         return cls.from_means(
-            vector,
-            *means,
+            finder_named(finder, given)(positive, negative),
+            positive.double().mean(0),
+            negative.double().mean(0),
             site,
             position=position,
             method=finder,
@@ -143,8 +142,7 @@ class Direction:
         Raises:
             ContrastError: if both groups have the same mean along it.
         """
-        raw = vector.double().cpu()
-        positive, negative = positive.double().cpu(), negative.double().cpu()
+        raw, positive, negative = (side.double().cpu() for side in (vector, positive, negative))
         length = float(raw.norm())
         gap = float((positive - negative) @ raw) / length if length > 0 else 0.0
         if gap == 0:
@@ -166,11 +164,10 @@ class Direction:
         )
 
     def __repr__(self) -> str:
-        name = self.model.get("name", "an unnamed model")
         harmful, harmless = ("unknown" if m is None else f"{m:.3g}" for m in self.means)
         return (
-            f"Direction({self.site}, position {self.position}, {self.method}, of {name}: harmful mean {harmful}, "
-            f"harmless mean {harmless})"
+            f"Direction({self.site}, position {self.position}, {self.method}, of {self.model.get('name', 'an unnamed model')}: "
+            f"harmful mean {harmful}, harmless mean {harmless})"
         )
 
     @property
@@ -249,6 +246,11 @@ class Direction:
         """The text with which answers were made to begin where it was found; `position` counts from its end."""
         return str(self.model.get("response_prefix", ""))
 
+    @property
+    def thinking(self) -> str:
+        """Whether the model thought before its answers where it was found: off, on or skip."""
+        return str(self.model.get("thinking", "off"))
+
     def describe(self) -> dict[str, Any]:
         """Where it was found and how long it is, as JSON may hold it."""
         return {
@@ -293,7 +295,6 @@ class Direction:
         Raises:
             DirectionError: saying what differs.
         """
-        used_on = self.extra.get("used_on")
-        if check_fits(len(self.unit), self.site, self.model, used_on, model, allow_other_model):
+        if check_fits(len(self.unit), self.site, self.model, self.extra.get("used_on"), model, allow_other_model):
             return self
         return self._with(extra={**self.extra, "used_on": key_of(model)})

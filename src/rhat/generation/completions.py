@@ -41,13 +41,15 @@ def generate_tokens(
     quarter of the batch is free. Row i of the edits' context is prompt i. `edits_per_prompt` holds one more mapping of edits (or
     None) for each prompt, which reaches that prompt alone; share one mapping object where prompts are edited alike. The
     plain path (RHAT_SLOW=1, or a model that the fast path does not suit) runs whole sequences again for every token.
+    Where the model thinks, `max_new_tokens` are those of the answer after the think block, and `until` sees that answer alone.
     """
+    asked = Request((), max_new_tokens, until=until, ignore_eos=ignore_eos)
     requests = _requests(
-        prompts, edits_per_prompt, sampling, max_new_tokens=max_new_tokens, until=until, ignore_eos=ignore_eos
+        prompts, edits_per_prompt, sampling, replace(asked, thinking=0 if ignore_eos else model.thinking.limit)
     )
     if not requests:
         return []
-    longest = max(len(r.tokens) for r in requests) + max_new_tokens
+    longest = max(len(r.tokens) + r.most for r in requests)
     if model.memory is not None:
         n_slots = min(n_slots, model.room["max_rows"])
     engine = Engine(
@@ -79,23 +81,18 @@ def _requests(
     prompts: Sequence[TokenIds],
     edits_per_prompt: Sequence[Edits | None] | None,
     sampling: Sampling | None,
-    *,
-    max_new_tokens: int,
-    until: Callable[[str], bool] | None,
-    ignore_eos: bool,
+    asked: Request,
 ) -> list[Request]:
-    """One request a prompt; request number i is drawn with the seed `sampling.seed + i`."""
+    """One request a prompt, otherwise as `asked`; request number i is drawn with the seed `sampling.seed + i`."""
     if edits_per_prompt is not None and len(edits_per_prompt) != len(prompts):
         raise PromptError(
             f"edits_per_prompt: got {len(edits_per_prompt)}, expected one for each of {len(prompts)} prompts"
         )
     return [
-        Request(
-            tuple(prompt),
-            max_new_tokens,
+        replace(
+            asked,
+            tokens=tuple(prompt),
             row=i,
-            until=until,
-            ignore_eos=ignore_eos,
             edits=edits_per_prompt[i] if edits_per_prompt is not None else None,
             sampling=None if sampling is None else replace(sampling, seed=sampling.seed + i),
         )

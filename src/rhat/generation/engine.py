@@ -76,10 +76,10 @@ class Engine:
         if len(requests) > self.free:
             raise PromptError(f"engine: got {len(requests)} requests, {self.free} slots are free; step first")
         for request in requests:
-            need = len(request.tokens) + request.max_new_tokens
+            need = len(request.tokens) + request.most
             if need > self.cache.max_length:
                 raise PromptError(
-                    f"prompt of {len(request.tokens)} tokens and {request.max_new_tokens} new ones: "
+                    f"prompt of {len(request.tokens)} tokens and {request.most} new ones: "
                     f"got {need}, at most {self.cache.max_length} fit; shorten the prompt or ask for fewer tokens"
                 )
             if not request.tokens or request.max_new_tokens < 1:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from rhat.errors import NonFiniteError
 from rhat.generation.text import Text
+from rhat.generation.thinking import Block
 from rhat.model.chat import ChatModel
 from rhat.model.completion import Completion, FinishReason
 from rhat.model.edits import Edits
+from rhat.model.markup import raw
 from rhat.model.sampling import Sampling
 from rhat.reprs import one_line
 from rhat.sites import Site
@@ -54,6 +56,8 @@ class Request:
     logprobs         how many likeliest tokens to note the log-probability of, besides the one drawn; None notes none
     probe            what to read of each token from the first template token on; None reads nothing
     template_length  template tokens at the prompt's end; None is the model's own, 0 for a prompt without a template
+    thinking         tokens that a think block before the answer may have, besides `max_new_tokens` of the answer; 0 expects
+                     none, and its tokens are then those of the answer
     """
 
     tokens: tuple[int, ...]
@@ -67,8 +71,14 @@ class Request:
     logprobs: int | None = None
     probe: Probe | None = None
     template_length: int | None = None
+    thinking: int = 0
 
     __repr__ = one_line
+
+    @property
+    def most(self) -> int:
+        """New tokens at most, those of a think block included."""
+        return self.max_new_tokens + self.thinking
 
 
 @dataclass(eq=False)
@@ -79,6 +89,7 @@ class Row:
     logprobs           one for each generated token, where asked for
     projection_before  position → projection as it arrives at the probe's site
     projection_after   the same after the edits there
+    block              the think block before the answer, where one is expected
     error              why it failed, where that ends this row alone
     pending_reason     why it will leave once its last token has been read (only rows with a probe wait for that)
     """
@@ -93,6 +104,7 @@ class Row:
     pending_reason: FinishReason | None = None
     generator: torch.Generator | None = None
     error: NonFiniteError | None = None
+    block: Block | None = None
 
     __repr__ = one_line
 
@@ -106,19 +118,30 @@ class Row:
         """The prompt and what was generated."""
         return (*self.request.tokens, *self.generated)
 
+    @property
+    def said(self) -> list[int]:
+        """The tokens of the answer, after the think block where there is one."""
+        return self.generated if self.block is None else self.generated[self.block.length :]
+
     def append(self, token: int, model: ChatModel) -> None:
         """Add a token, and note whether that ends the row."""
         request = self.request
         self.generated.append(token)
         ended = token in model.eos_ids and not request.ignore_eos
+        if request.thinking and not ended:
+            self.block = self.block or Block(model.tokenizer, model.template.begun)
+            self.block.push(self.generated)
         if self.text is not None and not ended:
             self.text.push(token)
         reason: FinishReason | None = None
         if ended or (self.text is not None and self.text.stopped):
             reason = "stop"
-        elif request.until is not None and request.until(decoded(model.tokenizer, self.generated)):
+        elif self.block is not None and self.block.state != "done":
+            most = request.most if self.block.state == "closed" else request.thinking
+            reason = "length" if len(self.generated) >= most else None
+        elif request.until is not None and request.until(decoded(model.tokenizer, self.said)):
             reason = "until"
-        elif len(self.generated) >= request.max_new_tokens:
+        elif len(self.said) >= request.max_new_tokens or len(self.generated) >= request.most:
             reason = "length"
         if reason is not None and self.text is not None:
             self.text.finish()
@@ -129,8 +152,11 @@ class Row:
 
     def completion(self, tokenizer: Any) -> Completion:
         """What a finished row became."""
-        text = decoded(tokenizer, self.generated) if self.text is None else str(self.text)
-        return Completion(text, tuple(self.generated), self.finish_reason or "length")
+        text = decoded(tokenizer, self.said) if self.text is None or self.block is not None else str(self.text)
+        before = () if self.block is None else tuple(self.generated[: self.block.length])
+        return Completion(
+            text, tuple(self.said), self.finish_reason or "length", before, raw(tokenizer, before) if before else ""
+        )
 
 
 def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:

@@ -102,7 +102,7 @@ def put_together(
         each(lambda group: group.verdicts),
         kl,
         tuple(completion.text for completion in each(lambda group: group.completions)),
-        tuple(completion.tokens for completion in each(lambda group: group.completions)),
+        tuple((*completion.block, *completion.tokens) for completion in each(lambda group: group.completions)),
         {judge: each(lambda group, judge=judge: group.panel[judge]) for judge in (first.panel if first else ())},  # type: ignore[misc]
         each(lambda group: group.hashes),
         {n: each(lambda group, n=n: group.shorter[n]) for n in (first.shorter if first else ())},  # type: ignore[misc]

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -22,6 +22,7 @@ from rhat.model.identity import hash_of_weights
 from rhat.model.plans import Plan, TokenIds
 from rhat.model.sampling import Sampling
 from rhat.model.template import ChatPrompt, Template, make_template
+from rhat.model.thinking import Thinking, empty_block
 from rhat.shorthands import shorthand
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,11 @@ class HasResponsePrefix(Protocol):
         """The text with which answers were made to begin where it was found."""
         ...
 
+    @property
+    def thinking(self) -> str:
+        """Whether the model thought before its answers where it was found: off, on or skip."""
+        ...
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ChatModel(Decoder):
@@ -56,12 +62,16 @@ class ChatModel(Decoder):
 
     identity       hub revision or SHA-256 of the weights
     weight_format  how the weights were stored
+    thinking       whether it thinks before its answers; `with_thinking` changes it
+    told           warnings that were given of this model, so that each is given once
     """
 
     tokenizer: Any
     template: Template
     identity: str
     weight_format: str
+    thinking: Thinking = field(default_factory=Thinking)
+    told: set[str] = field(default_factory=set)
 
     @cached_property
     def weights(self) -> str | None:
@@ -133,30 +143,64 @@ class ChatModel(Decoder):
         """This model, same weights, with prompts that end with `prefix` after the template."""
         if prefix == self.response_prefix:
             return self
-        return self._with(prefix, self.template.thinking)
+        return self._with(prefix, self.template.thinking, self.thinking)
 
-    def with_thinking(self, on: bool = True) -> ChatModel:
-        """This model, same weights, with thinking before its answers switched on or off in the chat template; off as it is loaded.
+    def with_thinking(self, mode: bool | str = True, tokens: int | None = None) -> ChatModel:
+        """This model, same weights, thinking before its answers or not: "on" or True, "off" or False, as it is loaded, or "skip".
+
+        On, the template's switch is on: prompts end where the model opens its think block, or inside it where the template opens
+        it or a response prefix does; a completion's `text` is what follows the block, which may have `tokens` tokens (512)
+        beside those that are asked for. "skip" ends prompts with an empty think block, for a model that thinks by itself and whose
+        template has no switch; where the template puts such a block already, that is "off".
 
         Raises:
-            TemplateError: if the template knows no such switch.
+            TemplateError: if there is no such mode, it is on and prompts would be the same as without, or "skip" meets a response prefix.
         """
-        other = self._with(self.response_prefix, on)
+        thinking = Thinking(
+            "on" if mode is True else "off" if mode is False else mode,
+            self.thinking.tokens if tokens is None else tokens,
+        )
+        prefix = "" if self.thinking.mode == "skip" else self.response_prefix
+        off = self._with(prefix, False, Thinking("off", thinking.tokens))
+        if thinking.mode == "off":
+            return off
+        if thinking.mode == "skip":
+            if prefix:
+                raise TemplateError(
+                    f"{self.name}: thinking is skipped by a response prefix, and there is one already: {prefix!r}; give one of both"
+                )
+            block = empty_block(self.tokenizer, off.template.tail)
+            return self._with(block, False, thinking) if block else off
+        other = self._with(prefix, True, thinking)
         one = "Name a river."
-        if on and other.template.render(one) == self._with(self.response_prefix, False).template.render(one):
+        if other.template.begun is None and other.template.render(one) == off.template.render(one):
             raise TemplateError(
                 f"{self.name}: its chat template has no switch for thinking (enable_thinking); a response prefix can open a think block"
             )
         return other
 
-    def _with(self, prefix: str, thinking: bool) -> ChatModel:
+    @cached_property
+    def at_once(self) -> ChatModel:
+        """This model where it would answer without a thought: with thinking on, prompts end with an empty think block; else itself.
+
+        There its refusal score and KL are taken: where it opens its block, all answers begin alike.
+        """
+        if self.thinking.mode != "on":
+            return self
+        block = empty_block(self.tokenizer, self.template.tail)
+        return self._with(self.response_prefix + block, True, Thinking())
+
+    def _with(self, prefix: str, switch: bool, thinking: Thinking) -> ChatModel:
         other = copy.copy(self)
-        other.template = make_template(self.tokenizer, self.name, None, self.template.system, prefix, thinking)
-        other.template_length = other.template.length
+        other.__dict__.pop("at_once", None)
+        other.template = make_template(self.tokenizer, self.name, None, self.template.system, prefix, switch)
+        other.template_length, other.thinking = other.template.length, thinking
         return other
 
     def for_direction(self, direction: HasResponsePrefix) -> ChatModel:
         """This model with the response prefix with which a direction was found: its position counts from the prefix's end.
+
+        A direction that was found with the model thinking, or not, where this one does otherwise, is told of in one line.
 
         Raises:
             DirectionError: if the model was given another prefix.
@@ -164,9 +208,22 @@ class ChatModel(Decoder):
         if self.response_prefix and direction.response_prefix != self.response_prefix:
             raise DirectionError(
                 f"direction found with the response prefix {direction.response_prefix!r}: got {self.response_prefix!r} with "
-                f"--response-prefix; leave that out"
+                f"{'--thinking skip' if self.thinking.mode == 'skip' else '--response-prefix'}; leave that out"
             )
-        return self.with_response_prefix(direction.response_prefix)
+        return self.with_response_prefix(direction.response_prefix).tell_thinking(direction)
+
+    def tell_thinking(self, direction: HasResponsePrefix) -> ChatModel:
+        """This model; one warning if a direction was found with the model thinking in another way, so that its prompts end otherwise."""
+        found, used = direction.thinking, self.thinking.mode
+        alike = "on" not in (found, used) and direction.response_prefix == self.response_prefix
+        said = (
+            f"{self.name}: the direction was found with --thinking {found} and is used with --thinking {used}, so prompts end "
+            f"otherwise than where it was found; give --thinking {found}, or find it again"
+        )
+        if found != used and not alike and said not in self.told:
+            self.told.add(said)
+            log.warning("%s", said)
+        return self
 
     def plan(
         self,
@@ -222,4 +279,4 @@ class ChatModel(Decoder):
             "weight_format": self.weight_format,
         }
         more = {"weights": self.weights, "response_prefix": self.response_prefix}
-        return described | {name: value for name, value in more.items() if value}
+        return described | {name: value for name, value in more.items() if value} | self.thinking.describe()

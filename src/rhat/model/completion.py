@@ -13,10 +13,16 @@ FinishReason = Literal["stop", "length", "until", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class Completion:
-    """An answer: its text without special tokens, its tokens, and why it ended."""
+    """An answer: its text without special tokens, its tokens, and why it ended.
+
+    Where the model thinks, `block` holds the tokens of the think block before the answer and `thought` its raw text; of a block
+    that was not closed within its limit, or at all, no answer follows: `text` is empty.
+    """
 
     text: str
     tokens: tuple[int, ...]
     finish_reason: FinishReason
+    block: tuple[int, ...] = ()
+    thought: str = ""
 
     __repr__ = one_line

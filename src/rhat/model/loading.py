@@ -25,7 +25,9 @@ from rhat.model.placement import bytes_of, kind_of, place, resident_memory
 from rhat.model.precision import resolve_dtype
 from rhat.model.source import Source, cached_commit, locate
 from rhat.model.template import make_template
+from rhat.model.thinking import Thinking
 from rhat.model.weightfiles import adapter_identity
+from rhat.vocabulary.thinking import THINKING_TOKENS
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ def load(
     offload_folder: str | Path | None = None,
     adapter: str | Path | None = None,
     response_prefix: str = "",
+    thinking: str = "off",
+    thinking_tokens: int = THINKING_TOKENS,
     progress: Progress | None = None,
 ) -> ChatModel:
     """Load a chat model by catalogue name, hub id, folder, `.gguf` file, or from an already loaded (model, tokenizer).
@@ -54,16 +58,20 @@ def load(
     accelerate's. `max_memory`, bytes or a text such as "8GB", bounds main memory: what does not fit is read from disk
     each time that it is run (a mapping from device to memory is passed to accelerate unchanged). `adapter` is a
     PEFT adapter (folder or hub id) put on top. `response_prefix` is put after the template: every answer begins with it.
+    `thinking` is off, on or skip, and a think block has at most `thinking_tokens` tokens; see `ChatModel.with_thinking`.
 
     Raises:
         ModelError: if the model cannot be found, downloaded or understood.
         TemplateError: if it has no usable chat template.
     """
+    wanted = Thinking(thinking, thinking_tokens)
     if isinstance(name, tuple):
         hf, tokenizer = name
         hf.eval()
         title = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
-        return _wrap(hf, tokenizer, title, "in memory", "as loaded", chat_template, system, prefix=response_prefix)
+        return _wrap(
+            hf, tokenizer, title, "in memory", "as loaded", chat_template, system, wanted, prefix=response_prefix
+        )
     name = str(name)
     torch_dtype = resolve_dtype(dtype, kind_of(device))
     if max_memory is not None and not isinstance(max_memory, dict):
@@ -86,7 +94,9 @@ def load(
         identity = hashlib.sha256(f"{identity} {adapter_identity(adapter)}".encode()).hexdigest()
     if not placement.arguments:
         hf.to(torch.device(kind_of(device) if device in (None, "auto") else device))
-    return _wrap(hf, tokenizer, name, identity, weight_format, chat_template, system, placement.limit, response_prefix)
+    return _wrap(
+        hf, tokenizer, name, identity, weight_format, chat_template, system, wanted, placement.limit, response_prefix
+    )
 
 
 class _Files:
@@ -121,6 +131,7 @@ def _wrap(
     weight_format: str,
     chat_template: str | Path | None,
     system: str | None,
+    thinking: Thinking,
     memory: int | None = None,
     prefix: str = "",
 ) -> ChatModel:
@@ -136,7 +147,7 @@ def _wrap(
         log.warning("%s: %s; `rhat check` says why", name, layout.limits)
     eos_ids = end_tokens(hf, tokenizer)
     pad = tokenizer.pad_token_id
-    return ChatModel(
+    model = ChatModel(
         hf=hf,
         layout=layout,
         name=name,
@@ -148,7 +159,9 @@ def _wrap(
         template=template,
         identity=identity,
         weight_format=weight_format,
+        thinking=Thinking(tokens=thinking.tokens),
     )
+    return model if thinking.mode == "off" else model.with_thinking(thinking.mode)
 
 
 def _layout(hf: Any, identity: str) -> Layout:

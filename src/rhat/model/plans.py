@@ -54,6 +54,17 @@ class Plan:
         return TokenContext.for_prefix(self.prefix_length, shortest, self.template_length, device=self.prefix.device)
 
 
+def followed(plan: Plan, tokens: TokenIds, template_length: int) -> Plan:
+    """The same prompts in the same batches, each followed by these tokens; `template_length` is that of the longer prompts."""
+    prompts = tuple((*prompt, *tokens) for prompt in plan.prompts)
+    device = plan.prefix.device
+    batches = tuple(
+        make_batch([prompts[i] for i in rows], rows, plan.prefix_length, template_length, device)
+        for rows in (batch.rows.tolist() for batch in plan.batches)
+    )
+    return Plan(plan.prefix, batches, prompts, template_length)
+
+
 def common_prefix(prompts: Sequence[TokenIds]) -> int:
     """How many first tokens all prompts have in common."""
     first, last = min(map(tuple, prompts)), max(map(tuple, prompts))

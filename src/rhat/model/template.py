@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rhat.errors import TemplateError
+from rhat.model.markup import Markup, begun, raw
 
 ChatPrompt = str | Sequence[Mapping[str, str]]
 """An instruction, or the messages of a conversation: {"role": …, "content": …}."""
@@ -44,6 +46,16 @@ class Template:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
         own = bool(messages) and messages[0].get("role") in ("system", "developer")
         return render(self.tokenizer, messages, None if own else self.system, self.response_prefix, self.thinking)
+
+    @cached_property
+    def tail(self) -> str:
+        """The raw text of the template's tokens after an instruction, response prefix included."""
+        return raw(self.tokenizer, self.render(_PROBES[0])[-self.length :])
+
+    @cached_property
+    def begun(self) -> Markup | None:
+        """The think block that prompts leave open, so that answers begin inside it."""
+        return begun(self.tail)
 
 
 def render(

@@ -117,6 +117,8 @@ class Keeping(Counting):
 
     def _key(self, task: Task, model: Any, common: Any, shard: Any) -> str | None:
         try:
-            return key_of(task.__name__, task, model.response_prefix, model.template_length, common, shard)
+            return key_of(
+                task.__name__, task, model.response_prefix, model.thinking.limit, model.template_length, common, shard
+            )
         except UnkeepableError:
             return None

@@ -137,7 +137,7 @@ def measured_speed(model: ChatModel, texts: Sequence[str]) -> Speed:
     a_step, a_step_token = _line((FEW, MANY), [max(s - h, 0.0) for s, h in zip(steps, for_states, strict=True)])
     prompts = model.tokenize(list(texts))
     answers = generate_tokens(model, prompts, max_new_tokens=JUDGED_TOKENS) if prompts else []
-    lengths = [len(answer.tokens) for answer in answers] or [JUDGED_TOKENS]
+    lengths = [len(answer.block) + len(answer.tokens) for answer in answers] or [JUDGED_TOKENS]
     return Speed(
         a_pass / layers,
         a_token / layers,

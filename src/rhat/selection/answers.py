@@ -11,8 +11,8 @@ import numpy as np
 
 from rhat.executor import Executor
 from rhat.generation import Completion
-from rhat.generation.markup import Markup, empty, left_open, opened, raw, visible
 from rhat.model.chat import ChatModel
+from rhat.model.markup import Markup, empty, left_open, opened, raw, visible
 from rhat.prompts import Prompt
 from rhat.scoring import RefusalToken, find_refusal_tokens, tasks
 from rhat.scoring.reading import classes, reader
@@ -94,7 +94,7 @@ def listen(
 ) -> Heard:
     """Let training prompts be answered, past markup if there is any, and find the refusal tokens.
 
-    Where answers open markup, a few are run on for at most 512 tokens, to see how the model goes on after it; then all are
+    Where thinking is on, answers come after a think block and are read without it. Where it is not and answers open markup, a few are run on for at most 512 tokens, to see how the model goes on after it; then all are
     asked for again after a response prefix that closes it, unless one was given.
 
     Raises:
@@ -104,8 +104,11 @@ def listen(
     harmful, harmless = train["harmful"][: settings.token_prompts], train["harmless"][: settings.token_prompts]
     ask = _Asking(model, settings, executor, progress, len(harmful) + len(harmless))
     said = ask.answers(harmful, 0, settings.judged_tokens, whole=True)
-    note = ""
-    markup, prompt = ask.markup(harmful[0], said)
+    markup, prompt, note = None, "", ""
+    if model.thinking.mode == "on":
+        note = _thoughts(model, said)
+    else:
+        markup, prompt = ask.markup(harmful[0], said)
     if markup is not None and model.response_prefix:
         note = f"Answers open {markup.opens} even after the response prefix {model.response_prefix!r}"
     elif markup is not None:
@@ -204,6 +207,17 @@ class _Asking:
         prefix = empty(markup, prompt, [gap for gap, text in closed if text])
         refused = sum(self.settings.phrases.is_refusal(text) for _, text in closed)
         return prefix, f"{len(closed)} of {len(some)} closed it within {THINKING} tokens and {refused} then refused"
+
+
+def _thoughts(model: ChatModel, said: Sequence[Completion]) -> str:
+    """A sentence on the think blocks before answers to harmful training prompts."""
+    without = sum(not c.block for c in said)
+    closed = sum(bool(c.block and c.text) for c in said)
+    none = f", {without} have none" if without else ""
+    return (
+        f"Thinking is on: of {len(said)} answers {closed} follow a think block of at most {model.thinking.limit} tokens{none}; "
+        "what follows the block is judged, and an answer whose block does not close is degenerate"
+    )
 
 
 def _openings(

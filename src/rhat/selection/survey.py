@@ -172,7 +172,9 @@ def _heard(
     asked = [[p.text for p in train[label][: settings.token_prompts]] for label in SIDES]
     system = model.tokenize(["a"])[0]  # the template, with its system prompt and response prefix
     held = pieces.piece(
-        "heard", (system, asked, settings.phrases, settings.refusal_tokens, settings.judged_tokens), make
+        "heard",
+        (system, asked, settings.phrases, settings.refusal_tokens, settings.judged_tokens, model.thinking.limit),
+        make,
     )
     return Heard(**{**held, "model": model.with_response_prefix(held["model"])})
 

@@ -31,6 +31,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     service = service_of(request)
     service.check_model(body.model)
     asked = service.directions.resolve(body.rhat, service.default)
+    await _check_effort(request, service)
     messages = [message.as_template() for message in body.messages]
     tokens = await service.chat_tokens(messages)
     wanted = body.max_completion_tokens or body.max_tokens
@@ -39,6 +40,13 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
         request.state.noted["messages"] = messages
     prompts = [Prompt(tokens, service.room(tokens, wanted), wanted)]
     return await _answer(request, body, prompts, asked, logprobs=logprobs, ignored=body.ignored)
+
+
+async def _check_effort(request: Request, service: Service) -> None:
+    """Raise if no reasoning is asked for where the model thinks: elsewhere that changes no answer, and the field is not kept."""
+    if service.model.thinking.mode == "on" and (await request.json()).get("reasoning_effort") == "none":
+        told = "this server was started with --thinking on; leave reasoning_effort out, or start it without"
+        raise RequestError(400, told, param="reasoning_effort", code="unsupported_value")
 
 
 @router.post("/v1/completions", responses={**ERRORS, **STREAMED}, response_model=None)

@@ -46,7 +46,12 @@ TOLERATED = {
         Tolerated("modalities", (["text"],), (CHAT,)),
         Tolerated("prediction", (), (CHAT,)),
         Tolerated("web_search_options", (), (CHAT,)),
-        Tolerated("reasoning_effort", ("none",), (CHAT,), "this server switches thinking off; leave it out"),
+        Tolerated(
+            "reasoning_effort",
+            ("none",),
+            (CHAT,),
+            "whether this model thinks is set when the server is started; leave it out",
+        ),
         Tolerated("verbosity", (), (CHAT,)),
         Tolerated("echo", (False,), (CHAT,), "leave it out; POST /v1/completions has it"),
         Tolerated("suffix", ("",), instead="leave it out: texts are only continued at their end"),

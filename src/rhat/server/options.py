@@ -105,6 +105,7 @@ class Directions:
             DirectionError: saying what does not fit.
         """
         direction.check_fits(self.model)
+        self.model.tell_thinking(direction)
         if direction.response_prefix == self.model.response_prefix:
             check_position(self.model, direction)
         return direction
@@ -123,10 +124,9 @@ class Directions:
                 f"direction: got a vector of length {length:g}, expected one finite vector that is not zero"
             )
         described = spec.model_dump(exclude={"vector"})
-        prompts = {"response_prefix": self.model.response_prefix}  # its position counts in the prompts of this server
-        return self.check(
-            length * Direction.of(raw / length, **described, model=prompts, method="given with a request")
-        )
+        # its position counts in the prompts of this server
+        said = {"response_prefix": self.model.response_prefix, "thinking": self.model.thinking.mode}
+        return self.check(length * Direction.of(raw / length, **described, model=said, method="given with a request"))
 
     def found(self, asked: str | GivenDirection | None, param: str = "direction") -> tuple[str, Direction]:
         """The direction that a request names or brings, with its name; without either the first.

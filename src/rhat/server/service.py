@@ -49,7 +49,9 @@ class Service:
 
         def work() -> tuple[int, ...]:
             with self.lock:
-                tokens = render(self.tokenizer, messages, system, self.model.response_prefix)
+                tokens = render(
+                    self.tokenizer, messages, system, self.model.response_prefix, self.model.template.thinking
+                )
                 if any(message["role"] == "tool" for message in messages):
                     check_rendered(messages, self.tokenizer.decode(list(tokens)))
                 return tokens

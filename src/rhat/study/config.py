@@ -13,7 +13,7 @@ from rhat.errors import StudyError
 from rhat.questions import QUESTIONS
 from rhat.reprs import one_line
 from rhat.scoring.phrases import Phrases
-from rhat.vocabulary import AUTO, JUDGED_TOKENS, PRESETS, Preset
+from rhat.vocabulary import AUTO, JUDGED_TOKENS, PRESETS, THINKING_TOKENS, Preset
 
 # Which presets run an experiment, in the order in which experiments run; the audit belongs to no question.
 PRESETS_OF: dict[str, tuple[str, ...]] = {
@@ -31,6 +31,7 @@ class StudyConfig:
     preset           a name of `rhat.lab.PRESETS`, or "auto": the largest that ends within `budget` seconds on this machine
     only             names of experiments to run, instead of the preset's
     response_prefix  what every answer is made to begin with; empty: what leads past markup, where answers have it
+    thinking         whether the model thinks before its answers: off, on or skip; a think block has `thinking_tokens` at most
     refusal_phrases  a file of refusal phrases, one a line, read beside the built-in ones
     judges           further judges of every answer, as `find_judge` names them; the default one reads in any case
     keep_answers     a file that all answers are appended to, those to harmful prompts too; None: they are nowhere kept
@@ -57,6 +58,8 @@ class StudyConfig:
     chat_template: str | None = None
     system: str | None = None
     response_prefix: str = ""
+    thinking: str = "off"
+    thinking_tokens: int = THINKING_TOKENS
     refusal_phrases: str | None = None
     refusal_tokens: tuple[int | str, ...] = ()
     judged_tokens: int = JUDGED_TOKENS
@@ -131,6 +134,10 @@ class StudyConfig:
         for name in ("response_prefix", "refusal_tokens", "judges"):
             if not said[name]:
                 del said[name]
+        if self.thinking != "on":
+            del said["thinking_tokens"]
+        if self.thinking == "off":
+            del said["thinking"]
         return {k: v for k, v in said.items() if v is not None}
 
     def fingerprint(self, model_identity: str, prompts_fingerprint: str) -> str:

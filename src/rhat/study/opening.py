@@ -45,6 +45,8 @@ def model_arguments(config: StudyConfig) -> dict[str, Any]:
     for name in ("max_memory", "adapter", "response_prefix"):
         if getattr(config, name):
             said[name] = getattr(config, name)
+    if config.thinking != "off":
+        said |= {"thinking": config.thinking, "thinking_tokens": config.thinking_tokens}
     return said
 
 

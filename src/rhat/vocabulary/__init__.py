@@ -12,6 +12,7 @@ from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator, Parameter
 from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
 from rhat.vocabulary.rules import RULE_KINDS, RuleKind
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
+from rhat.vocabulary.thinking import THINKING_MODES, THINKING_TOKENS, ThinkingMode
 
 __all__ = [
     "AUTO",
@@ -28,6 +29,8 @@ __all__ = [
     "PRESETS",
     "RULE_KINDS",
     "SCOPES",
+    "THINKING_MODES",
+    "THINKING_TOKENS",
     "Example",
     "FinderKind",
     "FinderOption",
@@ -37,4 +40,5 @@ __all__ = [
     "Preset",
     "RuleKind",
     "ScopeKind",
+    "ThinkingMode",
 ]

@@ -15,7 +15,7 @@ from rhat.lab.ranked import ROUNDS as SEARCHES
 from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
 from rhat.model import cache_clean_run
 from rhat.questions.induce.rows import NearZero, Prediction, Rows
-from rhat.scoring import last_token_scores
+from rhat.scoring import last_token_scores, tasks
 from rhat.statistics import judge, mean_interval
 
 NEAR = 0.10  # near zero: |projection| below this share of the gap between the two means
@@ -114,13 +114,13 @@ def near_zero(lab: Lab, n: int) -> NearZero:
 def layers(lab: Lab) -> Rows:
     """Every layer with its own r̂ and t: the mean projection of harmless prompts, and setting minus adding (log-odds)."""
     n = lab.sizes.sweep
-    plan = lab.plan("harmless", n)
+    model, plan = tasks.at_answers(lab.model, lab.plan("harmless", n))
     own = {layer: d for layer in range(lab.model.n_layers) if (d := lab.layer_direction(layer)) is not None}
-    base = cache_clean_run(lab.model, plan, list(own))
+    base = cache_clean_run(model, plan, list(own))
     rows = []
     for done, (layer, d) in enumerate(own.items()):
         under = {
-            make.__name__: last_token_scores(lab.model, plan, lab.tokens, make(d).edits(lab.model), base).numpy()
+            make.__name__: last_token_scores(model, plan, lab.tokens, make(d).edits(model), base).numpy()
             for make in (set_projection, add)
         }
         gap = mean_interval(under["set_projection"] - under["add"], groups=lab.topics("harmless", n))

@@ -6,7 +6,7 @@ everybody, so that a prompt is run in the same company, and gives the same numbe
 
 from rhat.scoring.tasks.activations import Averaged, Averaging, Reading, Summing, average, read, sums
 from rhat.scoring.tasks.answers import ANSWERED, Answering, Answers, Group, answer, groups
-from rhat.scoring.tasks.prompts import Prompts, Unedited, planned, unedited
+from rhat.scoring.tasks.prompts import Prompts, Unedited, at_answers, planned, unedited
 from rhat.scoring.tasks.scores import BATCHES, RANGES, Run, Scores, Scoring, in_order, score, score_all
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Summing",
     "Unedited",
     "answer",
+    "at_answers",
     "average",
     "groups",
     "in_order",

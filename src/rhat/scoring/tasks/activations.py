@@ -16,7 +16,7 @@ from rhat.model.edits import Edits
 from rhat.model.logits import last_logits
 from rhat.model.precision import wide
 from rhat.scoring.logodds import refusal_score
-from rhat.scoring.tasks.prompts import Prompts, planned
+from rhat.scoring.tasks.prompts import Prompts, empty_thoughts, planned, scored
 from rhat.scoring.tasks.scores import Run
 from rhat.sites import Site
 
@@ -95,10 +95,10 @@ class Averaged:
 
 def average(worker: Worker, task: Averaging, batches: range) -> Averaged:
     """Scores and moments of some batches, added up in order; nothing of single prompts but their scores is kept."""
-    model: ChatModel = worker.model
-    positions = tuple(range(-model.template_length - task.before, 0))
+    model, some = scored(worker, task.prompts, batches)
+    after = len(empty_thoughts(worker.model))  # tokens that are there for the score alone
+    positions = tuple(range(-worker.model.template_length - task.before - after, -after))
     sites = [Site("resid_pre", layer) for layer in range(model.n_layers)]
-    some = planned(worker, task.prompts, batches)
     rows: list[Tensor] = []
     scores: list[Tensor] = []
     halves = [zero(model, len(positions)) for _ in range(2)]

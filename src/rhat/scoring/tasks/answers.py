@@ -18,7 +18,7 @@ from rhat.scoring.logodds import refusal_score
 from rhat.scoring.phrases import BUILT_IN, Phrases
 from rhat.scoring.reading import Judging, judged
 from rhat.scoring.refusals import refusals
-from rhat.scoring.tasks.prompts import Prompts, batches_with, planned, unedited
+from rhat.scoring.tasks.prompts import Prompts, batches_with, empty_thoughts, planned, unedited
 from rhat.vocabulary import JUDGED_TOKENS
 
 # Rows at most that are answered in one piece: a place that becomes free is filled again, so that few wait.
@@ -74,7 +74,9 @@ class Answers:
 
     def wordless(self) -> Answers:
         """The same without a word of the answers."""
-        return replace(self, completions=tuple(replace(c, text="", tokens=()) for c in self.completions))
+        return replace(
+            self, completions=tuple(replace(c, text="", tokens=(), block=(), thought="") for c in self.completions)
+        )
 
 
 def answer(worker: Worker, task: Answering, group: Group) -> Answers:
@@ -95,11 +97,16 @@ def answer(worker: Worker, task: Answering, group: Group) -> Answers:
                 base = before.of([group.rows[which[i]] for i in at]).to(logits.device)
                 kl[[which[i] for i in at]] = kl_divergence(base, logits[at]).cpu()
 
+    if empty := empty_thoughts(worker.model):  # answers begin with a think block, scores are those of the answer itself
+        asked = [(*prompt, *empty) for prompt in group.prompts]
+        refusals(
+            worker.model.at_once, asked, group.edits, first_logits=first, max_new_tokens=1, edits_per_prompt=group.own
+        )
     done = refusals(
         worker.model,
         group.prompts,
         group.edits,
-        first_logits=first,
+        first_logits=None if empty else first,
         max_new_tokens=task.max_new_tokens,
         stop_early=task.stop_early,
         phrases=task.phrases,

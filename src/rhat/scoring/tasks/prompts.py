@@ -12,7 +12,7 @@ from torch import Tensor
 from rhat.executor import Worker
 from rhat.model.chat import ChatModel
 from rhat.model.logits import last_logits
-from rhat.model.plans import Plan
+from rhat.model.plans import Plan, followed
 
 Prompts = tuple[tuple[int, ...], ...]
 
@@ -24,6 +24,29 @@ def planned(worker: Worker, prompts: Prompts, batches: Sequence[int] | None = No
     if batches is None or len(batches) == len(whole.batches):
         return whole
     return replace(whole, batches=tuple(whole.batches[i] for i in batches))
+
+
+def scored(worker: Worker, prompts: Prompts, batches: Sequence[int] | None = None) -> tuple[ChatModel, Plan]:
+    """The same model and plan as `at_answers`, of some batches."""
+    return at_answers(worker.model, planned(worker, prompts, batches))
+
+
+def at_answers(model: ChatModel, some: Plan) -> tuple[ChatModel, Plan]:
+    """The model and the plan after whose prompts refusal scores and KL are taken: where an answer begins.
+
+    A model that thinks begins all its answers alike, with a think block: its prompts are followed by an empty one.
+    """
+    more = empty_thoughts(model)
+    return (model.at_once, followed(some, more, model.at_once.template_length)) if more else (model, some)
+
+
+def empty_thoughts(model: ChatModel) -> tuple[int, ...]:
+    """The tokens of an empty think block, for a model that thinks; none for others."""
+    if model.at_once is model:
+        return ()
+    one = "Name a river."
+    before, after = model.template.render(one), model.at_once.template.render(one)
+    return after[len(before) :]
 
 
 def batches_with(the_plan: Plan, rows: Sequence[int]) -> tuple[int, ...]:
@@ -48,10 +71,7 @@ def unedited(worker: Worker, prompts: Prompts, batches: Sequence[int]) -> Unedit
     """What the unedited model says after the prompts of these batches; run once a process."""
 
     def run() -> Unedited:
-        found = [
-            (rows.tolist(), logits.cpu())
-            for rows, logits in last_logits(worker.model, planned(worker, prompts, batches))
-        ]
+        found = [(rows.tolist(), logits.cpu()) for rows, logits in last_logits(*scored(worker, prompts, batches))]
         order = [row for rows, _ in found for row in rows]
         return Unedited(torch.cat([logits for _, logits in found]), {row: i for i, row in enumerate(order)})
 

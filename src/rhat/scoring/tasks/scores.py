@@ -18,7 +18,7 @@ from rhat.model.last_token import last_token_only
 from rhat.model.plans import Plan
 from rhat.scoring.drift import kl_divergence
 from rhat.scoring.logodds import refusal_score
-from rhat.scoring.tasks.prompts import Prompts, planned, unedited
+from rhat.scoring.tasks.prompts import Prompts, scored, unedited
 
 BATCHES = 2  # of prompts, in one piece of work: what is kept as soon as it is done
 RANGES = 8  # of batches, at most, where the unedited run of each is kept
@@ -58,18 +58,18 @@ class Scores:
 
 def score(worker: Worker, task: Scoring, run: Run) -> tuple[Scores, ...]:
     """Refusal scores of some batches under each condition."""
-    some = planned(worker, task.prompts, run.batches)
+    model, some = scored(worker, task.prompts, run.batches)
     base = None
-    ends = worker.model.memory is None and all(last_token_only(edits, some) for edits in run.conditions)
+    ends = model.memory is None and all(last_token_only(edits, some) for edits in run.conditions)
     if ends or (task.resume and min(map(first_layer, run.conditions)) >= task.resume[0] and any(run.conditions)):
         layers = task.resume or (0,)
         base = worker.keep(
             ("base", task.prompts, run.batches, layers, ends),
-            lambda: cache_clean_run(worker.model, some, layers, keep_kv=ends),
+            lambda: cache_clean_run(model, some, layers, keep_kv=ends),
         )
     before = unedited(worker, task.prompts, run.batches) if task.kl else None
     found: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = [([], [], []) for _ in run.conditions]
-    for index, which, logits in last_logits_under(worker.model, some, run.conditions, base):
+    for index, which, logits in last_logits_under(model, some, run.conditions, base):
         rows, scores, kl = found[index]
         rows.append(which.cpu())
         scores.append(refusal_score(logits, task.tokens).cpu())

@@ -52,6 +52,11 @@ def left_open(prompt: str) -> Markup | None:
     return next((m for m in MARKUPS if m.emptied and prompt.rstrip().endswith(m.opens)), None)
 
 
+def begun(text: str) -> Markup | None:
+    """The markup that a text begins and does not end: what follows is still inside it."""
+    return next((m for m in MARKUPS if m.emptied and text.rfind(m.opens) > text.rfind(m.closes)), None)
+
+
 def opened(answers: Sequence[str]) -> Markup | None:
     """The markup that at least half of some answers (raw) begin with."""
     for markup in MARKUPS:
