@@ -8,7 +8,8 @@ from rhat.vocabulary.defaults import DEFAULT_MODEL, DTYPE_NAMES, JUDGED_TOKENS
 from rhat.vocabulary.examples import EXAMPLES, Example
 from rhat.vocabulary.finders import FINDER_KINDS, FinderKind, FinderOption
 from rhat.vocabulary.judges import JUDGE_NAMES, JudgeName
-from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator, Parameter
+from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator
+from rhat.vocabulary.parameters import Parameter, Side, Way
 from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
 from rhat.vocabulary.rules import RULE_KINDS, RuleKind
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
@@ -37,4 +38,6 @@ __all__ = [
     "Preset",
     "RuleKind",
     "ScopeKind",
+    "Side",
+    "Way",
 ]
