@@ -85,11 +85,11 @@ def test_harmful_prompts_are_moved_towards_answers(model, prompts, r):
 
 
 def test_what_no_dose_reaches_is_one_line_with_the_largest(model, prompts, r):
-    with pytest.raises(StudyError, match=r"the largest is [\d.e-]+, at 1; ask for less") as raised:
+    with pytest.raises(StudyError, match=r"the largest is [\d.e-]+ nats, at 1; ask for another KL") as raised:
         rhat.calibrate_dose(model, prompts, r, "ablate_partially", 30.0, label="harmful")
     assert "\n" not in str(raised.value)
     [_, rest] = str(raised.value).split("the largest is ")
-    largest = float(rest.split(",")[0])
+    largest = float(rest.split(" ")[0])
     kl = rhat.calibrate_dose(model, prompts, r, "ablate_partially", 0.9 * largest, label="harmful")
     assert kl.within
 

@@ -1,6 +1,9 @@
 """Benching: every way to find and to move refusal, side by side at equal damage; and the dose of an edit that does a given damage."""
 
+from rhat.benching.document import BenchResults
 from rhat.benching.dose import calibrate_dose
+from rhat.benching.measure import bench
 from rhat.benching.rows import CalibratedDose
+from rhat.benching.settings import BenchSettings
 
-__all__ = ["CalibratedDose", "calibrate_dose"]
+__all__ = ["BenchResults", "BenchSettings", "CalibratedDose", "bench", "calibrate_dose"]

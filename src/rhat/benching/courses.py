@@ -11,6 +11,7 @@ from rhat.lab.matching import Tried
 from rhat.reprs import one_line
 from rhat.vocabulary import OPERATORS, Side
 
+WITHIN = 0.1  # share of the asked KL that the achieved one may be away
 NORMAL_ANGLE = 90.0  # degrees to r̂ of a token that has nothing of it
 
 
@@ -50,32 +51,43 @@ class Course:
         return min(self.scale if parameter.by_means else 0.5, self.room / 2)
 
 
-def course_of(op: str, direction: Direction, label: str, side: Side, angle: float = NORMAL_ANGLE) -> Course:
-    """The way of an operator's number from what prompts of that label have, in steps of the gap between the two means.
-
-    `angle` is that of a usual token to r̂, for operators that set it.
+def course_of(op: str, direction: Direction, label: str, side: Side) -> Course:
+    """The way of an operator's number in a direction in which it goes.
 
     Raises:
-        InterventionError: if the operator takes no number, or does not go that way.
+        InterventionError: if there is no such operator, it takes no number, or does not go that way.
         DirectionError: if a mean is needed that nobody measured.
     """
     if op not in OPERATORS:
         raise InterventionError(f"operator {op!r}: expected one of {', '.join(OPERATORS)}")
-    parameter, way = OPERATORS[op].parameter, OPERATORS[op].way
-    if parameter is None or way is None:
+    if OPERATORS[op].way is None:
         able = ", ".join(o.name for o in OPERATORS.values() if o.way is not None)
         raise InterventionError(f"{op}: takes no number, so it has no dose to calibrate; expected one of {able}")
-    start = angle
-    if parameter.by_means:
-        needs = way.still is None or math.isinf(way.still)
-        start = (direction.mean_harmful if label in ("harmful", "twin") else direction.mean_harmless) if needs else 0.0
-    course = Course(op, side, start, abs(_gap(direction)) or 1.0)
+    course = course_along(op, direction, label, side)
     if course.room <= 0:
         other = "answers" if side == "refusal" else "refusal"
         raise InterventionError(
             f"{op}: moves towards {other} only, expected {side}; take another operator, or --towards {other}"
         )
     return course
+
+
+def course_along(op: str, direction: Direction, label: str, side: Side, angle: float = NORMAL_ANGLE) -> Course:
+    """The way of an operator's number from what prompts of that label have, in steps of the gap between the two means.
+
+    `angle` is that of a usual token to r̂, in degrees, for operators that set it.
+
+    Raises:
+        DirectionError: if a mean is needed that nobody measured.
+    """
+    parameter, way = OPERATORS[op].parameter, OPERATORS[op].way
+    assert parameter is not None
+    assert way is not None
+    start = angle
+    if parameter.by_means:
+        needs = way.still is None or math.isinf(way.still)
+        start = (direction.mean_harmful if label in ("harmful", "twin") else direction.mean_harmless) if needs else 0.0
+    return Course(op, side, start, abs(_gap(direction)) or 1.0)
 
 
 def side_of(op: str, label: str) -> Side:
@@ -95,21 +107,25 @@ def _gap(direction: Direction) -> float:
 
 
 def unreached(op: str, course: Course, tried: Tried, kl: float, prompts: str) -> str:
-    """Why no dose does: the nearest KL on either side of the asked one, in one line."""
+    """Why no dose does, and what can be reached, in one line."""
+    parameter = OPERATORS[op].parameter
+    assert parameter is not None
+    return (
+        f"{op}: no {parameter.name} was found that makes a KL of {kl:g} nats on {prompts}: {nearest(course, tried, kl)}; "
+        "ask for another KL, or take another operator"
+    )
+
+
+def nearest(course: Course, tried: Tried, kl: float) -> str:
+    """The nearest KL on either side of the one that was asked for, with the operator's number there."""
     means = {dose: float(values.mean()) for dose, values in tried.items()}
     below = [dose for dose in means if means[dose] < kl]
     above = [dose for dose in means if means[dose] >= kl]
-    name = OPERATORS[op].parameter
-    assert name is not None
-    said = f"{op}: no {name.name} was found that makes a KL of {kl:g} nats on {prompts}"
     if not above:
         most = max(means, key=lambda dose: means[dose])
-        return f"{said}: the largest is {means[most]:.3g}, at {course.number(most):.4g}; ask for less, or take another operator"
+        return f"the largest is {means[most]:.3g} nats, at {course.number(most):.4g}"
     if not below:
         least = min(means, key=lambda dose: means[dose])
-        return f"{said}: the smallest is {means[least]:.3g}, at {course.number(least):.4g}; ask for more, or take another operator"
-    low, high = max(below), min(above)
-    return (
-        f"{said}: it jumps from {means[low]:.3g} at {course.number(low):.4g} to {means[high]:.3g} at {course.number(high):.4g}; "
-        "ask for another KL, or take another operator"
-    )
+        return f"the smallest is {means[least]:.3g} nats, at {course.number(least):.4g}"
+    low, high = max(below, key=lambda dose: means[dose]), min(above, key=lambda dose: means[dose])
+    return f"it jumps from {means[low]:.3g} nats at {course.number(low):.4g} to {means[high]:.3g} at {course.number(high):.4g}"

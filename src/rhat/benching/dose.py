@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rhat.artifacts.files import made_by
-from rhat.benching.courses import Course, course_of, side_of, unreached
+from rhat.benching.courses import WITHIN, Course, course_of, side_of, unreached
 from rhat.benching.rows import CalibratedDose, TriedDose
 from rhat.benching.words import dose_sentence
 from rhat.directions import Direction
@@ -30,7 +30,6 @@ from rhat.selection.settings import Progress, silent
 from rhat.statistics import Interval, crossing_dose, mean_interval
 from rhat.vocabulary import OPERATORS, Side
 
-WITHIN = 0.1  # share of the asked KL that the achieved one may be away
 CLOSE = math.log1p(WITHIN) / 2  # of a search: well inside
 ROUNDS = 10
 AROUND = (0.7, 0.85, 1.2, 1.4)  # times the dose that was found: where the curve is read for the interval

@@ -11,6 +11,7 @@ from rhat.vocabulary.judges import JUDGE_NAMES, JudgeName
 from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator
 from rhat.vocabulary.parameters import Parameter, Side, Way
 from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
+from rhat.vocabulary.promptings import PROMPTINGS, Prompting
 from rhat.vocabulary.rules import RULE_KINDS, RuleKind
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
 
@@ -27,6 +28,7 @@ __all__ = [
     "OPERATORS",
     "PARAMETERS",
     "PRESETS",
+    "PROMPTINGS",
     "RULE_KINDS",
     "SCOPES",
     "Example",
@@ -36,6 +38,7 @@ __all__ = [
     "Operator",
     "Parameter",
     "Preset",
+    "Prompting",
     "RuleKind",
     "ScopeKind",
     "Side",
