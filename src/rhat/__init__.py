@@ -31,6 +31,7 @@ _HOMES = {
     "intervene": "rhat.interventions",
     "adopt": "rhat.vectors",
     "audit": "rhat.auditing",
+    "bench": "rhat.benching",
     "calibrate_dose": "rhat.benching",
     "RhatError": "rhat.errors",
 }
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from rhat import vectors as vectors
     from rhat import vocabulary as vocabulary
     from rhat.auditing import audit as audit
+    from rhat.benching import bench as bench
     from rhat.benching import calibrate_dose as calibrate_dose
     from rhat.capture import activations as activations
     from rhat.capture import logits as logits

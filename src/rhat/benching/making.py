@@ -119,7 +119,7 @@ def frontier_of(measured: Measured) -> list[Frontier]:
             "ci_low": rate.low,
             "ci_high": rate.high,
             "kl_mean": kl.estimate,
-            "kl_low": kl.low,
+            "kl_low": max(0.0, kl.low),  # what is possible: KL is never below 0
             "kl_high": kl.high,
         }
         rows.append(Frontier.of(row))

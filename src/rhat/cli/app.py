@@ -65,6 +65,7 @@ COMMANDS = {
         Command("download", MODELS, "Download a model from the catalogue, check its hash and convert it."),
         Command("check", MODELS, "Check that rhat hooks a model correctly."),
         Command("audit", USE, "Measure what a vector from another tool does to refusal."),
+        Command("bench", USE, "Compare every way to find and to move refusal, at equal damage."),
         Command("calibrate-dose", USE, "Find the dose at which an edit does a given damage."),
         Command("import", USE, "Turn a vector from another tool into a direction."),
         Command("export", USE, "Write an intervention on r̂ as a file that another tool reads."),
