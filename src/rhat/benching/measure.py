@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from rhat.artifacts.files import made_by
 from rhat.artifacts.header import Timing
 from rhat.benching.document import BenchResults
@@ -20,7 +22,7 @@ from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.lab import Lab
-from rhat.lab.measurement import Dealt, Doing, Measurement
+from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Measurement
 from rhat.lab.rows import rate_row, score_row
 from rhat.model.chat import ChatModel
 from rhat.model.work import counting
@@ -186,6 +188,8 @@ def _answers(given: Bench, doses: Mapping[str, Sequence[Dosed]]) -> tuple[Measur
             if not lab.test(label):
                 continue
             by_label[label] = lab.measure_each(doings, label, n, kl=True, stage=f"answers, {label}")
+            base = by_label[label]["baseline"]  # nothing is done: what rounding leaves between two passes is no damage
+            by_label[label]["baseline"] = replace(base, kl=np.zeros(len(base.prompt_ids[:KL_PROMPTS])))
             for part in given.settings.only:
                 asked = TABLE[part].answers
                 if asked is not None and name in (TABLE[part].tasks or TASKS):

@@ -80,8 +80,11 @@ def _at(found: BenchResults, task: Task, kl: float, label: str) -> list[str]:
         return []
     base, random = found.rate("baseline", label), found.rate(f"{RANDOM}@{kl:g}", label)
     put = "added" if task.op == "add" else "subtracted"
-    beside = [f"{wording.rate(base)} without an edit"] * bool(base)
-    beside += [f"{wording.rate(random)} with random directions"] * bool(random)
+    beside = [
+        f"{wording.rate(row)} {how}"
+        for row, how in ((base, "without an edit"), (random, "with random directions"))
+        if row
+    ]
     chance = "more than chance" if above_chance(found, task, kl, label) else "not shown to be more than chance"
     head = (
         f"{DOING[task.name]}, KL {number(kl)} nats: {wording.rate(reference)} of {count(reference.n, SHOWN[label] + ' test prompt')} are "
