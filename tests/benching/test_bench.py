@@ -9,8 +9,6 @@ import pytest
 import torch
 
 import rhat
-from labs import contrast_set
-from refusing import refusing_hf
 from rhat.benching import BenchResults, BenchSettings, bench, figures
 from rhat.benching.cost import bench_work
 from rhat.benching.tables import tables
@@ -27,22 +25,7 @@ KL = 2.0
 SETTINGS = BenchSettings(
     only=("finders", "rules", "baselines"), finders=("lat", "category", "given"), kl=(KL,), judged_tokens=10
 )
-OPERATED = BenchSettings(only=("operators",), tasks=("remove",), kl=(0.3, 9.0), judged_tokens=10)
-
-
-@pytest.fixture(scope="module")
-def prompts():
-    return contrast_set(13)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return rhat.load((refusing_hf(), tiny_tokenizer()))
-
-
-@pytest.fixture(scope="module")
-def r(model, prompts):
-    return rhat.find(model, prompts).direction
+OPERATED = BenchSettings(only=("operators",), tasks=("remove",), kl=(0.3, 9.0), judged_tokens=2)
 
 
 @pytest.fixture(scope="module")

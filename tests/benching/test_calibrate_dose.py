@@ -8,28 +8,11 @@ import pytest
 import torch
 
 import rhat
-from labs import contrast_set
-from refusing import refusing_hf
 from rhat.benching.courses import course_of
 from rhat.errors import InterventionError, StatisticsError, StudyError
 from rhat.statistics import crossing_dose
 from rhat.vocabulary import OPERATORS
 from tiny import tiny_tokenizer
-
-
-@pytest.fixture(scope="module")
-def prompts():
-    return contrast_set(13)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return rhat.load((refusing_hf(), tiny_tokenizer()))
-
-
-@pytest.fixture(scope="module")
-def r(model, prompts):
-    return rhat.find(model, prompts).direction
 
 
 def plain_kl(model, texts, layer, edit):

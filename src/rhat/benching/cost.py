@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rhat.benching.dosing import STAGE
-from rhat.benching.entries import ROWS
+from rhat.benching.entries import ROWS, surroundings
 from rhat.benching.measure import CANDIDATES
 from rhat.benching.rules import CHEAP
 from rhat.benching.settings import TASKS, BenchSettings, Task
@@ -32,11 +32,11 @@ def bench_work(
 ) -> dict[str, Work]:
     """What each stage of a bench will compute."""
     given = Expected(model, prompts, direction.layer, answers)
-    finding = settings.finding(find_settings or FindSettings.read_as(direction))
+    finding = surroundings(settings, find_settings or FindSettings.read_as(direction))
     found = survey_work(given, finding)
     size = settings.size
     for label in ("harmful", "harmless"):
-        given.scored(1, given.some(label, min(ROWS, finding.train or ROWS), "train"), stop=direction.layer, head=False)  # type: ignore[arg-type]
+        given.scored(1, given.some(label, min(ROWS, finding.train or ROWS), "train"), stop=direction.layer, head=False)
     found[CANDIDATES] = given.lap()
     for rule in _searched_rules(settings, direction):
         work = search_work(

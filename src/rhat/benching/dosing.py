@@ -74,7 +74,7 @@ def dosed(bench: Bench, entries: Sequence[Entry], task: Task) -> tuple[list[Dose
         scored = lab.score_each(doings, task.label, n, "validation", kl=True, stage=f"{STAGE}, {task.name}")
         return [kl for _, kl in scored if kl is not None]
 
-    makers = [lambda amount, e=entry, c=course: e.at(c, amount) for entry, course in going]  # type: ignore[misc]
+    makers = [lambda amount, e=entry, c=course: e.at(c, amount) for entry, course in going]
     first, room = [course.first for _, course in going], [course.room for _, course in going]
     tried: list[dict[float, np.ndarray]] = [{} for _ in going]
     for kl in bench.settings.kls:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from jaxtyping import Float
@@ -19,8 +19,9 @@ from rhat.interventions.intervention import Where
 from rhat.lab import Lab
 from rhat.prompts import Prompt
 from rhat.reprs import one_line
+from rhat.selection.settings import FindSettings
 from rhat.selection.survey import SIDES
-from rhat.vocabulary import OPERATORS
+from rhat.vocabulary import OPERATORS, PRESETS
 
 ROWS = 256  # kept training prompts of each label that finders are given
 SAME = 1 - 1e-6  # cosine above which two directions are one
@@ -146,3 +147,16 @@ def unit_of(vector: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
     if not (math.isfinite(length) and length > 0):
         raise ContrastError(f"got a vector of length {length}, expected one that points somewhere")
     return (wide / length).float()
+
+
+def surroundings(settings: BenchSettings, given: FindSettings) -> FindSettings:
+    """How what stands beside r̂ is found again: as `given`, on as many prompts as the preset has."""
+    known = PRESETS[settings.preset]
+    few = given.token_prompts if known.train is None else min(given.token_prompts, known.train // 4)
+    return replace(
+        given,
+        train=given.train or known.train,
+        validation=given.validation or known.validation,
+        token_prompts=few,
+        judged_tokens=settings.judged_tokens,
+    )

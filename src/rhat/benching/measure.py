@@ -12,7 +12,7 @@ from rhat.artifacts.files import made_by
 from rhat.artifacts.header import Timing
 from rhat.benching.document import BenchResults
 from rhat.benching.dosing import STAGE, Dosed, at, dose_row, dosed, searched_topics
-from rhat.benching.entries import Bench, Entry, Left
+from rhat.benching.entries import Bench, Entry, Left, surroundings
 from rhat.benching.making import Measured, comparisons_of, damage_of, frontier_of
 from rhat.benching.parts import TABLE
 from rhat.benching.rows import Compared, LeftOut
@@ -123,7 +123,7 @@ def _lab(
     Raises:
         StudyError: if it hardly refuses.
     """
-    finding_settings = settings.finding(find_settings or FindSettings.read_as(direction))
+    finding_settings = surroundings(settings, find_settings or FindSettings.read_as(direction))
     if None in direction.means:
         direction, finding = adopt(model, prompts, direction, finding_settings, progress=progress, pieces=pieces)
     else:

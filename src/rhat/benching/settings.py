@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rhat.errors import StudyError
 from rhat.prompts import Label
 from rhat.reprs import one_line
-from rhat.selection.settings import FindSettings
 from rhat.vocabulary import JUDGED_TOKENS, PRESETS, Preset, Side
 
 
@@ -150,16 +149,4 @@ class BenchSettings:
             size.randoms,
             size.randoms,
             borderline=size.borderline,
-        )
-
-    def finding(self, given: FindSettings) -> FindSettings:
-        """How r̂'s surroundings are found again: as `given`, on as many prompts as the preset has."""
-        known = PRESETS[self.preset]
-        few = given.token_prompts if known.train is None else min(given.token_prompts, known.train // 4)
-        return replace(
-            given,
-            train=given.train or known.train,
-            validation=given.validation or known.validation,
-            token_prompts=few,
-            judged_tokens=self.judged_tokens,
         )

@@ -85,7 +85,7 @@ def calibrate_dose(
             str(op),
             kl,
             label=str(on),  # type: ignore[arg-type]
-            towards=None if towards is None else str(towards),  # type: ignore[arg-type]
+            towards=None if towards is None else str(towards),
             scope=scope,
             where=acting,
             n=n,
