@@ -109,12 +109,12 @@ def calibrate_dose(
     course = course_of(op, direction, label, side)
     model = model.for_direction(direction)
     some, split = prompts_for(prompts, label, n)
-    done = executor or SerialExecutor()
-    done = done if pieces is None else Keeping(done, pieces)
 
     def edit(amount: float) -> Intervention:
         return intervene(op, direction, value=course.number(amount), scope=scope, where=where)
 
+    done = executor or SerialExecutor()
+    done = done if pieces is None else Keeping(done, pieces)
     measure = kl_measure(model, some, direction.layer, done, progress)
     tried = _searched(measure, edit, course, kl)
     if not best_of(tried, kl, CLOSE).close:
@@ -124,17 +124,9 @@ def calibrate_dose(
     best = min(amount.estimate, course.room)
     if best not in tried:
         [tried[best]] = measure([edit(best)])
-    asked = {
-        "kl": kl,
-        "prompts": label,
-        "split": split,
-        "scope": scope,
-        "sites": str(edit(best).describe(model.layout)["sites"]),
-        "rhat_version": made_by(),
-        "model": model.describe(),
-        "prompts_fingerprint": prompts.fingerprint,
-        "seed": seed,
-    }
+    asked = {"kl": kl, "prompts": label, "split": split, "scope": scope, "seed": seed}
+    asked |= {"rhat_version": made_by(), "model": model.describe(), "prompts_fingerprint": prompts.fingerprint}
+    asked["sites"] = str(edit(best).describe(model.layout)["sites"])
     made = CalibratedDose.of(asked | _row(course, tried, best, amount, topics, kl))
     return made.changed(sentence=dose_sentence(made))
 

@@ -15,7 +15,7 @@ from rhat.benching.dosing import STAGE, Dosed, at, dose_row, dosed, searched_top
 from rhat.benching.entries import Bench, Entry, Left, surroundings
 from rhat.benching.making import Measured, comparisons_of, damage_of, frontier_of
 from rhat.benching.parts import TABLE
-from rhat.benching.rows import Compared, LeftOut
+from rhat.benching.rows import Compared, Dose, LeftOut
 from rhat.benching.settings import TASKS, BenchSettings, Task
 from rhat.benching.verdict import FAMILY, judged
 from rhat.directions import Direction
@@ -71,8 +71,6 @@ def bench(
     clock.lap(STAGE)
     answers, unanswered = _answers(given, doses)
     clock.lap("answers")
-    comparisons, power = comparisons_of(answers, settings.kls, settings.margin)
-    every = {(m.condition, m.label): m for by in answers.values() for some in by.values() for m in some.values()}
     found = BenchResults.of(
         {
             "sentence": "",
@@ -91,21 +89,33 @@ def bench(
             "family": FAMILY,
             "compared": _compared(given, entries, answers),
             "left_out": [*left, *unreached, *unanswered],
-            "doses": [
-                dose_row(searched_topics(given, TASKS[task]), one, TASKS[task])
-                for task, some in doses.items()
-                for one in some
-            ],
-            "rates": [rate_row(m) for m in every.values()],
-            "scores": [score_row(m) for m in every.values()],
-            "damage": damage_of(answers),
-            "frontier": frontier_of(answers),
-            "comparisons": comparisons,
-            "power": power,
+            "doses": _dose_rows(given, doses),
+            **_rows(answers, settings),
             "timings": _timings(lab, clock),
         }
     )
     return found.changed(**judged(found))
+
+
+def _rows(answers: Measured, settings: BenchSettings) -> dict[str, Any]:
+    """The rows that follow from the answers."""
+    comparisons, power = comparisons_of(answers, settings.kls, settings.margin)
+    every = {(m.condition, m.label): m for by in answers.values() for some in by.values() for m in some.values()}
+    return {
+        "rates": [rate_row(m) for m in every.values()],
+        "scores": [score_row(m) for m in every.values()],
+        "damage": damage_of(answers),
+        "frontier": frontier_of(answers),
+        "comparisons": comparisons,
+        "power": power,
+    }
+
+
+def _dose_rows(given: Bench, doses: Mapping[str, Sequence[Dosed]]) -> list[Dose]:
+    """Asked and achieved KL of every edit."""
+    return [
+        dose_row(searched_topics(given, TASKS[task]), one, TASKS[task]) for task, some in doses.items() for one in some
+    ]
 
 
 def _lab(

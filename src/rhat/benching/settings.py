@@ -73,7 +73,7 @@ class Size:
 
 SIZES = {
     "quick": Size((0.2,), 24, 40, 20, 4, False),
-    "standard": Size((0.05, 0.2, 1.0), 64, 200, 100, 10, True),
+    "standard": Size((0.05, 0.2, 1.0), 48, 100, 50, 8, True),
 }
 """The sizes of a bench by preset."""
 
