@@ -23,6 +23,7 @@ hypothesis.settings.load_profile("untimed")
 # Where tensors are; elsewhere annotations such as numpy's ArrayLike mean more than a runtime checker knows.
 TENSORS = (
     "auditing",
+    "benching",
     "capture",
     "diff.weights",
     "directions",

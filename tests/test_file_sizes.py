@@ -12,6 +12,8 @@ LONG_FILES: set[str] = set()  # to be split
 OPTIONS = "Typer reads one option per parameter: most of the lines are the options with their help"
 LONG_FUNCTIONS = {
     "cli/audit.py audit": OPTIONS,
+    "cli/bench.py bench": OPTIONS,
+    "cli/calibrate_dose.py calibrate_dose": OPTIONS,
     "cli/diff.py diff": OPTIONS,
     "cli/export.py export": OPTIONS,
     "cli/find.py find": OPTIONS,

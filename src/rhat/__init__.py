@@ -32,11 +32,14 @@ _HOMES = {
     "adopt": "rhat.vectors",
     "audit": "rhat.auditing",
     "capability": "rhat.scoring.capability",
+    "bench": "rhat.benching",
+    "calibrate_dose": "rhat.benching",
     "RhatError": "rhat.errors",
 }
 _MODULES = (
     "artifacts",
     "auditing",
+    "benching",
     "capture",
     "diff",
     "directions",
@@ -63,6 +66,7 @@ _MODULES = (
 if TYPE_CHECKING:
     from rhat import artifacts as artifacts
     from rhat import auditing as auditing
+    from rhat import benching as benching
     from rhat import capture as capture
     from rhat import diff as diff
     from rhat import directions as directions
@@ -85,6 +89,8 @@ if TYPE_CHECKING:
     from rhat import vectors as vectors
     from rhat import vocabulary as vocabulary
     from rhat.auditing import audit as audit
+    from rhat.benching import bench as bench
+    from rhat.benching import calibrate_dose as calibrate_dose
     from rhat.capture import activations as activations
     from rhat.capture import logits as logits
     from rhat.capture import projections as projections

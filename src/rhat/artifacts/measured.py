@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ APART = ("audit:", "horizon:", "resampled:", "split:")
 CLASSES: tuple[str, ...] = get_args(Class)
 
 
+@runtime_checkable
 class Answered(Protocol):
     """One condition on one set of prompts, prompt by prompt: what a lab measured, or what a study kept of it."""
 

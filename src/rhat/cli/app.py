@@ -31,7 +31,7 @@ THEIR_OWN = (RhatError, OSError, MemoryError)  # what a user can fix, or the mac
 
 @dataclass(frozen=True)
 class Command:
-    """A command's line in `rhat --help`; the function of its name is in the module of its name (`import_` for `import`)."""
+    """A command's line in `rhat --help`; the function of its name is in the module of its name (`import_` for `import`, `calibrate_dose` for `calibrate-dose`)."""
 
     name: str
     panel: str
@@ -45,7 +45,7 @@ class Command:
     @property
     def function(self) -> str:
         """What its function is called."""
-        return self.name + "_" * keyword.iskeyword(self.name)
+        return self.name.replace("-", "_") + "_" * keyword.iskeyword(self.name)
 
 
 MAIN, ONE, MODELS, USE = "Everything at once", "One question at a time", "Models", "Results and applications"
@@ -67,6 +67,8 @@ COMMANDS = {
         Command("check", MODELS, "Check that rhat hooks a model correctly."),
         Command("audit", USE, "Measure what a vector from another tool does to refusal."),
         Command("gauges", USE, "Measure whether harmfulness and refusal are two directions."),
+        Command("bench", USE, "Compare every way to find and to move refusal, at equal damage."),
+        Command("calibrate-dose", USE, "Find the dose at which an edit does a given damage."),
         Command("import", USE, "Turn a vector from another tool into a direction."),
         Command("export", USE, "Write an intervention on r̂ as a file that another tool reads."),
         Command("push", USE, "Upload a direction to the Hugging Face hub."),

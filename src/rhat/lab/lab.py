@@ -169,7 +169,7 @@ class Lab(Controls, Judged):
             judging=self.judging(prompts, lengths),
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
-        [result] = self._answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
+        [result] = self.answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
         self.measurements[condition, label] = result
         return result
 
@@ -200,7 +200,7 @@ class Lab(Controls, Judged):
             groups = tasks.groups(plan, self.executor.split(len(plan.batches)), {}, own)
             stage = stage or f"{', '.join(missing)}, {label}"
             for name, result in zip(
-                missing, self._answered(list(missing), label, prompts, asked, groups, stage), strict=True
+                missing, self.answered(list(missing), label, prompts, asked, groups, stage), strict=True
             ):
                 self.measurements[name, label] = result
         return {name: self.measurements[name, label].first(len(prompts)) for name in doings}
@@ -220,7 +220,7 @@ class Lab(Controls, Judged):
             return None
         return known.first(n)
 
-    def _answered(
+    def answered(
         self,
         conditions: Sequence[str],
         label: Label,

@@ -29,7 +29,7 @@ def refused_borderline(scorer: Scorer, prompts: ContrastSet, kept: Given, means:
     splits: tuple[Split, ...] = ("train", "validation")
     given: Mapping[str, tuple[Prompt, ...]] = {split: prompts.select("borderline", split) for split in splits}
     if not any(given.values()):
-        given = _thirds(prompts.select("borderline", "test"))
+        given = thirds(prompts.select("borderline", "test"))
         log.warning(
             "borderline prompts are all in the test split: two thirds of their topics are used to find the direction"
         )
@@ -52,7 +52,8 @@ def _refused(scorer: Scorer, some: Sequence[Prompt], threshold: float) -> tuple[
     return tuple(p for p, score in zip(some, scores.tolist(), strict=True) if score > threshold)
 
 
-def _thirds(some: Sequence[Prompt]) -> Mapping[str, tuple[Prompt, ...]]:
+def thirds(some: Sequence[Prompt]) -> Mapping[str, tuple[Prompt, ...]]:
+    """Split → the first and the second of every three topics, as `train` and `validation`; the third belongs to no split."""
     topics = list(dict.fromkeys(p.topic or p.id for p in some))
     place = {topic: i % 3 for i, topic in enumerate(topics)}
     return {

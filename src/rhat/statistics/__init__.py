@@ -8,6 +8,7 @@ from rhat.statistics.bounds import fewest_to_bound, prompts_to_bound, share_belo
 from rhat.statistics.classes import ClassAccuracy, class_accuracy, class_kappa
 from rhat.statistics.clusters import ClusteredDifference, cluster_mean_difference
 from rhat.statistics.correlation import spearman
+from rhat.statistics.crossing import crossing_dose
 from rhat.statistics.dependence import Dependence, dependence, design_effect
 from rhat.statistics.doses import HalfEffectDose, half_effect_dose
 from rhat.statistics.equivalence import equivalence_power, prompts_needed
@@ -43,6 +44,7 @@ __all__ = [
     "cluster_mean_difference",
     "corrected_difference",
     "corrected_rate",
+    "crossing_dose",
     "dependence",
     "design_effect",
     "direction_p",

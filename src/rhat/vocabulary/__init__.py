@@ -8,8 +8,10 @@ from rhat.vocabulary.defaults import DEFAULT_MODEL, DTYPE_NAMES, JUDGED_TOKENS
 from rhat.vocabulary.examples import EXAMPLES, Example
 from rhat.vocabulary.finders import FINDER_KINDS, FinderKind, FinderOption
 from rhat.vocabulary.judges import JUDGE_NAMES, JudgeName
-from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator, Parameter
+from rhat.vocabulary.operators import OPERATORS, PARAMETERS, Operator
+from rhat.vocabulary.parameters import Parameter, Side, Way
 from rhat.vocabulary.presets import AUTO, DEFAULT_PRESET, DURATIONS, PRESETS, Preset
+from rhat.vocabulary.promptings import PROMPTINGS, Prompting
 from rhat.vocabulary.rules import RULE_KINDS, RuleKind
 from rhat.vocabulary.scopes import SCOPES, ScopeKind
 from rhat.vocabulary.thinking import THINKING_MODES, THINKING_TOKENS, ThinkingMode
@@ -27,6 +29,7 @@ __all__ = [
     "OPERATORS",
     "PARAMETERS",
     "PRESETS",
+    "PROMPTINGS",
     "RULE_KINDS",
     "SCOPES",
     "THINKING_MODES",
@@ -38,7 +41,10 @@ __all__ = [
     "Operator",
     "Parameter",
     "Preset",
+    "Prompting",
     "RuleKind",
     "ScopeKind",
+    "Side",
     "ThinkingMode",
+    "Way",
 ]

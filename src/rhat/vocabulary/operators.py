@@ -6,58 +6,14 @@ and docs/steering.md are made from these records.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rhat.reprs import one_line
 from rhat.vocabulary import arithmetic
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """The one number that an operator may take.
-
-    name     its name in the library, in requests and in results
-    symbol   what formulas call it
-    label    what a page calls it
-    unit     "residual-stream units", "degrees", or "" for a plain factor
-    default  its value where none is given; None: a mean projection of the direction's training prompts
-    span     the smallest and the largest value that a slider offers; None: it is read by the means, as α
-    origin   the mean at which α is 0, "harmless"; "": it is a length, and α is 0 where it is 0
-    mean     whose mean projection the default is, "harmful" or "harmless"
-    """
-
-    name: str
-    symbol: str
-    label: str
-    unit: str = "residual-stream units"
-    default: float | None = None
-    span: tuple[float, float] | None = None
-    origin: str = ""
-    mean: str = "harmful"
-
-    __repr__ = one_line
-
-    @property
-    def by_means(self) -> bool:
-        """Whether it is a number on the scale of projections, which a mean or α may stand for."""
-        return self.span is None
-
-    @property
-    def default_text(self) -> str:
-        """The default in words."""
-        if self.default is None:
-            return f"mean projection of {self.mean} training prompts"
-        return f"{self.default:g} {self.unit}".strip()
-
-    def at(self, alpha: float, harmful: float, harmless: float) -> float:
-        """The number at α, given the two mean projections: (1 − α) harmless + α harmful; of a length, α (harmful − harmless).
-
-        α = 0 is the harmless mean and α = 1 the harmful one, to the bit. With a raw difference of means this is the α of affine
-        concept editing (Marshall et al. 2024, arXiv 2411.09003).
-        """
-        return (1 - alpha) * harmless + alpha * harmful if self.origin else alpha * (harmful - harmless)
+from rhat.vocabulary.parameters import ANGLE, CEILING, COEFFICIENT, TARGET, Parameter, Way
 
 
 @dataclass(frozen=True)
@@ -72,6 +28,7 @@ class Operator:
     word        inside titles and sentences: "set"
     purpose     what it is for
     parameter   the number that it takes; None: none
+    way         which way that number goes; None: there is none
     everywhere  whether it acts at all layers unless told otherwise
     writers     whether "all layers" includes all that blocks add to the stream, so that r̂ is not written again;
                 otherwise it means all block inputs
@@ -88,6 +45,7 @@ class Operator:
     word: str
     purpose: str
     parameter: Parameter | None = None
+    way: Way | None = None
     everywhere: bool = False
     writers: bool = False
     once: bool = False
@@ -116,10 +74,7 @@ def operator_named(name: str) -> Operator:
 
 _along = arithmetic.along
 
-TARGET = Parameter("target", "t", "Target t of the projection", origin="harmless")
-COEFFICIENT = Parameter("coefficient", "c", "Coefficient c")
-CEILING = Parameter("ceiling", "t", "Ceiling t of the projection", origin="harmless", mean="harmless")
-ANGLE = Parameter("angle", "θ", "Angle θ to r̂, in degrees", unit="degrees", default=90.0, span=(0.0, 180.0))
+AROUND = Way("answers", still=None, least=0.0, most=180.0)
 
 AT_ANGLE = (
     "x.norm(dim=-1, keepdim=True) * (math.cos(math.radians(VALUE)) * r + math.sin(math.radians(VALUE)) "
@@ -136,6 +91,7 @@ _RECORDS = (
         word="set",
         purpose="inducing refusal",
         parameter=TARGET,
+        way=Way("refusal", still=None),
         source="affine concept editing, Marshall et al. 2024, arXiv 2411.09003: x − proj(x) + proj(μ⁻) + α r, so t = r̂·μ⁻ + α ‖r‖",
     ),
     Operator(
@@ -147,6 +103,7 @@ _RECORDS = (
         word="add",
         purpose="inducing refusal",
         parameter=COEFFICIENT,
+        way=Way("refusal", least=0.0),
         source="Arditi et al. 2024, arXiv 2406.11717, section 2.4, where c r̂ is the raw difference of means",
     ),
     Operator(
@@ -158,6 +115,7 @@ _RECORDS = (
         word="subtract",
         purpose="removing refusal",
         parameter=COEFFICIENT,
+        way=Way("answers", least=0.0),
     ),
     Operator(
         "ablate",
@@ -180,6 +138,7 @@ _RECORDS = (
         word="ablate a share",
         purpose="removing a share of refusal",
         parameter=Parameter("share", "a", "Share a that is removed", unit="", default=0.5, span=(0.0, 1.0)),
+        way=Way("answers", least=0.0, most=1.0),
         everywhere=True,
         writers=True,
         once=True,
@@ -195,6 +154,7 @@ _RECORDS = (
         word="scale",
         purpose="weakening or strengthening what is there",
         parameter=Parameter("factor", "s", "Factor s", unit="", default=0.5, span=(-1.0, 3.0)),
+        way=Way("refusal", still=1.0),
     ),
     Operator(
         "raise_projection",
@@ -205,6 +165,7 @@ _RECORDS = (
         word="raise",
         purpose="inducing refusal, tokens below t alone",
         parameter=TARGET,
+        way=Way("refusal", still=-math.inf),
         source="steering to a target projection, Herbster et al. 2026, arXiv 2604.08169, with the threshold at the target",
     ),
     Operator(
@@ -216,6 +177,7 @@ _RECORDS = (
         word="cap",
         purpose="removing refusal, tokens above t alone",
         parameter=CEILING,
+        way=Way("refusal", still=math.inf),
     ),
     Operator(
         "add_keeping_norm",
@@ -226,6 +188,7 @@ _RECORDS = (
         word="add, keeping the norm",
         purpose="inducing refusal",
         parameter=COEFFICIENT,
+        way=Way("refusal"),
         source="`normalize` in the code of Zou et al. 2023, arXiv 2310.01405",
     ),
     Operator(
@@ -240,6 +203,7 @@ _RECORDS = (
         parameter=Parameter(
             "rotation", "φ", "Rotation φ towards r̂, in degrees", unit="degrees", default=15.0, span=(-90.0, 90.0)
         ),
+        way=Way("refusal", least=-180.0, most=180.0),
     ),
     Operator(
         "set_angle",
@@ -250,6 +214,7 @@ _RECORDS = (
         word="set the angle",
         purpose="removing refusal (90 degrees) or inducing it (less); the norm is kept",
         parameter=ANGLE,
+        way=AROUND,
         source="angular steering, Vu & Nguyen 2025, arXiv 2510.26243, in the plane of r̂ and x",
     ),
     Operator(
@@ -261,6 +226,7 @@ _RECORDS = (
         word="set the angle if aligned",
         purpose="removing refusal, in tokens that lean towards it alone; the norm is kept",
         parameter=ANGLE,
+        way=AROUND,
         source="adaptive angular steering, Vu & Nguyen 2025, arXiv 2510.26243, in the plane of r̂ and x",
     ),
 )

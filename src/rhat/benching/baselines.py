@@ -1,0 +1,42 @@
+"""Baselines that are not steering: asking the model to refuse in words, on the same prompts."""
+
+from __future__ import annotations
+
+from rhat.benching.entries import Bench
+from rhat.errors import TemplateError
+from rhat.lab.measurement import KL_PROMPTS, Measurement
+from rhat.prompts import UNSAFE, Label
+from rhat.scoring import tasks
+from rhat.vocabulary import PROMPTINGS, Prompting
+
+
+def baselines(bench: Bench, label: Label, n: int) -> tuple[dict[str, Measurement], dict[str, str]]:
+    """Answers to the first n test prompts of a label under each prompting, by condition, and why others have none.
+
+    KL is that of the next token against the plain prompt: KL(plain ‖ prompted). It is reported, not matched.
+    """
+    found, left = {}, {}
+    for name, prompting in PROMPTINGS.items():
+        try:
+            found[f"prompting:{name}"] = _answered(bench, prompting, label, n)
+        except TemplateError as error:  # a template that takes no system prompt
+            left[name] = str(error)
+    return found, left
+
+
+def _answered(bench: Bench, prompting: Prompting, label: Label, n: int) -> Measurement:
+    lab = bench.lab
+    condition, prompts = f"prompting:{prompting.name}", lab.test(label, n)
+    own = lab.model.template.system
+    plan = lab.model.plan([prompting.before(p.text, own) for p in prompts])
+    asked = tasks.Answering(
+        lab.tokens,
+        lab.plan(label, len(prompts)).prompts[:KL_PROMPTS],
+        lab.judged_tokens,
+        stop_early=False,
+        harmless=label not in UNSAFE,
+        judging=lab.judging(prompts),
+    )
+    groups = tasks.groups(plan, lab.executor.split(len(plan.batches)), {})
+    [found] = lab.answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
+    return found

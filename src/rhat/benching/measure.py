@@ -1,0 +1,260 @@
+"""What is measured: every edit at its dose, answers to test prompts, and the document that is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rhat.artifacts.files import made_by
+from rhat.artifacts.header import Timing
+from rhat.benching.document import BenchResults
+from rhat.benching.dosing import STAGE, Dosed, at, dose_row, dosed, searched_topics
+from rhat.benching.entries import Bench, Entry, Left, surroundings
+from rhat.benching.making import Measured, comparisons_of, damage_of, frontier_of
+from rhat.benching.parts import TABLE
+from rhat.benching.rows import Compared, Dose, LeftOut
+from rhat.benching.settings import TASKS, BenchSettings, Task
+from rhat.benching.verdict import FAMILY, judged
+from rhat.directions import Direction
+from rhat.errors import StudyError
+from rhat.executor import Executor, SerialExecutor
+from rhat.lab import Lab
+from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Measurement
+from rhat.lab.rows import rate_row, score_row
+from rhat.model.chat import ChatModel
+from rhat.model.work import counting
+from rhat.prompts import ContrastSet
+from rhat.scoring.keeping import Keeping
+from rhat.scoring.pieces import Pieces
+from rhat.selection.given_direction import finding_for
+from rhat.selection.settings import FindSettings, Progress, silent
+from rhat.selection.survey import Clock
+from rhat.vectors.adopting import adopt
+
+FINDING, CANDIDATES = "finding", "what is compared"
+
+
+@counting()
+def bench(
+    model: ChatModel,
+    prompts: ContrastSet,
+    direction: Direction,
+    settings: BenchSettings | None = None,
+    *,
+    find_settings: FindSettings | None = None,
+    progress: Progress = silent,
+    executor: Executor | None = None,
+    pieces: Pieces | None = None,
+) -> BenchResults:
+    """Every way to find and to move refusal, side by side at equal damage.
+
+    Each edit is given the dose at which KL(unedited ‖ edited) of the next token on validation prompts is within 10 % of what is
+    asked. Refusals are those that the default judge reads in answers to test prompts; each edit is compared with the difference of
+    means added at the same KL, and a task's comparisons are adjusted together (Holm). `direction` is r̂, which says layer and
+    position; `pieces` keep what is done.
+
+    Raises:
+        DirectionError: if r̂ does not fit the model.
+        StudyError: if the model hardly refuses, the prompts have none of a split that is needed, or the reference reaches no KL.
+    """
+    settings = settings or BenchSettings()
+    clock = Clock()
+    given = Bench(_lab(model, prompts, direction, settings, find_settings, progress, executor, pieces), settings)
+    lab = given.lab
+    clock.lap(FINDING)
+    entries, left = _offered(given)
+    clock.lap(CANDIDATES)
+    doses, unreached = _doses(given, [entry for entry in entries if entry.same is None])
+    clock.lap(STAGE)
+    answers, unanswered = _answers(given, doses)
+    clock.lap("answers")
+    found = BenchResults.of(
+        {
+            "sentence": "",
+            "sentences": (),
+            "rhat_version": made_by(),
+            "model": lab.model.describe(),
+            "layer": lab.direction.layer,
+            "position": lab.direction.position,
+            "method": lab.direction.method,
+            "prompts_fingerprint": prompts.fingerprint,
+            "preset": settings.preset,
+            "seed": settings.seed,
+            "margin": settings.margin,
+            "kl": settings.kls,
+            "tasks": settings.tasks,
+            "family": FAMILY,
+            "compared": _compared(given, entries, answers),
+            "left_out": [*left, *unreached, *unanswered],
+            "doses": _dose_rows(given, doses),
+            **_rows(answers, settings),
+            "timings": _timings(lab, clock),
+        }
+    )
+    return found.changed(**judged(found))
+
+
+def _rows(answers: Measured, settings: BenchSettings) -> dict[str, Any]:
+    """The rows that follow from the answers."""
+    comparisons, power = comparisons_of(answers, settings.kls, settings.margin)
+    every = {(m.condition, m.label): m for by in answers.values() for some in by.values() for m in some.values()}
+    return {
+        "rates": [rate_row(m) for m in every.values()],
+        "scores": [score_row(m) for m in every.values()],
+        "damage": damage_of(answers),
+        "frontier": frontier_of(answers),
+        "comparisons": comparisons,
+        "power": power,
+    }
+
+
+def _dose_rows(given: Bench, doses: Mapping[str, Sequence[Dosed]]) -> list[Dose]:
+    """Asked and achieved KL of every edit."""
+    return [
+        dose_row(searched_topics(given, TASKS[task]), one, TASKS[task]) for task, some in doses.items() for one in some
+    ]
+
+
+def _lab(
+    model: ChatModel,
+    prompts: ContrastSet,
+    direction: Direction,
+    settings: BenchSettings,
+    find_settings: FindSettings | None,
+    progress: Progress,
+    executor: Executor | None,
+    pieces: Pieces | None,
+) -> Lab:
+    """The model with r̂, what is known of its refusals, and the prompts.
+
+    Raises:
+        StudyError: if it hardly refuses.
+    """
+    finding_settings = surroundings(settings, find_settings or FindSettings.read_as(direction))
+    if None in direction.means:
+        direction, finding = adopt(model, prompts, direction, finding_settings, progress=progress, pieces=pieces)
+    else:
+        finding = finding_for(model, prompts, direction, finding_settings, progress=progress, pieces=pieces)
+    if finding.direction is None or finding.means is None:
+        raise StudyError(f"nothing to compare: {finding.sentence}")
+    done = executor or SerialExecutor()
+    return Lab(
+        model.with_response_prefix(finding.response_prefix),
+        prompts,
+        replace(finding, direction=direction),
+        settings.sizes,
+        settings.seed,
+        settings.margin,
+        progress,
+        done if pieces is None else Keeping(done, pieces),
+        judged_tokens=settings.judged_tokens,
+    )
+
+
+def _offered(given: Bench) -> tuple[list[Entry], list[LeftOut]]:
+    """The reference, what the parts offer, and random directions; and what they leave out."""
+    entries, left = [given.reference], []
+    for name in given.settings.only:
+        offers = TABLE[name].edits
+        for one in [] if offers is None else offers(given):
+            if isinstance(one, Left):
+                left.append(LeftOut(part=one.part, name=one.name, reason=one.reason))
+            else:
+                entries.append(one)
+    return [*entries, *given.randoms], left
+
+
+def _searched_for(task: Task) -> str:
+    """The task whose doses a task has: those of inducing, where edits move answers towards refusal."""
+    return next(one.name for one in TASKS.values() if (one.label, one.side, one.op) == (task.label, task.side, task.op))
+
+
+def _doses(given: Bench, entries: Sequence[Entry]) -> tuple[dict[str, list[Dosed]], list[LeftOut]]:
+    """Task → what is compared at which dose, for the tasks that doses are searched for."""
+    found, left = {}, []
+    for name in dict.fromkeys(_searched_for(TASKS[task]) for task in given.settings.tasks):
+        found[name], missing = dosed(given, entries, TASKS[name])
+        left += missing
+    if not any(one.entry is given.reference for some in found.values() for one in some):
+        raise StudyError(
+            "no dose of the difference of means was found at which it does the damage that is asked for; ask for another --kl"
+        )
+    return found, left
+
+
+def _answers(given: Bench, doses: Mapping[str, Sequence[Dosed]]) -> tuple[Measured, list[LeftOut]]:
+    """Task → label → condition → its answers to test prompts; each prompt gets one of the random directions."""
+    lab, found, left = given.lab, {}, []
+    for name in given.settings.tasks:
+        task = TASKS[name]
+        by_label: dict[str, dict[str, Measurement]] = {}
+        doings, seen = _doings(given, doses[_searched_for(task)], task)
+        left += seen
+        for label in task.tested:
+            n = lab.sizes.tested(label)
+            if not lab.test(label):
+                continue
+            by_label[label] = lab.measure_each(doings, label, n, kl=True, stage=f"answers, {label}")
+            base = by_label[label]["baseline"]  # nothing is done: what rounding leaves between two passes is no damage
+            by_label[label]["baseline"] = replace(base, kl=np.zeros(len(base.prompt_ids[:KL_PROMPTS])))
+            for part in given.settings.only:
+                asked = TABLE[part].answers
+                if asked is not None and name in (TABLE[part].tasks or TASKS):
+                    answered, why_not = asked(given, label, n)
+                    by_label[label] |= answered
+                    left += [LeftOut(part=part, name=one, task=name, reason=why) for one, why in why_not.items()]  # type: ignore[arg-type]
+        if not by_label:
+            left.append(LeftOut(part="task", name=name, reason=f"there are no {' or '.join(task.tested)} test prompts"))
+        found[name] = by_label
+    if not any(found.values()):
+        raise StudyError(f"{lab.prompts.name}: got no test prompts; give more prompts of each label")
+    return found, left
+
+
+def _doings(given: Bench, doses: Sequence[Dosed], task: Task) -> tuple[dict[str, Doing | Dealt], list[LeftOut]]:
+    """Condition → what is done, without edits first; and what has seen these test prompts."""
+    doings: dict[str, Doing | Dealt] = {"baseline": None}
+    dealt: dict[float, list[Doing]] = {}
+    left = []
+    for one in doses:
+        if one.entry.part == "control":
+            dealt.setdefault(one.kl, []).append(one.doing)
+        elif set(one.entry.seen) & set(task.tested):
+            reason = "was found on some of these test prompts"
+            left.append(LeftOut(part=one.entry.part, name=one.entry.name, task=task.name, kl=one.kl, reason=reason))  # type: ignore[arg-type]
+        else:
+            doings[one.condition] = one.doing
+    doings |= {at(given.randoms[0].condition, kl): Dealt(tuple(some)) for kl, some in dealt.items()}
+    return doings, left
+
+
+def _compared(given: Bench, entries: Sequence[Entry], answers: Measured) -> list[Compared]:
+    """What is compared, each once."""
+    rows = {}
+    for entry in entries:
+        cosine = float(entry.unit.double() @ given.reference.unit.double())
+        rows[entry.condition] = Compared(
+            condition=entry.condition,
+            part=entry.part,
+            name=entry.name,
+            site=f"resid_pre.{entry.layer}",
+            cosine=None if entry.part == "control" else cosine,
+            same_as=entry.same,
+        )
+    for by_label in answers.values():
+        for by_name in by_label.values():
+            for name in by_name:
+                part, _, rest = name.partition(":")
+                if part == "prompting":
+                    rows[name] = Compared(condition=name, part=part, name=rest)
+    return list(rows.values())
+
+
+def _timings(lab: Lab, clock: Clock) -> list[dict[str, Any]]:
+    """Seconds and work of the stages: those of the survey one by one, then the bench's own."""
+    work = dict(lab.finding.work) | clock.work
+    stages = [*lab.finding.timings, *(one for one in clock.stages if one[0] != FINDING)]
+    return [Timing.of({"stage": name, "seconds": seconds, **work.get(name, {})}).plain() for name, seconds in stages]

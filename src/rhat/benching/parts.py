@@ -1,0 +1,50 @@
+"""Parts: what a bench is made of. A new part is one function and one record in `_RECORDS`.
+
+A part offers edits, which are given doses of equal KL, or answers of its own, which have a KL of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rhat.benching.baselines import baselines
+from rhat.benching.entries import Bench, Offered
+from rhat.benching.finders import finders
+from rhat.benching.operators import operators
+from rhat.benching.rules import rules
+from rhat.lab.measurement import Measurement
+from rhat.prompts import Label
+from rhat.reprs import one_line
+
+Answered = tuple[dict[str, Measurement], dict[str, str]]
+"""Measurements by condition, and why others have none."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a bench.
+
+    name     as `--only` names it: one of `rhat.benching.settings.PARTS`
+    edits    what it offers to be given doses
+    answers  (bench, label, n) → answers to the first n test prompts of a label, under its own conditions
+    tasks    in which tasks it has answers; (): all
+    """
+
+    name: str
+    edits: Callable[[Bench], list[Offered]] | None = None
+    answers: Callable[[Bench, Label, int], Answered] | None = None
+    tasks: tuple[str, ...] = ()
+
+    __repr__ = one_line
+
+
+_RECORDS = (
+    Part("finders", edits=finders),
+    Part("rules", edits=rules),
+    Part("operators", edits=operators),
+    Part("baselines", answers=baselines, tasks=("induce", "over-refusal")),
+)
+
+TABLE: dict[str, Part] = {part.name: part for part in _RECORDS}
+"""The parts by name, in the order of pages."""

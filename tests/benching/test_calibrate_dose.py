@@ -1,0 +1,220 @@
+"""Doses of a given KL on a tiny taught model, against plain transformers and numpy."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import rhat
+from rhat.benching.courses import course_of
+from rhat.errors import InterventionError, StatisticsError, StudyError
+from rhat.statistics import crossing_dose
+from rhat.vocabulary import OPERATORS
+from tiny import tiny_tokenizer
+
+
+def plain_kl(model, texts, layer, edit):
+    """Mean KL of the next token, by transformers' own model with an edit of what enters a block."""
+    block = model.hf.model.layers[layer]
+
+    def logits():
+        with torch.no_grad():
+            found = [model.hf(input_ids=torch.tensor([ids])).logits[0, -1] for ids in model.tokenize(texts)]
+        return torch.stack(found).double().log_softmax(-1)
+
+    base = logits()
+    hook = block.register_forward_pre_hook(
+        lambda _module, args, kwargs: ((edit(args[0]), *args[1:]), kwargs), with_kwargs=True
+    )
+    try:
+        edited = logits()
+    finally:
+        hook.remove()
+    return float((base.exp() * (base - edited)).sum(-1).mean())
+
+
+FORMULAS = {
+    "add": lambda x, r, v: x + v * r,
+    "add_keeping_norm": lambda x, r, v: (
+        (x + v * r) * x.norm(dim=-1, keepdim=True) / (x + v * r).norm(dim=-1, keepdim=True)
+    ),
+    "set_projection": lambda x, r, v: x + (v - x @ r)[..., None] * r,
+    "raise_projection": lambda x, r, v: x + (v - x @ r).clamp(min=0)[..., None] * r,
+}
+
+
+@pytest.mark.parametrize("op", FORMULAS)
+def test_the_kl_at_the_dose_is_the_one_asked_for_by_plain_transformers(model, prompts, r, op):
+    found = rhat.calibrate_dose(model, prompts, r, op, 0.3)
+    assert (found.within, found.towards) == (True, "refusal")
+    texts = [p.text for p in prompts.select("harmless", "validation")]
+    kl = plain_kl(model, texts, r.layer, lambda x: FORMULAS[op](x, r.unit, found.dose))
+    assert found.kl_mean == pytest.approx(kl, rel=1e-3)
+    assert kl == pytest.approx(0.3, rel=0.1)
+    assert found.dose_ci_low <= found.dose <= found.dose_ci_high
+    assert found.ci_low < found.kl_mean < found.ci_high
+
+
+def test_harmful_prompts_are_moved_towards_answers(model, prompts, r):
+    found = rhat.calibrate_dose(model, prompts, r, "subtract", 0.3, label="harmful")
+    assert found.towards == "answers"
+    assert found.dose > 0
+    negated = rhat.calibrate_dose(model, prompts, r, "add_keeping_norm", 0.3, label="harmful")
+    assert negated.dose < 0
+    assert negated.dose_ci_low <= negated.dose <= negated.dose_ci_high
+    assert f"[−{-negated.dose_ci_low:.3g}" in negated.sentence
+
+
+def test_what_no_dose_reaches_is_one_line_with_the_largest(model, prompts, r):
+    with pytest.raises(StudyError, match=r"the largest is [\d.e-]+ nats, at 1; ask for another KL") as raised:
+        rhat.calibrate_dose(model, prompts, r, "ablate_partially", 30.0, label="harmful")
+    assert "\n" not in str(raised.value)
+    [_, rest] = str(raised.value).split("the largest is ")
+    largest = float(rest.split(" ")[0])
+    kl = rhat.calibrate_dose(model, prompts, r, "ablate_partially", 0.9 * largest, label="harmful")
+    assert kl.within
+
+
+@pytest.mark.parametrize(
+    ("op", "kl", "more", "error", "said"),
+    [
+        ("ablate", 0.2, {}, InterventionError, "takes no number"),
+        ("fold", 0.2, {}, InterventionError, "expected one of"),
+        ("add", 0.0, {}, StudyError, "expected a number of nats above 0"),
+        ("add", 0.2, {"towards": "answers"}, InterventionError, "moves towards refusal only"),
+        (
+            "raise_projection",
+            0.2,
+            {"label": "harmful", "towards": "answers"},
+            InterventionError,
+            "towards refusal only",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line(model, prompts, r, op, kl, more, error, said):
+    with pytest.raises(error, match=said) as raised:
+        rhat.calibrate_dose(model, prompts, r, op, kl, **more)
+    assert "\n" not in str(raised.value)
+
+
+def test_every_operator_with_a_number_says_which_way_it_goes():
+    for operator in OPERATORS.values():
+        assert (operator.parameter is None) == (operator.way is None), operator.name
+
+
+@pytest.mark.parametrize("name", [o.name for o in OPERATORS.values() if o.way is not None])
+def test_more_of_a_number_moves_projections_the_way_it_says(name):
+    """On activations and a direction drawn at random: larger numbers mean larger projections where they go towards refusal."""
+    operator = OPERATORS[name]
+    generator = torch.Generator().manual_seed(0)
+    r = torch.nn.functional.normalize(torch.randn(24, generator=generator, dtype=torch.float64), dim=0)
+    x = torch.randn(200, 24, generator=generator, dtype=torch.float64) + 2 * r
+    for side in ("refusal", "answers"):
+        room = operator.way.room(side, 80.0 if operator.way.most == 180 else 1.0)
+        if not room:
+            continue
+        start = 80.0 if operator.parameter.unit == "degrees" else 2.0
+        amounts = [min(room, 30.0 if operator.parameter.unit == "degrees" else 2.0) * part for part in (0.25, 0.5, 1.0)]
+        means = [float((operator(x, r, operator.way.number(a, side, start)) @ r).mean()) for a in amounts]
+        assert means == sorted(means, reverse=side == "answers"), (side, means)
+        assert len(set(means)) == 3
+        if operator.way.still is not None:
+            small = 1e-12 if math.isinf(operator.way.still) else 1e-9
+            torch.testing.assert_close(
+                operator(x, r, operator.way.number(small, side, start, 10.0)), x, atol=1e-6, rtol=0
+            )
+
+
+def test_nothing_done_is_a_kl_of_exactly_0_and_random_edits_rise(model, prompts, r):
+    from rhat.benching.dose import kl_measure
+    from rhat.directions import random_direction
+    from rhat.executor import SerialExecutor
+    from rhat.interventions import Intervention
+
+    some = prompts.select("harmless", "validation")
+    measure = kl_measure(model, some, r.layer, SerialExecutor(), lambda *_: None)
+    still = {
+        o.name: o.way.still
+        for o in OPERATORS.values()
+        if o.way and o.way.still is not None and math.isfinite(o.way.still)
+    }
+    doings = [Intervention(name, r.unit, r.layer, value) for name, value in still.items()]
+    for name, kl in zip(still, measure(doings), strict=True):
+        assert (kl == 0).all(), name
+    for seed in range(4):
+        unit = random_direction(model.d_model, seed, r.unit)
+        kls = measure([Intervention("add", unit, r.layer, dose) for dose in (0.25, 0.5, 1.0, 2.0, 4.0)])
+        means = [float(kl.mean()) for kl in kls]
+        assert means == sorted(means)
+
+
+def test_the_crossing_of_a_power_law_is_its_inverse_and_its_interval_that_of_the_delta_method():
+    generator = np.random.default_rng(3)
+    factor = generator.lognormal(0, 0.5, 60)
+    doses = np.array([1.0, 1.5, 2.0, 3.0])
+    found = crossing_dose(doses, 0.1 * factor * doses[:, None] ** 2, 0.3, draws=4000)
+    assert found.estimate == pytest.approx(math.sqrt(3 / factor.mean()), rel=1e-9)
+    relative = factor.std(ddof=1) / factor.mean() / math.sqrt(60) / 2
+    assert (found.high - found.low) / found.estimate == pytest.approx(2 * 2.0 * relative, rel=0.1)
+    doubled = crossing_dose(
+        doses, np.repeat(0.1 * factor * doses[:, None] ** 2, 2, axis=1), 0.3, np.repeat(np.arange(60), 2), draws=4000
+    )
+    assert (doubled.low, doubled.high) == pytest.approx((found.low, found.high))  # twins of a topic tell nothing new
+
+
+def test_its_interval_covers_the_true_dose():
+    generator, covered = np.random.default_rng(5), 0
+    doses = np.array([0.8, 1.0, 1.25])
+    for seed in range(200):
+        factor = generator.gamma(4, 1 / 4, 40)  # of mean 1: the true dose is 1
+        found = crossing_dose(doses, 0.2 * factor * doses[:, None] ** 2, 0.2, draws=200, seed=seed)
+        covered += found.low <= 1.0 <= found.high
+    assert 182 <= covered <= 198
+
+
+@pytest.mark.parametrize(
+    "given", [([1.0], [[1.0, 2.0]], 1.0), ([1.0, 1.0], [[1.0, 2.0]] * 2, 1.0), ([1.0, 2.0], [[1.0, -2.0]] * 2, 1.0)]
+)
+def test_curves_that_are_none_are_rejected(given):
+    with pytest.raises(StatisticsError, match="expected"):
+        crossing_dose(*given)
+
+
+def test_the_course_of_an_angle_ends_at_its_ends(r):
+    assert course_of("set_angle", r, "harmless", "refusal").number(90.0) == 0.0
+    assert course_of("set_angle", r, "harmful", "answers").room == 90.0
+
+
+def test_the_command_prints_the_dose_or_one_line(model, prompts, r, tmp_path, capfd, monkeypatch):
+    from rhat.cli import run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    model.hf.save_pretrained("model")
+    tiny_tokenizer().save_pretrained("model")
+    for label in ("harmful", "harmless"):
+        rows = [{"prompt": p.text, "split": p.split} for p in prompts.prompts if p.label == label]
+        (tmp_path / f"{label}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    r._with(model={}).save("r.safetensors")
+    common = [
+        "calibrate-dose",
+        "-d",
+        "r.safetensors",
+        "-m",
+        "model",
+        "--harmful",
+        "harmful.jsonl",
+        "--harmless",
+        "harmless.jsonl",
+    ]
+    common += ["--dtype", "float32"]
+    assert run([*common, "--op", "add", "--kl", "0.3", "--format", "json"]) == 0
+    said = json.loads(capfd.readouterr().out)
+    assert said["dose"] == pytest.approx(rhat.calibrate_dose(model, prompts, r, "add", 0.3).dose, rel=1e-3)
+    assert run([*common, "--op", "subtract", "--kl", "0.3", "--on", "harmful"]) == 0
+    assert "towards answers, changes the next token" in capfd.readouterr().out
+    assert run([*common, "--op", "ablate_partially", "--kl", "30", "--on", "harmful"]) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert "the largest is" in error
