@@ -28,14 +28,14 @@ def shown():
     """(where, command line) of every command with arguments that a page or a help text shows."""
     for page in PAGES:
         text = page.read_text("utf-8").replace("\\\n", " ")
-        for line in re.findall(r"^(?: {4}|```\w*\n)?((?:\w+ [^\n|`]*\| )?rhat \w+ [^\n]+)$", text, flags=re.M):
+        for line in re.findall(r"^(?: {4}|```\w*\n)?((?:\w+ [^\n|`]*\| )?rhat \w[\w-]* [^\n]+)$", text, flags=re.M):
             if line.split(" rhat ")[-1].removeprefix("rhat ").split()[0] in COMMANDS:
                 yield page.name, line
-        for line in re.findall(r"`(rhat \w+ [^`\n]+)`", text):
+        for line in re.findall(r"`(rhat \w[\w-]* [^`\n]+)`", text):
             yield page.name, line
     texts = {name: load(COMMANDS[name]).help for name in COMMANDS} | {"rhat": app.registered_callback.epilog}
     for name, text in texts.items():
-        for line in re.findall(r"\[bold\]((?:[^\[]*\| )?rhat \w+ .+?)\[/bold\]", text, flags=re.S):
+        for line in re.findall(r"\[bold\]((?:[^\[]*\| )?rhat \w[\w-]* .+?)\[/bold\]", text, flags=re.S):
             yield f"{name} --help", line
 
 

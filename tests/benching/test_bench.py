@@ -1,8 +1,10 @@
 """A small bench on a tiny model that was taught to refuse; doses, refusals and KL against plain transformers."""
 
+import importlib.util
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ KL = 2.0
 SETTINGS = BenchSettings(
     only=("finders", "rules", "baselines"), finders=("lat", "category", "given"), kl=(KL,), judged_tokens=10
 )
-OPERATED = BenchSettings(only=("operators",), tasks=("remove",), kl=(0.3, 9.0), judged_tokens=2)
+OPERATED = BenchSettings(only=("operators",), tasks=("remove",), kl=(0.3, 9.0), judged_tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +206,23 @@ def test_tables_and_figures_hold_every_condition(found, tmp_path):
     drawn = figures.frontier(found)
     assert sum(len(trace.x) for trace in drawn.data) == len(found.frontier)
     assert found == BenchResults.load(found.save(tmp_path / "bench.json"))
+
+
+def test_the_page_is_written_from_a_saved_bench(found):
+    file = Path(__file__).parents[2] / "docs" / "bench.py"
+    spec = importlib.util.spec_from_file_location("bench_page", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.PAGE.read_text("utf-8")
+    written = module.page(text, found, "rhat bench -d r.safetensors")
+    assert written.count(f"> {found.sentence}\n") == 1
+    for sentence in found.sentences:
+        assert f"- {sentence}\n" in written
+    rows = [line for line in written.partition(module.BEGIN)[2].splitlines() if line.startswith("| ")]
+    assert len(rows) == sum(1 + len(table.rows) for table in tables(found))
+    (before, _, after), (kept, _, rest) = text.partition(module.BEGIN), written.partition(module.BEGIN)
+    assert (before, after.partition(module.END)[2]) == (kept, rest.partition(module.END)[2])
+    assert module.page(written, found, "rhat bench -d r.safetensors") == written
 
 
 class Counted(SerialExecutor):

@@ -124,7 +124,7 @@ def calibrate_dose(
     best = min(amount.estimate, course.room)
     if best not in tried:
         [tried[best]] = measure([edit(best)])
-    asked = {"kl": kl, "prompts": label, "split": split, "scope": scope, "seed": seed}
+    asked: dict[str, Any] = {"kl": kl, "prompts": label, "split": split, "scope": scope, "seed": seed}
     asked |= {"rhat_version": made_by(), "model": model.describe(), "prompts_fingerprint": prompts.fingerprint}
     asked["sites"] = str(edit(best).describe(model.layout)["sites"])
     made = CalibratedDose.of(asked | _row(course, tried, best, amount, topics, kl))
