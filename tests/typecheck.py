@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from functools import partial
+from functools import partial, update_wrapper
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -47,11 +47,19 @@ def _resolved(said: str, names: dict[str, Any]) -> Any:
 
 def _typed(fn: FunctionType) -> Any:
     """A function with its types checked; what cannot be resolved at run time, such as names for type checkers only, may be anything."""
-    fn.__annotations__ = {
+    resolved = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
+    update_wrapper(resolved, fn)
+    resolved.__kwdefaults__ = fn.__kwdefaults__
+    del resolved.__wrapped__  # type: ignore[attr-defined]
+    resolved.__annotations__ = {
         name: _resolved(said, fn.__globals__) if isinstance(said, str) else said
         for name, said in fn.__annotations__.items()
     }
-    return check(fn)
+    checked = check(resolved)
+    if checked is resolved:
+        return fn
+    checked.__annotations__, checked.__wrapped__ = fn.__annotations__, fn  # pages show signatures as they are written
+    return checked
 
 
 def jaxtyped(fn: Any = None, *, typechecker: Any) -> Any:

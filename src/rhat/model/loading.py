@@ -64,16 +64,13 @@ def load(
         ModelError: if the model cannot be found, downloaded or understood.
         TemplateError: if it has no usable chat template.
     """
-    wanted = Thinking(thinking, thinking_tokens)
+    talk = chat_template, system, Thinking(thinking, thinking_tokens)
     if isinstance(name, tuple):
         hf, tokenizer = name
         hf.eval()
         title = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
-        return _wrap(
-            hf, tokenizer, title, "in memory", "as loaded", chat_template, system, wanted, prefix=response_prefix
-        )
-    name = str(name)
-    torch_dtype = resolve_dtype(dtype, kind_of(device))
+        return _wrap(hf, tokenizer, title, "in memory", "as loaded", *talk, prefix=response_prefix)
+    name, torch_dtype = str(name), resolve_dtype(dtype, kind_of(device))
     if max_memory is not None and not isinstance(max_memory, dict):
         bytes_of(max_memory)  # a wrong amount is told before anything is downloaded
     source = locate(name, revision, offline, progress)
@@ -94,9 +91,7 @@ def load(
         identity = hashlib.sha256(f"{identity} {adapter_identity(adapter)}".encode()).hexdigest()
     if not placement.arguments:
         hf.to(torch.device(kind_of(device) if device in (None, "auto") else device))
-    return _wrap(
-        hf, tokenizer, name, identity, weight_format, chat_template, system, wanted, placement.limit, response_prefix
-    )
+    return _wrap(hf, tokenizer, name, identity, weight_format, *talk, placement.limit, response_prefix)
 
 
 class _Files:
