@@ -66,12 +66,7 @@ def load(
     """
     wanted = Thinking(thinking, thinking_tokens)
     if isinstance(name, tuple):
-        hf, tokenizer = name
-        hf.eval()
-        title = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
-        return _wrap(
-            hf, tokenizer, title, "in memory", "as loaded", chat_template, system, wanted, prefix=response_prefix
-        )
+        return _loaded(*name, chat_template, system, wanted, response_prefix)
     name = str(name)
     torch_dtype = resolve_dtype(dtype, kind_of(device))
     if max_memory is not None and not isinstance(max_memory, dict):
@@ -97,6 +92,15 @@ def load(
     return _wrap(
         hf, tokenizer, name, identity, weight_format, chat_template, system, wanted, placement.limit, response_prefix
     )
+
+
+def _loaded(
+    hf: Any, tokenizer: Any, chat_template: str | Path | None, system: str | None, thinking: Thinking, prefix: str
+) -> ChatModel:
+    """A model that was loaded elsewhere."""
+    hf.eval()
+    title = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
+    return _wrap(hf, tokenizer, title, "in memory", "as loaded", chat_template, system, thinking, prefix=prefix)
 
 
 class _Files:
