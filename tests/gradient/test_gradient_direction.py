@@ -160,7 +160,7 @@ def test_a_search_is_seeded_and_leaves_the_weights_as_they_were(planted, mixed):
 
 
 def test_a_cone_is_orthonormal_and_its_vectors_tell_their_own_effect(planted, mixed):
-    cone = gradient_cone(planted.model, *FEW, mixed, 2, replace(QUICK, steps=5))
+    cone = gradient_cone(planted.model, *FEW, mixed, 2, replace(QUICK, steps=3))
     units = torch.stack([d.unit.double() for d in cone.basis])
     torch.testing.assert_close(units @ units.T, torch.eye(2, dtype=torch.float64), atol=1e-5, rtol=0)
     assert np.mean([t.total for t in cone.inside]) < cone.none.total
