@@ -11,14 +11,22 @@ import pytest
 import torch
 
 import rhat
+from labs import tiny_lab
 from rhat.benching import BenchResults, BenchSettings, bench, figures
 from rhat.benching.cost import bench_work
+from rhat.benching.courses import Course
+from rhat.benching.dosing import Dosed, dose_row, dosed, searched_topics
+from rhat.benching.entries import Bench, Entry, Left
+from rhat.benching.measure import _doings, _lab
+from rhat.benching.operators import operators
+from rhat.benching.settings import TASKS
 from rhat.benching.tables import tables
 from rhat.errors import ArtifactError, StudyError
 from rhat.executor import SerialExecutor
 from rhat.model.work import counting
 from rhat.scoring.pieces import Pieces
 from rhat.selection.cost import Answers, total
+from rhat.selection.settings import silent
 from rhat.vocabulary import OPERATORS, PROMPTINGS, Operator, Way
 from rhat.vocabulary.parameters import COEFFICIENT
 from tiny import tiny_tokenizer
@@ -27,7 +35,7 @@ KL = 2.0
 SETTINGS = BenchSettings(
     only=("finders", "rules", "baselines"), finders=("lat", "category", "given"), kl=(KL,), judged_tokens=10
 )
-OPERATED = BenchSettings(only=("operators",), tasks=("remove",), kl=(0.3, 9.0), judged_tokens=6)
+OPERATED = BenchSettings(only=("operators",), tasks=("remove",), kl=(0.3, 9.0), judged_tokens=10)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +58,13 @@ def found(counted):
 
 @pytest.fixture(scope="module")
 def operated(model, prompts, r):
-    return bench(model, prompts, r, OPERATED)
+    """What the operators offer, the rows of their doses, and what is left out by condition, task and KL; nothing is answered."""
+    given = Bench(_lab(model, prompts, r, OPERATED, None, silent, None, None), OPERATED)
+    offered, task = operators(given), TASKS["remove"]
+    found, left = dosed(given, [one for one in offered if isinstance(one, Entry)], task)
+    why = {(row.name, row.kl): row.reason for row in left}
+    why |= {(one.name, None): one.reason for one in offered if isinstance(one, Left)}
+    return offered, [dose_row(searched_topics(given, task), one, task) for one in found], why
 
 
 FORMULAS = {  # of enough operators: x[..., d], r[d], v
@@ -92,7 +106,7 @@ def test_every_dose_makes_the_kl_that_was_asked_for_within_a_tenth_by_plain_tran
     kept = rhat.selection.given_direction.finding_for(model, prompts, r).kept["validation"]
     assert {row.task for row in found.doses} == {"induce", "remove"}
     tried = set()
-    for row in [*found.doses, *operated.doses]:
+    for row in [*found.doses, *operated[1]]:
         assert row.within is (abs(row.kl_mean / row.kl - 1) <= 0.1) is True
         assert row.ci_low < row.kl_mean < row.ci_high
         if row.op in FORMULAS and row.condition.startswith(("finder:mean", "operator:")):
@@ -157,26 +171,23 @@ def test_what_is_left_out_says_why(found):
 
 
 def test_an_operator_that_cannot_is_left_out_and_one_that_cannot_do_so_much_with_its_largest(operated):
-    why = {(row.name, row.task, row.kl): row.reason for row in operated.left_out}
-    assert why["ablate", None, None] == "takes no number, so it has no dose"
-    assert why["raise_projection", "remove", None] == "moves towards refusal only"
-    assert "the largest is" in why["ablate_partially", "remove", 9.0]
-    assert why["ablate_partially", "remove", 9.0].endswith("nats, at 1")
-    assert [dose.kl for dose in operated.doses if "ablate_partially" in dose.condition] == [0.3]
+    offered, doses, why = operated
+    assert {one.name: one.same for one in offered if isinstance(one, Entry)}["subtract"] == "finder:mean_difference"
+    assert why["ablate", None] == "takes no number, so it has no dose"
+    assert why["raise_projection", None] == "moves towards refusal only"
+    assert "the largest is" in why["ablate_partially", 9.0]
+    assert why["ablate_partially", 9.0].endswith("nats, at 1")
+    assert [dose.kl for dose in doses if "ablate_partially" in dose.condition] == [0.3]
 
 
-def test_rules_choose_what_a_search_by_them_chooses_and_the_same_place_is_measured_once(
-    model, prompts, r, found, operated
-):
+def test_rules_choose_what_a_search_by_them_chooses_and_the_same_place_is_measured_once(model, prompts, r, found):
     rows = {row.condition: row for row in found.compared}
     assert rows["rule:published"].same_as == "finder:mean_difference"
     searched = rhat.find(model, prompts, rhat.FindSettings(rule="first_auroc")).direction
     assert rows["rule:first_auroc"].site == str(searched.site)
     cosine = float(searched.unit.double() @ r.unit.double())
     assert rows["rule:first_auroc"].cosine == pytest.approx(cosine, abs=1e-4)
-    assert {row.condition: row.same_as for row in operated.compared}["operator:subtract"] == "finder:mean_difference"
-    for rates in (found.rates, operated.rates):
-        assert not [row for row in rates if row.condition.startswith(("rule:published", "operator:subtract"))]
+    assert not [row for row in found.rates if row.condition.startswith("rule:published")]
 
 
 def test_each_task_is_one_family_and_sentences_are_those_of_its_rows(found):
@@ -219,7 +230,7 @@ def test_the_page_is_written_from_a_saved_bench(found):
     for sentence in found.sentences:
         assert f"- {sentence}\n" in written
     rows = [line for line in written.partition(module.BEGIN)[2].splitlines() if line.startswith("| ")]
-    assert len(rows) == sum(1 + len(table.rows) for table in tables(found))
+    assert len(rows) == sum(2 + len(table.rows) for table in tables(found))  # heads and the rule below them
     (before, _, after), (kept, _, rest) = text.partition(module.BEGIN), written.partition(module.BEGIN)
     assert (before, after.partition(module.END)[2]) == (kept, rest.partition(module.END)[2])
     assert module.page(written, found, "rhat bench -d r.safetensors") == written
@@ -263,6 +274,18 @@ def test_a_new_operator_is_one_record(model, prompts, r, monkeypatch):
     monkeypatch.setitem(OPERATORS, "add_cubed", cubed)
     plain, other = (rhat.calibrate_dose(model, prompts, r, op, 0.3) for op in ("add", "add_cubed"))
     assert other.dose == pytest.approx(math.cbrt(plain.dose), rel=0.03)
+
+
+def test_what_was_found_on_test_prompts_is_not_tested_on_them():
+    lab = tiny_lab()
+    unit = torch.nn.functional.normalize(torch.ones(lab.model.d_model), dim=0)
+    entry = Entry("finder", "false_refusal", unit, 1, seen=("borderline", "twin"))
+    one = Dosed(entry, Course("add", "refusal", 0.0, 1.0), 0.2, 1.5, np.full(4, 0.2))
+    given = Bench(lab, BenchSettings())
+    for task, there in (("induce", True), ("over-refusal", False)):
+        doings, left = _doings(given, [one], TASKS[task])
+        assert ("finder:false_refusal@0.2" in doings) is there
+        assert [(row.name, row.task, row.kl) for row in left] == ([] if there else [("false_refusal", task, 0.2)])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rhat.benching.entries import Bench
+from rhat.benching.entries import Bench, Left
 from rhat.errors import TemplateError
 from rhat.lab.measurement import KL_PROMPTS, Measurement
 from rhat.prompts import UNSAFE, Label
@@ -10,17 +10,18 @@ from rhat.scoring import tasks
 from rhat.vocabulary import PROMPTINGS, Prompting
 
 
-def baselines(bench: Bench, label: Label, n: int) -> tuple[dict[str, Measurement], dict[str, str]]:
-    """Answers to the first n test prompts of a label under each prompting, by condition, and why others have none.
+def baselines(bench: Bench, label: Label, n: int) -> tuple[dict[str, Measurement], list[Left]]:
+    """Answers to the first n test prompts of a label under each prompting, by condition, and those that it has none of.
 
     KL is that of the next token against the plain prompt: KL(plain ‖ prompted). It is reported, not matched.
     """
-    found, left = {}, {}
+    found: dict[str, Measurement] = {}
+    left: list[Left] = []
     for name, prompting in PROMPTINGS.items():
         try:
             found[f"prompting:{name}"] = _answered(bench, prompting, label, n)
         except TemplateError as error:  # a template that takes no system prompt
-            left[name] = str(error)
+            left.append(Left("prompting", name, str(error)))
     return found, left
 
 

@@ -203,9 +203,9 @@ def _answers(given: Bench, doses: Mapping[str, Sequence[Dosed]]) -> tuple[Measur
             for part in given.settings.only:
                 asked = TABLE[part].answers
                 if asked is not None and name in (TABLE[part].tasks or TASKS):
-                    answered, why_not = asked(given, label, n)
+                    answered, missing = asked(given, label, n)
                     by_label[label] |= answered
-                    left += [LeftOut(part=part, name=one, task=name, reason=why) for one, why in why_not.items()]  # type: ignore[arg-type]
+                    left += [LeftOut(part=one.part, name=one.name, task=name, reason=one.reason) for one in missing]  # type: ignore[arg-type]
         if not by_label:
             left.append(LeftOut(part="task", name=name, reason=f"there are no {' or '.join(task.tested)} test prompts"))
         found[name] = by_label

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rhat.benching.baselines import baselines
-from rhat.benching.entries import Bench, Offered
+from rhat.benching.entries import Bench, Left, Offered
 from rhat.benching.finders import finders
 from rhat.benching.operators import operators
 from rhat.benching.rules import rules
@@ -17,8 +17,8 @@ from rhat.lab.measurement import Measurement
 from rhat.prompts import Label
 from rhat.reprs import one_line
 
-Answered = tuple[dict[str, Measurement], dict[str, str]]
-"""Measurements by condition, and why others have none."""
+Answered = tuple[dict[str, Measurement], list[Left]]
+"""Measurements by condition, and what there are none of."""
 
 
 @dataclass(frozen=True)

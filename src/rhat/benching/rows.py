@@ -108,7 +108,7 @@ class LeftOut(Record):
     """What is not compared, and why."""
 
     part: str
-    """finder, rule, operator, control or prompting"""
+    """finder, rule, operator, control or prompting; task: a whole task"""
     name: str
     """what it is called there"""
     task: TaskName | None = None
