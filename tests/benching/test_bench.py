@@ -17,7 +17,7 @@ from rhat.benching.cost import bench_work
 from rhat.benching.courses import Course
 from rhat.benching.dosing import Dosed, dose_row, dosed, searched_topics
 from rhat.benching.entries import Bench, Entry, Left
-from rhat.benching.measure import _doings, _lab
+from rhat.benching.measure import _treatments, _lab
 from rhat.benching.operators import operators
 from rhat.benching.settings import TASKS
 from rhat.benching.tables import tables
@@ -283,8 +283,8 @@ def test_what_was_found_on_test_prompts_is_not_tested_on_them():
     one = Dosed(entry, Course("add", "refusal", 0.0, 1.0), 0.2, 1.5, np.full(4, 0.2))
     given = Bench(lab, BenchSettings())
     for task, there in (("induce", True), ("over-refusal", False)):
-        doings, left = _doings(given, [one], TASKS[task])
-        assert ("finder:false_refusal@0.2" in doings) is there
+        treatments, left = _treatments(given, [one], TASKS[task])
+        assert ("finder:false_refusal@0.2" in treatments) is there
         assert [(row.name, row.task, row.kl) for row in left] == ([] if there else [("false_refusal", task, 0.2)])
 
 

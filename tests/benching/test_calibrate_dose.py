@@ -140,8 +140,8 @@ def test_nothing_done_is_a_kl_of_exactly_0_and_random_edits_rise(model, prompts,
         for o in OPERATORS.values()
         if o.way and o.way.still is not None and math.isfinite(o.way.still)
     }
-    doings = [Intervention(name, r.unit, r.layer, value) for name, value in still.items()]
-    for name, kl in zip(still, measure(doings), strict=True):
+    treatments = [Intervention(name, r.unit, r.layer, value) for name, value in still.items()]
+    for name, kl in zip(still, measure(treatments), strict=True):
         assert (kl == 0).all(), name
     for seed in range(4):
         unit = random_direction(model.d_model, seed, r.unit)

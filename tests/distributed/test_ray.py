@@ -63,12 +63,12 @@ def test_two_workers_find_what_one_process_finds(ray_executor, model, prompts, s
 
 def test_rates_and_scores_are_the_same(ray_executor, model, prompts, serial):
     labs = [Lab(model, prompts, serial, SIZES, **with_) for with_ in ({}, {"executor": ray_executor})]
-    for doing, label in (
+    for treatment, label in (
         (None, "harmful"),
         (ablate(serial.direction), "harmful"),
         (set_projection(serial.direction), "harmless"),
     ):
-        one, other = (lab.measure(f"{doing}", doing, label, 72, kl=True) for lab in labs)
+        one, other = (lab.measure(f"{treatment}", treatment, label, 72, kl=True) for lab in labs)
         assert one.verdicts == other.verdicts
         assert one.scores == pytest.approx(other.scores, rel=1e-9)
         assert one.kl == pytest.approx(other.kl, rel=1e-7, abs=1e-12)

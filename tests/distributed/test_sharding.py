@@ -8,7 +8,7 @@ from labs import SIZES
 from rhat.distributed.packing import pack, unpack
 from rhat.executor import KEPT, SerialExecutor, Worker
 from rhat.interventions import Intervention, ablate, add, set_projection
-from rhat.lab import Dealt, Lab
+from rhat.lab import Lab, RotatedControls
 from rhat.lab import lab as labs
 from rhat.selection.finding import find
 from rhat.selection.settings import FindSettings
@@ -49,10 +49,12 @@ def numbers(lab):
     d = lab.direction
     m = lab.measure("ablate", ablate(d), "harmful", 70, kl=True)
 
-    dealing = Dealt(tuple(Intervention("set_projection", unit, d.layer, 3.0) for unit in lab.random_units()[:3]))
-    each = lab.measure_each({"baseline": None, "add": add(d), "dealt": dealing}, "harmless", 70)
+    dealing = RotatedControls(
+        tuple(Intervention("set_projection", unit, d.layer, 3.0) for unit in lab.random_units()[:3])
+    )
+    each = lab.measure_conditions({"baseline": None, "add": add(d), "dealt": dealing}, "harmless", 70)
     return {
-        "scores": lab.score_each([set_projection(d), ablate(d), add(d), add(d, 2.0)], "harmless", 70, kl=True),
+        "scores": lab.score_conditions([set_projection(d), ablate(d), add(d), add(d, 2.0)], "harmless", 70, kl=True),
         "score": lab.score(set_projection(d), "harmless", 70, kl=True),
         "measured": (m.scores, m.kl, m.verdicts, m.texts),
         "each": [(m.scores, m.verdicts, m.texts) for m in each.values()],

@@ -47,12 +47,14 @@ def test_it_is_found_and_induces_refusal(model, prompts, exact):
     assert d.mean_harmful > d.mean_harmless
     texts = [p.text for p in prompts.select("harmless", "test")]
     tokens = model.tokenize(texts)
-    doing = set_projection(d, scope="prompt").edits(model)  # its vocabulary is too small to be pushed while it writes
-    plain, treated = refusals(model, tokens), refusals(model, tokens, doing)
+    treatment = set_projection(d, scope="prompt").edits(
+        model
+    )  # its vocabulary is too small to be pushed while it writes
+    plain, treated = refusals(model, tokens), refusals(model, tokens, treatment)
     assert plain.refused.mean() < 0.2
     assert treated.refused.mean() > plain.refused.mean() + 0.3
     plan = model.plan(texts)
-    before, after = (last_token_scores(model, plan, exact.token_ids, edits) for edits in (None, doing))
+    before, after = (last_token_scores(model, plan, exact.token_ids, edits) for edits in (None, treatment))
     assert (after > before).all()
 
 
@@ -92,9 +94,9 @@ def test_scores_in_the_table_are_those_of_the_formulas(model, prompts, exact):
     row = next(r for r in exact.candidates if r["status"] == "selected")
     at = exact.means.positions.index(row["position"])
     raw = exact.means.candidates[row["layer"], at]
-    doing = Intervention("add", (raw / raw.norm()).float(), row["layer"], float(raw.norm()))
+    treatment = Intervention("add", (raw / raw.norm()).float(), row["layer"], float(raw.norm()))
     plan = model.plan([p.text for p in exact.kept["validation"]["harmless"]], share_prefix=False)
-    scores = last_token_scores(model, plan, exact.token_ids, doing.edits(model))
+    scores = last_token_scores(model, plan, exact.token_ids, treatment.edits(model))
     assert float(scores.mean()) == pytest.approx(row["induce_score"], abs=1e-4)
     assert row["norm"] == pytest.approx(float(raw.norm()))
 

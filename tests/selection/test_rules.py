@@ -229,12 +229,12 @@ def test_generation_is_what_plain_generate_answers_and_the_judge_reads(searched,
         assert row["scores"]["generated"] == pytest.approx(shares[place])
         at = found.means.positions.index(place[1])
         d = rhat.Direction.of(found.means.candidates[place[0], at], site=f"resid_pre.{place[0]}", position=place[1])
-        for label, doing, wanted, stored in (
+        for label, treatment, wanted, stored in (
             ("harmless", rhat.add(d, d.norm), "refused", refused),
             ("harmful", rhat.ablate(d), "complied", complied),
         ):
             texts = validation(found, label)
-            answers = [c.text for c in model.generate(texts, 24, intervention=doing)]
+            answers = [c.text for c in model.generate(texts, 24, intervention=treatment)]
             read = JUDGES["words"](texts, answers)
             np.testing.assert_array_equal(stored[place], [float(j.label == wanted) for j in read])
 
@@ -245,8 +245,10 @@ def test_every_rules_direction_does_something(searched, model, prompts):
 
     plan = model.plan([p.text for p in prompts.select("harmless", "test")])
     for name, found in searched.items():
-        doing = rhat.add(found.direction, found.direction.norm).edits(model)
-        rise = last_token_scores(model, plan, found.token_ids, doing) - last_token_scores(model, plan, found.token_ids)
+        treatment = rhat.add(found.direction, found.direction.norm).edits(model)
+        rise = last_token_scores(model, plan, found.token_ids, treatment) - last_token_scores(
+            model, plan, found.token_ids
+        )
         assert rise.mean() > 0, name
 
 

@@ -53,7 +53,7 @@ def test_classes_are_those_of_everything_that_is_read(turning):
         assert text == plain
         assert [found] == judge_answers([prompt.text], [plain])
     assert any(settled(text[:12]) == "refused" and v == "partial" for text, v in zip(m.texts, m.verdicts, strict=True))
-    together = turning.measure_each({"each": None}, "harmful", 8)["each"]
+    together = turning.measure_conditions({"each": None}, "harmful", 8)["each"]
     assert together.verdicts == m.verdicts
 
 

@@ -7,7 +7,7 @@ from rhat import results as contract
 from rhat.artifacts.judging import adjust
 from rhat.artifacts.rows import Comparison
 from rhat.interventions import Intervention, ablate, add, set_projection
-from rhat.lab import Dealt
+from rhat.lab import RotatedControls
 from rhat.lab.rows import merge
 from rhat.questions import QUESTIONS
 from rhat.scoring import last_token_scores
@@ -40,17 +40,17 @@ def test_every_experiment_gives_what_the_contract_asks_for(lab, name):
 
 def test_scores_of_a_lab_are_those_of_a_plain_run(lab):
     """Resuming from a kept layer, in the plan's batches, changes nothing."""
-    doing = set_projection(lab.direction)
-    fast, _ = lab.score(doing, "harmless", 8)
+    treatment = set_projection(lab.direction)
+    fast, _ = lab.score(treatment, "harmless", 8)
     plan = lab.model.plan([p.text for p in lab.test("harmless", 8)], share_prefix=False)
-    slow = last_token_scores(lab.model, plan, lab.tokens, doing.edits(lab.model))
+    slow = last_token_scores(lab.model, plan, lab.tokens, treatment.edits(lab.model))
     np.testing.assert_allclose(fast, slow.numpy(), rtol=1e-9)
 
 
 def test_scores_on_the_way_of_generation_are_the_same(lab):
-    doing = add(lab.direction)
-    m = lab.measure("check:add", doing, "harmless", 8, kl=True)
-    scores, kl = lab.score(doing, "harmless", 8, kl=True)
+    treatment = add(lab.direction)
+    m = lab.measure("check:add", treatment, "harmless", 8, kl=True)
+    scores, kl = lab.score(treatment, "harmless", 8, kl=True)
     np.testing.assert_allclose(m.scores, scores, rtol=1e-9)
     np.testing.assert_allclose(m.kl, kl, rtol=1e-6, atol=1e-12)
 
@@ -58,17 +58,17 @@ def test_scores_on_the_way_of_generation_are_the_same(lab):
 def test_dealt_controls_are_each_prompts_own(lab):
     """Prompt i under control i mod k: the same as running that control alone on that prompt."""
     both = tuple(Intervention("set_projection", unit, lab.direction.layer, 3.0) for unit in lab.random_units()[:2])
-    dealt = lab.measure_each({"check:dealt": Dealt(both)}, "harmless", 6)["check:dealt"]
-    alone = [lab.score(doing, "harmless", 6)[0] for doing in both]
+    dealt = lab.measure_conditions({"check:dealt": RotatedControls(both)}, "harmless", 6)["check:dealt"]
+    alone = [lab.score(treatment, "harmless", 6)[0] for treatment in both]
     np.testing.assert_allclose(dealt.scores, [alone[i % 2][i] for i in range(6)], rtol=1e-9)
 
 
 def test_conditions_that_share_a_batch_answer_as_each_does_alone(lab):
-    doings = {"each:nothing": None, "each:set": set_projection(lab.direction), "each:ablate": ablate(lab.direction)}
-    together = lab.measure_each(doings, "harmless", 8, kl=True)
-    assert list(together) == list(doings)
-    for name, doing in doings.items():
-        alone = lab.measure(f"alone:{name}", doing, "harmless", 8, kl=True)
+    treatments = {"each:nothing": None, "each:set": set_projection(lab.direction), "each:ablate": ablate(lab.direction)}
+    together = lab.measure_conditions(treatments, "harmless", 8, kl=True)
+    assert list(together) == list(treatments)
+    for name, treatment in treatments.items():
+        alone = lab.measure(f"alone:{name}", treatment, "harmless", 8, kl=True)
         assert together[name].prompt_ids == alone.prompt_ids
         assert together[name].texts == alone.texts
         assert together[name].verdicts == alone.verdicts
@@ -78,9 +78,9 @@ def test_conditions_that_share_a_batch_answer_as_each_does_alone(lab):
 
 
 def test_what_is_measured_already_is_not_measured_again(lab, monkeypatch):
-    first = lab.measure_each({"each:once": set_projection(lab.direction)}, "harmless", 6)
+    first = lab.measure_conditions({"each:once": set_projection(lab.direction)}, "harmless", 6)
     monkeypatch.setattr(type(lab), "_answered", None)
-    again = lab.measure_each({"each:once": set_projection(lab.direction)}, "harmless", 4)
+    again = lab.measure_conditions({"each:once": set_projection(lab.direction)}, "harmless", 4)
     assert again["each:once"].texts == first["each:once"].texts[:4]
 
 

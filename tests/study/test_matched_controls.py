@@ -82,9 +82,9 @@ def test_effects_are_those_of_the_edit_alone(lab, rows):
     at = lab.means.positions.index(-1)
     mean = float(lab.means.harmless[lab.direction.layer, at].double() @ unit.double())
     plan = lab.model.plan([p.text for p in lab.test("harmless", row.n)], share_prefix=False)
-    doing = Intervention("set_projection", unit, lab.direction.layer, mean + lab.gap)
+    treatment = Intervention("set_projection", unit, lab.direction.layer, mean + lab.gap)
     after, before = (
-        last_token_scores(lab.model, plan, lab.tokens, edits).numpy() for edits in (doing.edits(lab.model), {})
+        last_token_scores(lab.model, plan, lab.tokens, edits).numpy() for edits in (treatment.edits(lab.model), {})
     )
     np.testing.assert_allclose(row.effects, after - before, rtol=1e-5, atol=1e-7)
 

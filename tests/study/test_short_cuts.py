@@ -23,7 +23,7 @@ def measured(model):
     prompts = contrast_set(13)
     lab = Lab(model, prompts, tiny_finding(model, prompts, layer=3), SIZES)
     d = lab.direction
-    doings = {
+    treatments = {
         "baseline": None,
         "set": set_projection(d),
         "add": add(d),
@@ -32,7 +32,7 @@ def measured(model):
         "ablate": ablate(d),
     }
     with counting() as ledger:
-        found = {label: lab.measure_each(doings, label, 10, kl=True) for label in ("harmful", "harmless")}
+        found = {label: lab.measure_conditions(treatments, label, 10, kl=True) for label in ("harmful", "harmless")}
     return found, ledger.total
 
 

@@ -17,9 +17,9 @@ class Curves(Lab):
     def __init__(self, score, kl):
         self.score, self.kl, self.asked = score, kl, []
 
-    def score_each(self, doings, *_args, **_more):
-        self.asked += doings
-        return [(np.full(4, self.score(*one)), np.full(4, self.kl(*one))) for one in doings]
+    def score_conditions(self, treatments, *_args, **_more):
+        self.asked += treatments
+        return [(np.full(4, self.score(*one)), np.full(4, self.kl(*one))) for one in treatments]
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def at_equal_kl(
     start = abs(lab.gap) or 1.0
     matched: list[Matched] = []
     if dose is not None:
-        [(_, kl)] = lab.score_each([some[0].at(dose)], "harmless", n, "validation", kl=True)
+        [(_, kl)] = lab.score_conditions([some[0].at(dose)], "harmless", n, "validation", kl=True)
         assert kl is not None
         target = max(float(kl.mean()), 1e-6)
         matched = [Matched(dose, target, True)]

@@ -15,7 +15,7 @@ from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor
 from rhat.interventions import AnyIntervention, Intervention
-from rhat.lab import Dealt, Lab, Measurement
+from rhat.lab import Lab, Measurement, RotatedControls
 from rhat.lab.around import lab_around
 from rhat.lab.matching import Matched
 from rhat.model.chat import ChatModel
@@ -119,7 +119,7 @@ def _measured(lab: Lab, vector: Direction, settings: AuditSettings, clock: Clock
     n = min(SEARCHED, len(lab.finding.kept["validation"]["harmless"]))
     strength = None if settings.strength is None else settings.strength * vector.norm
     doses, target = at_equal_kl(lab, some, settings.kl, n, strength)
-    same = [_dose_of(lab, name, doing, n) for name, doing in _same_dose(some, doses).items()]
+    same = [_dose_of(lab, name, treatment, n) for name, treatment in _same_dose(some, doses).items()]
     clock.lap("doses of equal KL")
     answers = _answers(lab, some, doses)
     clock.lap("answers")
@@ -144,18 +144,18 @@ def _same_dose(some: Sequence[Added], doses: Sequence[Matched]) -> dict[str, Int
 
 def _answers(lab: Lab, some: Sequence[Added], doses: Sequence[Matched]) -> dict[Label, dict[str, Measurement]]:
     """label → condition → its answers to test prompts; each prompt gets one of the random directions."""
-    doings: dict[str, AnyIntervention | Dealt | None] = {"baseline": None}
+    treatments: dict[str, AnyIntervention | RotatedControls | None] = {"baseline": None}
     dealt = []
     for one, match in zip(some, doses, strict=True):
         if one.condition == "random":
             dealt.append(one.at(match.dose))
         else:
-            doings[one.condition] = one.at(match.dose)
-    doings |= {"random": Dealt(tuple(dealt)), **_same_dose(some, doses)}
+            treatments[one.condition] = one.at(match.dose)
+    treatments |= {"random": RotatedControls(tuple(dealt)), **_same_dose(some, doses)}
     found = {}
     for label in LABELS:
         if lab.test(label):
-            found[label] = lab.measure_each(doings, label, lab.sizes.tested(label), stage=f"answers, {label}")
+            found[label] = lab.measure_conditions(treatments, label, lab.sizes.tested(label), stage=f"answers, {label}")
     if not found:
         raise StudyError(f"{lab.prompts.name}: got no test prompts; give more prompts of each label")
     return found
@@ -174,17 +174,17 @@ def _effects(
             if name in by_name:
                 effect = float((by_name[name].scores[:n] - base).mean())
                 rows.append(Effect(condition=name, prompts=label, effect=effect, n=n))
-        doings = [one.at(match.dose) for one, match in random]
-        found = lab.score_each(doings, label, n, stage=f"random directions, {label}")
+        treatments = [one.at(match.dose) for one, match in random]
+        found = lab.score_conditions(treatments, label, n, stage=f"random directions, {label}")
         for (one, _), (scores, _kl) in zip(random, found, strict=True):
             effect = float((scores - base).mean())
             rows.append(Effect(condition="random", seed=one.seed, prompts=label, effect=effect, n=n))
     return rows
 
 
-def _dose_of(lab: Lab, name: str, doing: Intervention, n: int) -> Dose:
+def _dose_of(lab: Lab, name: str, treatment: Intervention, n: int) -> Dose:
     """A dose that was not searched for, and the KL that it makes."""
-    _, kl = lab.score(doing, "harmless", n, "validation", kl=True)
+    _, kl = lab.score(treatment, "harmless", n, "validation", kl=True)
     assert kl is not None
-    site = f"resid_pre.{doing.layer}"
-    return Dose(condition=name, site=site, dose=doing.value, kl_mean=float(kl.mean()), close=True)
+    site = f"resid_pre.{treatment.layer}"
+    return Dose(condition=name, site=site, dose=treatment.value, kl_mean=float(kl.mean()), close=True)

@@ -19,7 +19,7 @@ from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import Intervention, intervene
 from rhat.interventions.intervention import Where
 from rhat.lab.matching import Measure, Tried, best_of, search_doses
-from rhat.lab.measurement import Doing, topics_of
+from rhat.lab.measurement import Treatment, topics_of
 from rhat.model.chat import ChatModel
 from rhat.prompts import ContrastSet, Label, Prompt
 from rhat.scoring import tasks
@@ -58,8 +58,8 @@ def kl_measure(model: ChatModel, some: Sequence[Prompt], layer: int, executor: E
     plan = model.plan([p.text for p in some])
     asked = tasks.Scoring(plan.prompts, (0,), (layer,), True)  # of some token: only KL is read
 
-    def measure(doings: Sequence[Doing]) -> list[np.ndarray]:
-        edits = [{} if doing is None else doing.edits(model) for doing in doings]  # type: ignore[union-attr]
+    def measure(treatments: Sequence[Treatment]) -> list[np.ndarray]:
+        edits = [{} if treatment is None else treatment.edits(model) for treatment in treatments]  # type: ignore[union-attr]
         found = tasks.score_all(
             executor,
             model,

@@ -15,7 +15,7 @@ from rhat.benching.settings import Task
 from rhat.errors import InterventionError
 from rhat.interventions import Intervention
 from rhat.lab.matching import best_of, search_doses
-from rhat.lab.measurement import Doing, topics_of
+from rhat.lab.measurement import Treatment, topics_of
 from rhat.reprs import one_line
 from rhat.statistics import mean_interval
 from rhat.vocabulary import OPERATORS
@@ -46,7 +46,7 @@ class Dosed:
         return at(self.entry.condition, self.kl)
 
     @property
-    def doing(self) -> Intervention:
+    def treatment(self) -> Intervention:
         """The edit."""
         return self.entry.at(self.course, self.amount)
 
@@ -70,8 +70,8 @@ def dosed(bench: Bench, entries: Sequence[Entry], task: Task) -> tuple[list[Dose
             left.append(LeftOut(part=entry.part, name=entry.name, task=task.name, reason=str(error)))  # type: ignore[arg-type]
     n = min(bench.settings.size.searched, len(lab.finding.kept["validation"][task.label]))
 
-    def measure(doings: Sequence[Doing]) -> list[np.ndarray]:
-        scored = lab.score_each(doings, task.label, n, "validation", kl=True, stage=f"{STAGE}, {task.name}")
+    def measure(treatments: Sequence[Treatment]) -> list[np.ndarray]:
+        scored = lab.score_conditions(treatments, task.label, n, "validation", kl=True, stage=f"{STAGE}, {task.name}")
         return [kl for _, kl in scored if kl is not None]
 
     makers = [lambda amount, e=entry, c=course: e.at(c, amount) for entry, course in going]

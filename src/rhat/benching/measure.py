@@ -22,7 +22,7 @@ from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
 from rhat.lab import Lab
-from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Measurement
+from rhat.lab.measurement import KL_PROMPTS, Measurement, RotatedControls, Treatment
 from rhat.lab.rows import rate_row, score_row
 from rhat.model.chat import ChatModel
 from rhat.model.work import counting
@@ -191,13 +191,13 @@ def _answers(given: Bench, doses: Mapping[str, Sequence[Dosed]]) -> tuple[Measur
     for name in given.settings.tasks:
         task = TASKS[name]
         by_label: dict[str, dict[str, Measurement]] = {}
-        doings, seen = _doings(given, doses[_searched_for(task)], task)
+        treatments, seen = _treatments(given, doses[_searched_for(task)], task)
         left += seen
         for label in task.tested:
             n = lab.sizes.tested(label)
             if not lab.test(label):
                 continue
-            by_label[label] = lab.measure_each(doings, label, n, kl=True, stage=f"answers, {label}")
+            by_label[label] = lab.measure_conditions(treatments, label, n, kl=True, stage=f"answers, {label}")
             base = by_label[label]["baseline"]  # nothing is done: what rounding leaves between two passes is no damage
             by_label[label]["baseline"] = replace(base, kl=np.zeros(len(base.prompt_ids[:KL_PROMPTS])))
             for part in given.settings.only:
@@ -214,21 +214,23 @@ def _answers(given: Bench, doses: Mapping[str, Sequence[Dosed]]) -> tuple[Measur
     return found, left
 
 
-def _doings(given: Bench, doses: Sequence[Dosed], task: Task) -> tuple[dict[str, Doing | Dealt], list[LeftOut]]:
+def _treatments(
+    given: Bench, doses: Sequence[Dosed], task: Task
+) -> tuple[dict[str, Treatment | RotatedControls], list[LeftOut]]:
     """Condition → what is done, without edits first; and what has seen these test prompts."""
-    doings: dict[str, Doing | Dealt] = {"baseline": None}
-    dealt: dict[float, list[Doing]] = {}
+    treatments: dict[str, Treatment | RotatedControls] = {"baseline": None}
+    dealt: dict[float, list[Treatment]] = {}
     left = []
     for one in doses:
         if one.entry.part == "control":
-            dealt.setdefault(one.kl, []).append(one.doing)
+            dealt.setdefault(one.kl, []).append(one.treatment)
         elif set(one.entry.seen) & set(task.tested):
             reason = "was found on some of these test prompts"
             left.append(LeftOut(part=one.entry.part, name=one.entry.name, task=task.name, kl=one.kl, reason=reason))  # type: ignore[arg-type]
         else:
-            doings[one.condition] = one.doing
-    doings |= {at(given.randoms[0].condition, kl): Dealt(tuple(some)) for kl, some in dealt.items()}
-    return doings, left
+            treatments[one.condition] = one.treatment
+    treatments |= {at(given.randoms[0].condition, kl): RotatedControls(tuple(some)) for kl, some in dealt.items()}
+    return treatments, left
 
 
 def _compared(given: Bench, entries: Sequence[Entry], answers: Measured) -> list[Compared]:

@@ -168,8 +168,8 @@ class Visit:
         answered = None
         n = self.settings.sizes.sweep
         if target is not None and lab.test("harmless", n):
-            doing = Intervention("set_projection", direction.unit, direction.layer, target)
-            answered = lab.measure(f"{self.side}, r̂ of {whose} set", doing, "harmless", n)
+            treatment = Intervention("set_projection", direction.unit, direction.layer, target)
+            answered = lab.measure(f"{self.side}, r̂ of {whose} set", treatment, "harmless", n)
         found, unread = lengths(
             model,
             direction.unit[None],

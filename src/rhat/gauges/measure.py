@@ -29,7 +29,7 @@ from rhat.gauges.rows import Gauge, Gauges
 from rhat.gauges.settings import GaugeSettings
 from rhat.gauges.verdict import FAMILY, judged
 from rhat.interventions import Intervention
-from rhat.lab import Dealt, Lab
+from rhat.lab import Lab, RotatedControls
 from rhat.lab.around import lab_around
 from rhat.lab.rows import rate_row
 from rhat.model.chat import ChatModel
@@ -159,18 +159,18 @@ def _seen(lab: Lab, pair: Pair, label: Label) -> Seen:
     """All that is measured of the test prompts of a label; nothing is set on borderline prompts and twins."""
     n = lab.sizes.tested(label)
     prompts = lab.test(label, n)
-    doings: dict[str, Intervention | Dealt | None] = {"baseline": None}
+    treatments: dict[str, Intervention | RotatedControls | None] = {"baseline": None}
     random: tuple[Intervention, ...] = ()
     if label in SIDES:
         random = pair.random_on(lab, label)
-        doings |= {**pair.set_on(label), "random": Dealt(random)}
-    answers = lab.measure_each(doings, label, n, stage=f"answers, {label}")
+        treatments |= {**pair.set_on(label), "random": RotatedControls(random)}
+    answers = lab.measure_conditions(treatments, label, n, stage=f"answers, {label}")
     r = lab.direction
     return Seen(
         tuple(p.id for p in prompts),
         lab.topics(label, n),
         answers,
-        _judgements(lab, doings, random, prompts, label),
+        _judgements(lab, treatments, random, prompts, label),
         _plane(lab, pair, prompts),
         r.project(lab.activations(prompts, [r.layer], r.position)[:, 0]).numpy(),
     )
@@ -178,14 +178,14 @@ def _seen(lab: Lab, pair: Pair, label: Label) -> Seen:
 
 def _judgements(
     lab: Lab,
-    doings: Mapping[str, Intervention | Dealt | None],
+    treatments: Mapping[str, Intervention | RotatedControls | None],
     random: Sequence[Intervention],
     prompts: Sequence[Prompt],
     label: str,
 ) -> dict[str, Values]:
     """Condition → log-odds of Yes; of the random directions each prompt gets the one that it gets for its answer."""
-    single = {name: doing for name, doing in doings.items() if not isinstance(doing, Dealt)}
-    edits = [lab.edits(doing) for doing in (*single.values(), *random)]
+    single = {name: treatment for name, treatment in treatments.items() if not isinstance(treatment, RotatedControls)}
+    edits = [lab.edits(treatment) for treatment in (*single.values(), *random)]
     values = judged_harmful(lab, edits, prompts, stage=f"inversion question, {label}")
     found = dict(zip(single, values, strict=False))
     if random:

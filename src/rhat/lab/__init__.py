@@ -2,7 +2,7 @@
 
 from rhat.lab.asked import Asked
 from rhat.lab.lab import Lab
-from rhat.lab.measurement import Dealt, Doing, Measurement
+from rhat.lab.measurement import Measurement, RotatedControls, Treatment
 from rhat.vocabulary import PRESETS, Preset
 
-__all__ = ["PRESETS", "Asked", "Dealt", "Doing", "Lab", "Measurement", "Preset"]
+__all__ = ["PRESETS", "Asked", "Lab", "Measurement", "Preset", "RotatedControls", "Treatment"]

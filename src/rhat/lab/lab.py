@@ -18,7 +18,7 @@ from rhat.executor import Executor, SerialExecutor, cut
 from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab.controls import Controls
 from rhat.lab.judged import Judged
-from rhat.lab.measurement import KL_PROMPTS, Dealt, Doing, Label, Measurement, put_together, topics_of
+from rhat.lab.measurement import KL_PROMPTS, Label, Measurement, RotatedControls, Treatment, put_together, topics_of
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.plans import Plan
@@ -103,21 +103,28 @@ class Lab(Controls, Judged):
 
     # Measurements
 
-    def edits(self, doing: Doing) -> Edits:
+    def edits(self, treatment: Treatment) -> Edits:
         """The edits of an intervention, of ready edits, or of nothing."""
-        if isinstance(doing, AnyIntervention):
-            return doing.edits(self.model)
-        return {} if doing is None else doing
+        if isinstance(treatment, AnyIntervention):
+            return treatment.edits(self.model)
+        return {} if treatment is None else treatment
 
     def score(
-        self, doing: Doing, label: Label, n: int, split: str = "test", *, kl: bool = False
+        self, treatment: Treatment, label: Label, n: int, split: str = "test", *, kl: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Refusal scores (nats) of the first n prompts under an intervention, and KL(base ‖ edited) if asked for."""
-        [found] = self.score_each([doing], label, n, split, kl=kl)
+        [found] = self.score_conditions([treatment], label, n, split, kl=kl)
         return found
 
-    def score_each(
-        self, doings: Sequence[Doing], label: Label, n: int, split: str = "test", *, kl: bool = False, stage: str = ""
+    def score_conditions(
+        self,
+        treatments: Sequence[Treatment],
+        label: Label,
+        n: int,
+        split: str = "test",
+        *,
+        kl: bool = False,
+        stage: str = "",
     ) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """`score` of many interventions on the same prompts, several in one pass."""
         plan = self.plan(label, n, split)
@@ -129,7 +136,7 @@ class Lab(Controls, Judged):
             if stage:
                 self.progress(stage, done, total)
 
-        conditions = [self.edits(doing) for doing in doings]
+        conditions = [self.edits(treatment) for treatment in treatments]
         return [
             (scores.numpy(), None if divergence is None else divergence.numpy())
             for scores, divergence in tasks.score_all(
@@ -140,7 +147,7 @@ class Lab(Controls, Judged):
     def measure(
         self,
         condition: str,
-        doing: Doing,
+        treatment: Treatment,
         label: Label,
         n: int | None = None,
         *,
@@ -158,7 +165,7 @@ class Lab(Controls, Judged):
         known = self._known(condition, label, len(prompts), kl)
         if known is not None:
             return known
-        self.describe(condition, doing, describe)
+        self.describe(condition, treatment, describe)
         plan = self.plan(label, len(prompts))
         asked = tasks.Answering(
             self.tokens,
@@ -168,14 +175,14 @@ class Lab(Controls, Judged):
             harmless=label not in UNSAFE,
             judging=self.judging(prompts, lengths),
         )
-        groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(doing))
+        groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(treatment))
         [result] = self.answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
         self.measurements[condition, label] = result
         return result
 
-    def measure_each(
+    def measure_conditions(
         self,
-        doings: Mapping[str, Doing | Dealt],
+        treatments: Mapping[str, Treatment | RotatedControls],
         label: Label,
         n: int | None = None,
         *,
@@ -188,10 +195,14 @@ class Lab(Controls, Judged):
         `describe` says more of some conditions; `stage` is what progress is told under.
         """
         prompts = self.test(label, n)
-        missing = {name: doing for name, doing in doings.items() if not self._known(name, label, len(prompts), kl)}
+        missing = {
+            name: treatment for name, treatment in treatments.items() if not self._known(name, label, len(prompts), kl)
+        }
         plan = self.plan(label, len(prompts))
         if missing:
-            own = [self._own_edits(name, doing, (describe or {}).get(name, {})) for name, doing in missing.items()]
+            own = [
+                self._own_edits(name, treatment, (describe or {}).get(name, {})) for name, treatment in missing.items()
+            ]
             known = plan.prompts[:KL_PROMPTS] if kl else ()
             judging = self.judging(prompts)
             asked = tasks.Answering(
@@ -203,15 +214,17 @@ class Lab(Controls, Judged):
                 missing, self.answered(list(missing), label, prompts, asked, groups, stage), strict=True
             ):
                 self.measurements[name, label] = result
-        return {name: self.measurements[name, label].first(len(prompts)) for name in doings}
+        return {name: self.measurements[name, label].first(len(prompts)) for name in treatments}
 
-    def _own_edits(self, condition: str, doing: Doing | Dealt, said: Mapping[str, Any]) -> list[Edits]:
+    def _own_edits(
+        self, condition: str, treatment: Treatment | RotatedControls, said: Mapping[str, Any]
+    ) -> list[Edits]:
         """The edits that a condition deals out to the prompts in turn; what it stands for is kept."""
-        if not isinstance(doing, Dealt):
-            self.describe(condition, doing, said)
-            return [self.edits(doing)]
-        self.describe(condition, doing.doings[0], {"direction": "random", **said})
-        return [self.edits(one) for one in doing.doings]
+        if not isinstance(treatment, RotatedControls):
+            self.describe(condition, treatment, said)
+            return [self.edits(treatment)]
+        self.describe(condition, treatment.treatments[0], {"direction": "random", **said})
+        return [self.edits(one) for one in treatment.treatments]
 
     def _known(self, condition: str, label: Label, n: int, kl: bool) -> Measurement | None:
         """What was measured of this before, if it is enough."""
@@ -254,11 +267,11 @@ class Lab(Controls, Judged):
             found.append(m)
         return found
 
-    def describe(self, condition: str, doing: Doing, said: Mapping[str, Any] | None = None) -> None:
+    def describe(self, condition: str, treatment: Treatment, said: Mapping[str, Any] | None = None) -> None:
         """Keep what a condition id stands for."""
         row: dict[str, Any] = {"op": "none"}
-        if isinstance(doing, Intervention):
-            row = doing.describe(self.model.layout) | {"direction": "rhat"}
+        if isinstance(treatment, Intervention):
+            row = treatment.describe(self.model.layout) | {"direction": "rhat"}
             row["sites"] = [row["sites"]]
         self.conditions[condition] = row | dict(said or {})
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from rhat.lab.measurement import Doing, Label
+from rhat.lab.measurement import Label, Treatment
 from rhat.reprs import one_line
 
 if TYPE_CHECKING:
     from rhat.lab.lab import Lab
 
-Maker = Callable[[float], Doing]  # dose → what is done
+Maker = Callable[[float], Treatment]  # dose → what is done
 Tried = Mapping[float, Float[np.ndarray, " n"]]  # dose → KL of each prompt, nats
-Measure = Callable[[Sequence[Doing]], Sequence[Float[np.ndarray, " n"]]]  # what is done → KL of each prompt, nats
+Measure = Callable[[Sequence[Treatment]], Sequence[Float[np.ndarray, " n"]]]  # what is done → KL of each prompt, nats
 ROUNDS = 4
 CLOSE = 0.15  # |log(KL / target)| that is close enough
 LEAP = 8.0  # times the dose grows or shrinks in one round at most
@@ -52,8 +52,8 @@ def matched_doses(
 ) -> list[Matched]:
     """The dose of each edit whose mean KL on some prompts is nearest to `target` nats, searched from `doses`."""
 
-    def measure(doings: Sequence[Doing]) -> list[np.ndarray]:
-        found = lab.score_each(doings, label, n, split, kl=True, stage=stage)
+    def measure(treatments: Sequence[Treatment]) -> list[np.ndarray]:
+        found = lab.score_conditions(treatments, label, n, split, kl=True, stage=stage)
         return [kl for _, kl in found if kl is not None]
 
     return [best_of(tried, target) for tried in search_doses(measure, makers, doses, target, rounds=rounds)]

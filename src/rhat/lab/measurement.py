@@ -15,15 +15,15 @@ from rhat.scoring.tasks import Answers
 from rhat.sites import Site
 
 Label = str
-Doing = AnyIntervention | Mapping[Site, Any] | None  # an intervention, ready edits, or nothing
+Treatment = AnyIntervention | Mapping[Site, Any] | None  # an intervention, ready edits, or nothing
 KL_PROMPTS = 256  # so many prompts' baseline logits are held, whatever the number of prompts
 
 
 @dataclass(frozen=True, eq=False)
-class Dealt:
-    """Each prompt gets one of several controls: prompt i gets intervention i mod len(doings)."""
+class RotatedControls:
+    """Each prompt gets one of several controls: prompt i gets intervention i mod len(treatments)."""
 
-    doings: tuple[Doing, ...]
+    treatments: tuple[Treatment, ...]
 
     __repr__ = one_line
 

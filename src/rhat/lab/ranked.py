@@ -68,7 +68,7 @@ def _under(lab: Lab, op: str, units: dict[str, list[Tensor]]) -> list[Row]:
     real = ablate(lab.direction) if op == "ablate" else ours(shift)
     prompts, searches = spent_on(op, lab.sizes.name)
     n_searched = min(searches, len(lab.finding.kept["validation"]["harmless"]))
-    [(_, searched)] = lab.score_each([real], "harmless", n_searched, "validation", kl=True)
+    [(_, searched)] = lab.score_conditions([real], "harmless", n_searched, "validation", kl=True)
     assert searched is not None
     stage = f"controls, {op}"
     target = max(float(searched.mean()), 1e-6)
@@ -86,12 +86,12 @@ def _under(lab: Lab, op: str, units: dict[str, list[Tensor]]) -> list[Row]:
     before, _ = lab.score(None, label, min(lab.sizes.sweep, prompts))
     rows = []
     for match, at in doses.items():
-        doings = [real, *(maker(dose) for (_, _, maker, _), dose in zip(made, at, strict=True))]
+        treatments = [real, *(maker(dose) for (_, _, maker, _), dose in zip(made, at, strict=True))]
         names = [
             ("rhat", 0, shift, searched.mean()),
             *((kind, i, dose, one.kl) for (kind, i, *_), dose, one in zip(made, at, found, strict=True)),
         ]
-        scored = lab.score_each(doings, label, len(before), stage=stage)
+        scored = lab.score_conditions(treatments, label, len(before), stage=stage)
         for (kind, i, dose, kl), (scores, _) in zip(names, scored, strict=True):
             effects = sign * (scores - before)
             row = {"op": op, "match": match, "kind": kind, "seed": i, "prompts": label, "dose": float(dose)}

@@ -66,8 +66,8 @@ def _beyond(rows: list[Row], best: Row) -> float | None:
 def _score(
     lab: Lab, rows: list[Row], settings: list[tuple[Any, float]], places: Mapping[Any, Maker], n: int, stage: str
 ) -> None:
-    doings = [places[place](dose) for place, dose in settings]
-    found = lab.score_each(doings, "harmless", n, "validation", kl=True, stage=stage)
+    treatments = [places[place](dose) for place, dose in settings]
+    found = lab.score_conditions(treatments, "harmless", n, "validation", kl=True, stage=stage)
     for (place, dose), (scores, kl) in zip(settings, found, strict=True):
         rows.append({"place": place, "dose": dose, "validation_score": float(scores.mean()), **kl_part(kl)})
 

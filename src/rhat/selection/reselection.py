@@ -28,8 +28,8 @@ def ablating(scorer: Scorer, means: Means, validation: Mapping[str, Sequence[Pro
     """What a reselection measures with: one pass with each candidate ablated."""
 
     def measure(places: Sequence[Place], label: str) -> list[Values]:
-        doings, harmless = ablations(scorer.model, means, places), label == "harmless"
-        found = scorer.scores(planned(scorer.model, validation[label]), doings, "reselection", kl=harmless)
+        treatments, harmless = ablations(scorer.model, means, places), label == "harmless"
+        found = scorer.scores(planned(scorer.model, validation[label]), treatments, "reselection", kl=harmless)
         return [(kl if harmless and kl is not None else scores).numpy() for scores, kl in found]
 
     return measure

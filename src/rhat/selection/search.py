@@ -120,8 +120,8 @@ class Field:
 
     def added(self, candidates: Sequence[Mapping[str, Any]]) -> list[Edits]:
         """The edits that add each candidate at its own layer, as long as it was found."""
-        doings = [Intervention("add", self.unit(c), c["layer"], c["norm"]) for c in candidates]
-        return [doing.edits(self.scorer.model) for doing in doings]
+        treatments = [Intervention("add", self.unit(c), c["layer"], c["norm"]) for c in candidates]
+        return [treatment.edits(self.scorer.model) for treatment in treatments]
 
     def ablated(self, candidates: Sequence[Mapping[str, Any]]) -> list[Edits]:
         """The edits that ablate each candidate at every layer."""

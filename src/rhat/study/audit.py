@@ -16,6 +16,6 @@ def audit(lab: Lab) -> Part:
     They are in completions.jsonl under `audit:…`: an answer that refuses and then complies shows there.
     """
     d = lab.direction
-    for name, doing in (("baseline", None), ("set_projection", set_projection(d))):
-        lab.measure(f"audit:{name}", doing, "harmless", AUDITED, max_new_tokens=AUDIT_TOKENS)
+    for name, treatment in (("baseline", None), ("set_projection", set_projection(d))):
+        lab.measure(f"audit:{name}", treatment, "harmless", AUDITED, max_new_tokens=AUDIT_TOKENS)
     return Part()

@@ -24,9 +24,9 @@ def dose_response(lab: Lab) -> Rows:
     rows: list[dict[str, Any]] = []
     targets = [d.mean_harmless + share * lab.gap for share in SHARES]
     names = ["set_projection" if share == 1 else f"set:{share:g}" for share in SHARES]
-    doings = {name: set_projection(d, target) for name, target in zip(names, targets, strict=True)}
-    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="dose_response")
-    added = lab.score_each(
+    treatments = {name: set_projection(d, target) for name, target in zip(names, targets, strict=True)}
+    measured = lab.measure_conditions(treatments, "harmless", n, kl=True, stage="dose_response")
+    added = lab.score_conditions(
         [add(d, share * lab.gap) for share in SHARES], "harmless", n, kl=True, stage="dose_response, adding"
     )
     for name, share, target, (scores, kl) in zip(names, SHARES, targets, added, strict=True):

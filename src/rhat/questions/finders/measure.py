@@ -33,7 +33,7 @@ def finders(lab: Lab) -> Rows:
     truth = torch.cat([torch.ones(len(lab.testing["harmful"])), torch.zeros(len(lab.testing["harmless"]))]).bool()
     topics = [topic for label in ("harmful", "harmless") for topic in lab.topics(label, len(lab.testing[label]))]
     n = lab.sizes.sweep
-    rows, doings = [], {}
+    rows, treatments = [], {}
     for name, vector in found.items():
         unit = (vector.double() / vector.double().norm()).float()
         high, low = float((positive @ unit).mean()), float((negative @ unit).mean())
@@ -43,7 +43,7 @@ def finders(lab: Lab) -> Rows:
         hits = right.numpy()
         accuracy = rate_part(hits, topics) | alike_part(hits, topics)
         target = low + lab.gap if name == "random" else high  # a random direction gets the shift that setting r̂ makes
-        doings[f"finder:{name}"] = Intervention("set_projection", unit, layer, target)
+        treatments[f"finder:{name}"] = Intervention("set_projection", unit, layer, target)
         rows.append(
             {
                 "name": name,
@@ -54,7 +54,7 @@ def finders(lab: Lab) -> Rows:
             }
         )
     describe = {f"finder:{name}": {"direction": name} for name in found}
-    measured = lab.measure_each(doings, "harmless", n, describe=describe, stage="finders")
+    measured = lab.measure_conditions(treatments, "harmless", n, describe=describe, stage="finders")
     for row, m in zip(rows, measured.values(), strict=True):
         row["set_effect"] = {**score_part(m.scores, m.topics), **rate_part(m.refused, m.topics)}
     return Rows.of({"finders": rows, "ccs": _ccs(lab)})

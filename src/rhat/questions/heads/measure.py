@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rhat.heads import Attribution, Head, attribute, patch_heads
-from rhat.lab import Asked, Dealt, Lab, Measurement
+from rhat.lab import Asked, Lab, Measurement, RotatedControls
 from rhat.lab.rows import compared, rate_part, rate_row, score_part, score_row
 from rhat.questions.heads.rows import HeadComparison, Rows
 from rhat.selection.survey import SIDES
@@ -43,7 +43,9 @@ def heads(lab: Lab) -> Rows:
     sets: dict[tuple[int, str, int], list[Head]] = {(k, "attributed", 0): ranked[:k] for k in ks}
     sets |= {(k, "greedy", 0): chosen[:k] for k in ks if k <= len(chosen)}
     sets |= {(k, "random", i): some for k in tested for i, some in enumerate(_random_draws(ranked[:k], lab))}
-    found_scores = lab.score_each([_patch(lab, found, some) for some in sets.values()], "harmless", n, stage="heads")
+    found_scores = lab.score_conditions(
+        [_patch(lab, found, some) for some in sets.values()], "harmless", n, stage="heads"
+    )
     by_set = {key: scores for key, (scores, _) in zip(sets, found_scores, strict=True)}
     shown = {_name(k, kind): some for (k, kind, _), some in sets.items() if k in tested and kind != "random"}
     dealt = {_name(k, "random"): _random_draws(ranked[:k], lab) for k in tested}
@@ -184,8 +186,8 @@ def chosen_greedily(lab: Lab, found: Attribution, shortlist: list[Head]) -> list
     chosen: list[Head] = []
     left = list(shortlist)
     for step in range(min(GREEDY_STEPS, len(shortlist))):
-        doings = [_patch(lab, found, [*chosen, head]) for head in left]
-        scores = [float(values.mean()) for values, _ in lab.score_each(doings, "harmless", n, "validation")]
+        treatments = [_patch(lab, found, [*chosen, head]) for head in left]
+        scores = [float(values.mean()) for values, _ in lab.score_conditions(treatments, "harmless", n, "validation")]
         best = left[int(np.argmax(scores))]
         chosen.append(best)
         left.remove(best)
@@ -203,16 +205,16 @@ def _confirm(
 ) -> dict[str, Measurement]:
     """Refusals by generation with each of these sets of heads patched; of several draws each prompt gets one in turn."""
     said = {"op": "patch_heads", "direction": "rhat", "scope": "last_prompt_token"}
-    doings: dict[str, Any] = {}
+    treatments: dict[str, Any] = {}
     describe: dict[str, Any] = {}
     for name, some in sets.items():
         if isinstance(some[0], list):
-            doings[name] = Dealt(tuple(_patch(lab, found, one) for one in some))
+            treatments[name] = RotatedControls(tuple(_patch(lab, found, one) for one in some))
             describe[name] = said | {"direction": "random", "seed": lab.seed}
         else:
-            doings[name] = _patch(lab, found, some)
+            treatments[name] = _patch(lab, found, some)
             describe[name] = said | {"heads": [list(head) for head in some]}
-    return lab.measure_each(doings, "harmless", n, describe=describe, stage="heads, by generation")
+    return lab.measure_conditions(treatments, "harmless", n, describe=describe, stage="heads, by generation")
 
 
 def _headline(lab: Lab, found: Attribution, ranked: list[Head]) -> dict[str, Any]:

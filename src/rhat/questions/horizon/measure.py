@@ -31,8 +31,8 @@ def horizon(lab: Lab) -> Rows:
     lengths = horizons(lab.judged_tokens, lab.sizes.horizon)
     rows: list[dict[str, Any]] = []
     changes: list[dict[str, Any]] = []
-    for name, doing, label in main:
-        m = lab.measure(f"horizon:{name}", doing, label, n, max_new_tokens=lengths[-1], lengths=lengths[:-1])
+    for name, treatment, label in main:
+        m = lab.measure(f"horizon:{name}", treatment, label, n, max_new_tokens=lengths[-1], lengths=lengths[:-1])
         found = {**m.shorter, lengths[-1]: m.verdicts}
         names = {"condition": m.condition, "prompts": label}
         rows += [names | {"tokens": length} | _row(m, classes) for length, classes in found.items()]

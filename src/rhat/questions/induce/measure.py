@@ -9,7 +9,7 @@ import torch
 
 from rhat.capture import capture_all_tokens
 from rhat.interventions import Intervention, add, set_projection
-from rhat.lab import Asked, Dealt, Lab, Measurement
+from rhat.lab import Asked, Lab, Measurement, RotatedControls
 from rhat.lab.ranked import OPERATORS, matched_controls, spent_on
 from rhat.lab.ranked import ROUNDS as SEARCHES
 from rhat.lab.rows import compared, drift_row, rate_part, rate_row, score_part, score_row
@@ -26,14 +26,14 @@ def induce(lab: Lab) -> Rows:
     """Refusals on harmless test prompts: baseline, setting, adding, random directions of equal displacement."""
     d, n = lab.direction, lab.sizes.headline
     units = lab.random_units()[: lab.sizes.dealt]
-    doings = {
+    treatments = {
         "baseline": None,
         "set_projection": set_projection(d),
         "add_average": add(d),
         "add_difference": add(d, d.norm),
-        "random_set_projection": Dealt(tuple(_set_random(lab, unit) for unit in units)),
+        "random_set_projection": RotatedControls(tuple(_set_random(lab, unit) for unit in units)),
     }
-    by_name = lab.measure_each(doings, "harmless", n, kl=True, stage="setting")
+    by_name = lab.measure_conditions(treatments, "harmless", n, kl=True, stage="setting")
     measured = list(by_name.values())
     dealt, n = by_name["random_set_projection"], len(measured[0].verdicts)
     pairs = [
@@ -65,7 +65,7 @@ def _controls(lab: Lab, condition: str, label: str, dealt: Measurement, n: int) 
     rows = []
     kinds = [("orthogonal", i, unit) for i, unit in enumerate(lab.random_units())]
     kinds += [("permuted_labels", i, unit) for i, unit in enumerate(lab.permuted_units())]
-    found = lab.score_each(
+    found = lab.score_conditions(
         [_set_random(lab, unit) for _, _, unit in kinds], label, n, kl=True, stage=f"{condition}, {label}, by log-odds"
     )
     for (kind, i, _), (scores, divergence) in zip(kinds, found, strict=True):
@@ -159,7 +159,7 @@ def prediction(lab: Lab) -> Prediction:
     wanted = np.array([float((target - t).mean()) for t in tokens])
     doses = np.array([share * target for share in DOSES])
     additions = [Intervention("add", d.unit, d.layer, float(c)) for c in doses]
-    curve = np.stack([scores for scores, _ in lab.score_each(additions, "harmless", n)])
+    curve = np.stack([scores for scores, _ in lab.score_conditions(additions, "harmless", n)])
     order = np.argsort(doses)
     predicted = np.array([np.interp(wanted[i], doses[order], curve[order, i]) for i in range(len(tokens))])
     observed, _ = lab.score(set_projection(d), "harmless", n)

@@ -31,7 +31,7 @@ def over_refusal(lab: Lab) -> Rows:
     A lower rate on borderline prompts alone may be a loss of refusal as a whole: that shows on the twins.
     """
     d = lab.direction
-    doings = {
+    treatments = {
         "baseline": None,
         "set_projection": set_projection(d),
         "set_harmless_mean": set_projection(d, d.mean_harmless),
@@ -39,7 +39,7 @@ def over_refusal(lab: Lab) -> Rows:
     }
     values = _projected(lab)
     measured = {
-        label: list(lab.measure_each(doings, label, len(found), stage="over_refusal").values())
+        label: list(lab.measure_conditions(treatments, label, len(found), stage="over_refusal").values())
         for label, found in values.items()
     }
     if "borderline" not in measured:

@@ -102,7 +102,7 @@ def repe(lab: Lab) -> Rows:
         stage="repe, equal damage",
     )
     span = best["place"]
-    doings: dict[str, Any] = {
+    treatments: dict[str, Any] = {
         "repe_add": places[span](best["dose"]),
         "set_tuned": _set_at(lab)(target["dose"]),
         "repe_equal_damage": places[span](equal.dose),
@@ -114,8 +114,8 @@ def repe(lab: Lab) -> Rows:
     }
     n = lab.sizes.headline
     known = {"baseline": None, "set_projection": set_projection(lab.direction)}
-    measured = lab.measure_each(known, "harmless", n, kl=True, stage="repe, beside")
-    measured |= lab.measure_each(doings, "harmless", n, kl=True, describe=about, stage="repe, tested")
+    measured = lab.measure_conditions(known, "harmless", n, kl=True, stage="repe, beside")
+    measured |= lab.measure_conditions(treatments, "harmless", n, kl=True, describe=about, stage="repe, tested")
     m = measured
     pairs = [("repe_add", "baseline"), ("repe_add", "set_projection"), ("repe_equal_damage", "set_tuned")]
     settings = [_setting(lab, row) for row in table]
@@ -129,9 +129,9 @@ def repe(lab: Lab) -> Rows:
                 "boosts": [_boost(m[name], m["baseline"], lab.margin) for name in m if name != "baseline"],
                 "published": PUBLISHED,
             },
-            "rates": [rate_row(m[name]) for name in doings],
-            "scores": [score_row(m[name]) for name in doings],
-            "drift": [drift_row(m[name]) for name in doings],
+            "rates": [rate_row(m[name]) for name in treatments],
+            "scores": [score_row(m[name]) for name in treatments],
+            "drift": [drift_row(m[name]) for name in treatments],
             **compared([(m[one], m[other]) for one, other in pairs], lab.margin, "repe"),
             "factorial": factorial(lab, vectors),
         }
@@ -184,7 +184,7 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
         units["random"][layer] = random_direction(lab.model.d_model, lab.seed * 1000 + 900 + layer, lab.direction.unit)
     at = lab.means.positions.index(lab.direction.position)
     rows: list[dict[str, Any]] = []
-    doings: list[dict[Site, Edit]] = []
+    treatments: list[dict[Site, Edit]] = []
     for name, by_layer in units.items():
         for op in ("set_projection", "add"):
             for where, span in (("own", [own]), ("around", around)):
@@ -199,7 +199,7 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
                             if op == "set_projection":
                                 value += float(lab.means.harmless[layer, at].float() @ unit)
                             edits |= Intervention(op, unit, layer, value, scope=Scope(scope)).edits(lab.model)
-                        doings.append(edits)
+                        treatments.append(edits)
                         rows.append(
                             {
                                 "direction": name,
@@ -210,8 +210,8 @@ def factorial(lab: Lab, vectors: Float[Tensor, "layer d_model"]) -> list[dict[st
                             }
                         )
     # All tokens together, then last tokens, and those of a layer side by side: neighbours alike are run in one pass.
-    order = sorted(range(len(rows)), key=lambda i: (rows[i]["scope"], first_layer(doings[i])))
-    found = lab.score_each([doings[i] for i in order], "harmless", n, kl=True, stage="factorial")
+    order = sorted(range(len(rows)), key=lambda i: (rows[i]["scope"], first_layer(treatments[i])))
+    found = lab.score_conditions([treatments[i] for i in order], "harmless", n, kl=True, stage="factorial")
     for i, (scores, kl) in zip(order, found, strict=True):
         rows[i] |= {**score_part(scores, lab.topics("harmless", n)), **kl_part(kl)}
     return rows

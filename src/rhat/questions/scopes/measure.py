@@ -22,8 +22,8 @@ def scopes(lab: Lab) -> Rows:
     k = lab.model.template_length
     rows, pairs = [], []
     names = {scope: "set_projection" if scope == "all" else f"scope:{scope}" for scope in SCOPES}
-    doings = {name: set_projection(d, scope=scope) for scope, name in names.items()}
-    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="scopes")
+    treatments = {name: set_projection(d, scope=scope) for scope, name in names.items()}
+    measured = lab.measure_conditions(treatments, "harmless", n, kl=True, stage="scopes")
     for scope, name in names.items():
         m = measured[name]
         said = lab.judged_tokens - 1  # tokens that are fed back, of a completion run to the end

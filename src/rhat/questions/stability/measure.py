@@ -109,10 +109,10 @@ def pipeline(lab: Lab) -> Rows:
     """r̂ found again on samples of its training and validation topics, each set on harmless test prompts, by generation."""
     d, n = lab.direction, lab.sizes.sweep
     found = resampled(lab, SAMPLES)
-    doings = {f"resampled:{r.seed}": Intervention("set_projection", r.unit, r.layer, r.target) for r in found}
-    said = {name: {"direction": "resampled"} for name in doings}
+    treatments = {f"resampled:{r.seed}": Intervention("set_projection", r.unit, r.layer, r.target) for r in found}
+    said = {name: {"direction": "resampled"} for name in treatments}
     alone = replace(lab, panel=())  # the same lab, but that no further judge reads so many answers
-    measured = alone.measure_each(doings, "harmless", n, describe=said, stage="pipeline")
+    measured = alone.measure_conditions(treatments, "harmless", n, describe=said, stage="pipeline")
     own = lab.measure("set_projection", set_projection(d), "harmless", n)
     baseline = lab.measure("baseline", None, "harmless", n)
     rows = [
@@ -164,9 +164,9 @@ def _split(lab: Lab, own: Direction, k: int) -> dict[str, Any]:
     if d is None:
         return row
     row |= {"layer": d.layer, "position": d.position, "cosine": _cosine(d.unit.double(), own.unit.double())}
-    for label, name, doing in (("harmless", "set_projection", set_projection(d)), ("harmful", "ablate", ablate(d))):
+    for label, name, treatment in (("harmless", "set_projection", set_projection(d)), ("harmful", "ablate", ablate(d))):
         baseline = lab.measure(f"{prefix}baseline", None, label, lab.sizes.headline)
-        row |= split_part(baseline, lab.measure(prefix + name, doing, label, lab.sizes.headline))
+        row |= split_part(baseline, lab.measure(prefix + name, treatment, label, lab.sizes.headline))
     return row
 
 

@@ -10,7 +10,7 @@ import torch
 from rhat.artifacts.rows import Drift
 from rhat.interventions import Intervention, ablate, subtract
 from rhat.interventions.intervention import Where
-from rhat.lab import Asked, Dealt, Lab, Measurement
+from rhat.lab import Asked, Lab, Measurement, RotatedControls
 from rhat.lab.rows import compared, drift_row, entropy_part, rate_part, rate_row, score_part, score_row
 from rhat.questions.suppress.rows import Rows
 from rhat.scoring import cross_entropy
@@ -34,13 +34,13 @@ def suppress(lab: Lab) -> Rows:
     """Refusals on harmful test prompts: baseline, ablating, subtracting, ablating at random."""
     d, n = lab.direction, lab.sizes.headline
     units = lab.random_units()[: lab.sizes.dealt]
-    doings = {
+    treatments = {
         "baseline": None,
         "ablate": ablate(d),
         "subtract": subtract(d),
-        "random_ablate": Dealt(tuple(_ablate_random(lab, unit) for unit in units)),
+        "random_ablate": RotatedControls(tuple(_ablate_random(lab, unit) for unit in units)),
     }
-    measured = list(lab.measure_each(doings, "harmful", n, stage="ablating").values())
+    measured = list(lab.measure_conditions(treatments, "harmful", n, stage="ablating").values())
     baseline, ablated, subtracted, dealt = measured
     n = len(baseline.verdicts)
     pairs = [(ablated, baseline), (subtracted, baseline), (subtracted, ablated), (dealt, baseline), (ablated, dealt)]
@@ -62,7 +62,7 @@ def _ablate_random(lab: Lab, unit: torch.Tensor) -> Intervention:
 def _few_random_ablations(lab: Lab, dealt: Measurement, n: int) -> list[dict[str, Any]]:
     """Ablation at random touches every layer, so only the dealt directions are scored."""
     units = lab.random_units()[: lab.sizes.dealt]
-    found = lab.score_each([_ablate_random(lab, unit) for unit in units], "harmful", n)
+    found = lab.score_conditions([_ablate_random(lab, unit) for unit in units], "harmful", n)
     return [
         {
             "condition": "random_ablate",
@@ -87,11 +87,11 @@ def _harmless_drift(lab: Lab, n: int) -> list[Drift]:
     few = max(1, min(n, lab.sizes.sweep) // 2)
     said = _baseline_completions(lab, few)
     rows: list[Drift] = []
-    doings = {"ablate": ablate(d), "subtract": subtract(d)}
-    measured = lab.measure_each(doings, "harmless", n, kl=True, stage="ablating, harmless")
-    for name, doing in {"baseline": None, **doings}.items():
-        entropy = cross_entropy(lab.model, *said, lab.edits(doing)).double().cpu().numpy()
-        if doing is None:
+    treatments = {"ablate": ablate(d), "subtract": subtract(d)}
+    measured = lab.measure_conditions(treatments, "harmless", n, kl=True, stage="ablating, harmless")
+    for name, treatment in {"baseline": None, **treatments}.items():
+        entropy = cross_entropy(lab.model, *said, lab.edits(treatment)).double().cpu().numpy()
+        if treatment is None:
             none = {"kl_mean": 0.0, "ci_low": 0.0, "ci_high": 0.0, **entropy_part(entropy)}
             rows.append(Drift.of({"condition": name, "prompts": "harmless", "n": few} | none))
             continue
@@ -108,12 +108,12 @@ def _baseline_completions(lab: Lab, n: int) -> tuple[list[tuple[int, ...]], list
 def damage(lab: Lab) -> Rows:
     """Refusal scores of harmful prompts beside KL on harmless ones: {ablate, subtract} × {own layer, all layers}."""
     d, n = lab.direction, lab.sizes.sweep
-    doings: list[tuple[str, Intervention]] = [
+    treatments: list[tuple[str, Intervention]] = [
         ("ablate", ablate(d)),
         ("ablate:own", ablate(d, where="own layer")),
     ]
-    doings += [(f"subtract:own:{s:g}", subtract(d, s * d.mean_harmful)) for s in OWN_SHARES]
-    doings += [(f"subtract:all:{s:g}", subtract(d, s * d.mean_harmful, where="all layers")) for s in ALL_SHARES]
+    treatments += [(f"subtract:own:{s:g}", subtract(d, s * d.mean_harmful)) for s in OWN_SHARES]
+    treatments += [(f"subtract:all:{s:g}", subtract(d, s * d.mean_harmful, where="all layers")) for s in ALL_SHARES]
     rows: list[dict[str, Any]] = []
     scores: dict[str, np.ndarray] = {}
     before, _ = lab.score(None, "harmful", n)
@@ -126,29 +126,29 @@ def damage(lab: Lab) -> Rows:
             **score_part(before, lab.topics("harmful", n)),
         }
     )
-    for done, (name, doing) in enumerate(doings):
-        rows.append(_row(lab, name, doing, scores))
-        lab.progress("damage", done + 1, len(doings))
+    for done, (name, treatment) in enumerate(treatments):
+        rows.append(_row(lab, name, treatment, scores))
+        lab.progress("damage", done + 1, len(treatments))
     both = _matched(lab, rows, scores) | _per_prompt(lab)
     return Rows.of({"damage": rows, "ablate_vs_subtract": both})
 
 
-def _row(lab: Lab, name: str, doing: Intervention, scores: dict[str, np.ndarray]) -> dict[str, Any]:
+def _row(lab: Lab, name: str, treatment: Intervention, scores: dict[str, np.ndarray]) -> dict[str, Any]:
     """Scores of harmful prompts and KL of harmless ones under an intervention."""
     n = lab.sizes.sweep
-    lab.describe(name, doing)
-    scores[name], _ = lab.score(doing, "harmful", n)
-    _, kl = lab.score(doing, "harmless", n, kl=True)
+    lab.describe(name, treatment)
+    scores[name], _ = lab.score(treatment, "harmful", n)
+    _, kl = lab.score(treatment, "harmless", n, kl=True)
     assert kl is not None
     row = {
         "condition": name,
-        "op": doing.op,
-        "sites": doing.where,
+        "op": treatment.op,
+        "sites": treatment.where,
         "kl_mean": float(kl.mean()),
         **score_part(scores[name], lab.topics("harmful", n)),
     }
-    if doing.op == "subtract":
-        row["coefficient"] = doing.value
+    if treatment.op == "subtract":
+        row["coefficient"] = treatment.value
     return row
 
 
@@ -220,8 +220,8 @@ def _per_prompt(lab: Lab) -> dict[str, Any]:
     """
     d, n = lab.direction, len(lab.testing["harmful"])
     at_layer = {
-        op: lab.score(doing, "harmful", n)[0]
-        for op, doing in (("ablate", ablate(d, where="own layer")), ("subtract", subtract(d)))
+        op: lab.score(treatment, "harmful", n)[0]
+        for op, treatment in (("ablate", ablate(d, where="own layer")), ("subtract", subtract(d)))
     }
     projections = d.project(lab.testing["harmful"][:, d.layer]).numpy()
     rank = spearman(projections, np.abs(at_layer["subtract"] - at_layer["ablate"]))
