@@ -151,7 +151,7 @@ def test_the_diff_of_the_librarys_page_is_what_the_source_holds():
     found = re.findall(r"```diff\n(.*?)```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.DOTALL)
     [diff] = [diff for diff in found if "vocabulary/operators.py" in diff]
     parts = re.split(r"^--- (.*)\n", diff, flags=re.MULTILINE)[1:]
-    assert len(parts) == 8
+    assert len(parts) == 10
     for file, lines in zip(parts[::2], parts[1::2], strict=True):
         source = (ROOT / file).read_text("utf-8").splitlines()
         assert all(line[0] == "+" and line[1:] in source for line in lines.splitlines()), file
