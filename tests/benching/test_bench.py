@@ -17,7 +17,7 @@ from rhat.benching.cost import bench_work
 from rhat.benching.courses import Course
 from rhat.benching.dosing import Dosed, dose_row, dosed, searched_topics
 from rhat.benching.entries import Bench, Entry, Left
-from rhat.benching.measure import _treatments, _lab
+from rhat.benching.measure import _lab, _treatments
 from rhat.benching.operators import operators
 from rhat.benching.settings import TASKS
 from rhat.benching.tables import tables

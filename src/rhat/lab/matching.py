@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf, log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -52,7 +52,7 @@ def matched_doses(
 ) -> list[Matched]:
     """The dose of each edit whose mean KL on some prompts is nearest to `target` nats, searched from `doses`."""
 
-    def measure(treatments: Sequence[Treatment]) -> list[np.ndarray]:
+    def measure(treatments: Sequence[Any]) -> list[np.ndarray]:
         found = lab.score_conditions(treatments, label, n, split, kl=True, stage=stage)
         return [kl for _, kl in found if kl is not None]
 
