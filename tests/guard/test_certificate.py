@@ -215,6 +215,14 @@ def test_a_server_applies_it_by_name(apart):
     part = Directions(model, {"r": direction}, {"r": replace(plain, certificate=found)}).part(asked)
     assert part.intervention.value == found.setting.target
     assert (part.gate.threshold, part.gate.when) == (found.setting.threshold, found.setting.side)
+    pytest.importorskip("gradio")
+    from rhat.server.playground import answering, controls
+
+    chosen = dict.fromkeys(
+        ("target", "layer", "where", "scope"), 3.0
+    )  # what else the page's controls hold changes nothing
+    chosen |= {"op": "ablate", "when": controls.WHEN["As certified, with its own number"]}
+    assert answering._spec(chosen, "r").model_copy(update={"direction": None}) == asked
     failed = Directions(model, {"r": direction}, {"r": replace(plain, certificate=replace(found, certified=False))})
     with pytest.raises(RequestError, match="no certificate: none of"):
         failed.part(asked)

@@ -18,7 +18,7 @@ from rhat.server.jobs import GenerationJob
 from rhat.server.logs import log
 from rhat.server.options import Part
 from rhat.server.playground import drawing
-from rhat.server.playground.controls import scale
+from rhat.server.playground.controls import CERTIFIED, scale
 from rhat.server.playground.conversation import Conversation, Turn
 from rhat.server.service import Service
 from rhat.server.specs import InterventionSpec
@@ -122,6 +122,8 @@ def _drawn(note: str, choice: Choice, direction: Direction) -> str:
 
 
 def _spec(given: dict[str, Any], name: str) -> InterventionSpec:
+    if given["when"] == CERTIFIED:
+        return InterventionSpec.model_validate({"op": "set_projection", "direction": name, "when": "certified"})
     operator = OPERATORS[given["op"]]
     parameter = operator.parameter
     where = given["where"] or ("all layers" if operator.everywhere else "own layer")

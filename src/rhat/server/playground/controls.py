@@ -10,8 +10,14 @@ from rhat.server.service import Service
 from rhat.vocabulary import DEFAULT_MODEL, EXAMPLES, OPERATORS, SCOPES, Example
 
 SHOWN_SCOPES = [f"{kind.name}:5" if kind.counted else kind.name for kind in SCOPES.values()]
+CERTIFIED = "certified"  # brings the operator, its number, the side and the threshold
 FIRST = next(iter(OPERATORS.values()))  # what the page begins with
-WHEN = {"Always": "", "Only prompts above the threshold": "above", "Only prompts at or below it": "below"}
+WHEN = {
+    "Always": "",
+    "Only prompts above the threshold": "above",
+    "Only prompts at or below it": "below",
+    "As certified, with its own number": CERTIFIED,
+}
 
 
 def layer_label(direction: Direction) -> str:
