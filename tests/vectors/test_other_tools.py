@@ -1,5 +1,8 @@
-"""Exports run by the tools they are for. A tool that is not installed is skipped: `pip install lm-eval nnsight
-transformer-lens steering-vectors repeng xllamacpp` runs them all; plain arithmetic is in test_writing.py."""
+"""Exports run by the tools they are for; plain arithmetic is in test_writing.py.
+
+The extra `peers` brings lm-eval, nnsight and llama.cpp (xllamacpp). TransformerLens, steering-vectors and repeng ask for an older
+transformers: their tests are skipped unless they are installed by hand.
+"""
 
 import numpy as np
 import pytest
@@ -33,16 +36,18 @@ def exported(format, doing, r, model, path):
 DOINGS = [("add", {}), ("subtract", {}), ("set_projection", {}), ("set_projection", {"layer": 0}), ("ablate", {})]
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen3", "phi3"])
 @pytest.mark.parametrize(("op", "options"), DOINGS)
-def test_lm_eval(model, tmp_path, op, options):
+def test_lm_eval(family, tmp_path, op, options):
     steered = pytest.importorskip("lm_eval.models.hf_steered")
+    model = tiny_chat_model(family, n_layers=4, dtype=torch.float64)
     doing = intervene(op, direction(model), **options)
     file = exported("lm-eval", doing, direction(model), model, tmp_path / "steer.pt")
     lm = steered.SteeredModel(pretrained=model.hf, tokenizer=model.tokenizer, steer_path=str(file), device="cpu")
-    theirs = torch.stack([lm._model_call(torch.tensor([ids]))[0, -1].float() for ids in model.tokenize(PROMPTS)])
-    without = rhat.logits(model, PROMPTS)
+    theirs = torch.stack([lm._model_call(torch.tensor([ids]))[0, -1] for ids in model.tokenize(PROMPTS)])
+    theirs, without = theirs.double(), rhat.logits(model, PROMPTS).double()
     assert (theirs - without).abs().max() > 0.1
-    torch.testing.assert_close(theirs, rhat.logits(model, PROMPTS, doing), atol=1e-5, rtol=0)
+    torch.testing.assert_close(theirs, rhat.logits(model, PROMPTS, doing).double(), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("op", "options"), DOINGS)
