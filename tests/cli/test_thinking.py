@@ -267,6 +267,7 @@ def test_a_server_follows_the_switch(model):
         "model": "default",
         "messages": [{"role": "user", "content": "Paint the lock of the house."}],
         "max_tokens": 64,
+        "temperature": 0,
     }
     with running(on, {}, Settings(playground=False, max_length=256, max_tokens=128)) as server:
         post = lambda **more: requests.post(f"{server.url}/v1/chat/completions", json={**said, **more}, timeout=60)  # noqa: E731

@@ -32,6 +32,7 @@ ARGUMENTS = {
     "cluster_mean_difference": (values, values, topics, level),
     "corrected_difference": (count, count, count, errors, level),
     "corrected_rate": (count, count, errors, level),
+    "crossing_dose": (values, st.lists(values, max_size=4), level),
     "dependence": (values, topics),
     "design_effect": (values, topics),
     "direction_p": (count, count),
@@ -106,6 +107,7 @@ GOOD = {
     "cluster_mean_difference": ([1.0, 2.0, 3.0], [0.0, 1.5, 2.5], ["a", "b", "a"]),
     "corrected_difference": (3, 4, 20, statistics.JudgeErrors(50, 60, 90, 100)),
     "corrected_rate": (3, 20, statistics.JudgeErrors(50, 60, 90, 100)),
+    "crossing_dose": ([1.0, 2.0, 4.0], [[0.1, 0.2], [0.2, 0.3], [0.4, 0.6]], 0.25),
     "dependence": ([1.0, 2.0, 3.0], ["a", "b", "a"]),
     "design_effect": ([1.0, 2.0, 3.0], ["a", "b", "a"]),
     "direction_p": (3, 4),
@@ -150,6 +152,12 @@ def test_one_bad_number_anywhere_is_an_error(name, bad):
             spoilt = [[*value[:j], math.nan, *value[j + 1 :]] for j in range(len(value))]
         else:
             spoilt = [[*value[:j], bad, *value[j + 1 :]] for j in range(len(value))]
+        if name == "crossing_dose" and i == 1:  # rows of numbers: every number of every row, too
+            spoilt += [
+                [*value[:j], [*value[j][:k], bad, *value[j][k + 1 :]], *value[j + 1 :]]
+                for j in range(len(value))
+                for k in range(len(value[j]))
+            ]
         for one in spoilt:
             if name == "prompts_needed" and i == 1 and one == -math.inf:
                 continue  # no number of prompts shows a margin of 0 or less, however little: None, as documented

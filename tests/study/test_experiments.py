@@ -79,7 +79,7 @@ def test_conditions_that_share_a_batch_answer_as_each_does_alone(lab):
 
 def test_what_is_measured_already_is_not_measured_again(lab, monkeypatch):
     first = lab.measure_conditions({"each:once": set_projection(lab.direction)}, "harmless", 6)
-    monkeypatch.setattr(type(lab), "_answered", None)
+    monkeypatch.setattr(type(lab), "answered", None)
     again = lab.measure_conditions({"each:once": set_projection(lab.direction)}, "harmless", 4)
     assert again["each:once"].texts == first["each:once"].texts[:4]
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from rhat.directions import Direction
 from rhat.errors import StudyError
-from rhat.executor import Executor, SerialExecutor, cut
+from rhat.executor import Executor, SerialExecutor
 from rhat.interventions import AnyIntervention, Intervention
+from rhat.lab.activated import Activated
 from rhat.lab.controls import Controls
 from rhat.lab.judged import Judged
 from rhat.lab.measurement import KL_PROMPTS, Label, Measurement, RotatedControls, Treatment, put_together, topics_of
@@ -33,7 +30,7 @@ from rhat.vocabulary import JUDGED_TOKENS, Preset
 
 
 @dataclass(eq=False)
-class Lab(Controls, Judged):
+class Lab(Activated, Controls, Judged):
     """What every experiment needs. Experiments are plain functions of a lab that return parts of results.json.
 
     judged_tokens, splits  tokens of each answer that are read; splits that r̂ is found on, this one among them
@@ -280,34 +277,3 @@ class Lab(Controls, Judged):
         self.conditions[measurement.condition] = dict(description)
         self.measurements[measurement.condition, measurement.label] = measurement
         return measurement
-
-    # Activations
-
-    def activations(
-        self, prompts: Sequence[Prompt], layers: Sequence[int], position: int | None = None, edits: Edits | None = None
-    ) -> Float[Tensor, "n layer d_model"]:
-        """resid_pre of prompts at one position (r̂'s) and some layers, float32, in order. Keeps n · layers · d_model."""
-        position = self.direction.position if position is None else position
-        plan = self.model.plan([p.text for p in prompts])
-        asked = tasks.Reading(plan.prompts, tuple(layers), position, edits or {})
-        out = torch.empty(len(prompts), len(layers), self.model.d_model)
-        shards = cut(self.executor.split(len(plan.batches)), tasks.BATCHES)
-        for rows, found in self.executor.map(tasks.read, self.model, asked, shards):
-            out[rows] = found
-        return out
-
-    @cached_property
-    def training(self) -> dict[Label, Float[Tensor, "n layer d_model"]]:
-        """Activations of the kept training prompts (at most 256 of a label) at r̂'s position and every layer."""
-        return {
-            label: self.activations(self.finding.kept["train"][label][:256], range(self.model.n_layers))
-            for label in ("harmful", "harmless")
-        }
-
-    @cached_property
-    def testing(self) -> dict[Label, Float[Tensor, "n layer d_model"]]:
-        """Activations of the headline test prompts (at most 400 of a label) at r̂'s position and every layer."""
-        return {
-            label: self.activations(self.test(label, min(self.sizes.headline, 400)), range(self.model.n_layers))
-            for label in ("harmful", "harmless")
-        }

@@ -36,17 +36,8 @@ def crossing_dose(
             or a topic is missing.
     """
     check_level(level)
-    dose, table = number_sample(doses, "doses", at_least=2), np.asarray(values, dtype=np.float64)
-    if (
-        table.ndim != 2
-        or len(table) != len(dose)
-        or table.shape[1] < 2
-        or not (np.isfinite(table) & (table >= 0)).all()
-    ):
-        raise StatisticsError(
-            f"values: got an array of shape {table.shape} for {len(dose)} doses, expected a row of finite numbers from 0 on for each "
-            "dose, one for each prompt, and 2 prompts at least"
-        )
+    dose = number_sample(doses, "doses", at_least=2)
+    table = _rows_of(values, len(dose))
     if len(np.unique(dose)) < len(dose) or dose.min() <= 0 or not (np.isfinite(wanted) and wanted > 0):
         raise StatisticsError(
             f"crossing_dose: got {len(dose)} doses and {wanted}, expected different doses and a value above 0"
@@ -84,3 +75,23 @@ def _crossed(dose: NDArray[np.float64], mean: NDArray[np.float64], wanted: float
     if rise < 1e-9:  # flat there, which happens at the ends alone: the mean slope of all
         rise = max(float(y[-1] - y[0]) / float(x[-1] - x[0]), 0.1) * (x[i + 1] - x[i])
     return float(np.exp(x[i] + (goal - y[i]) / rise * (x[i + 1] - x[i])))
+
+
+def _rows_of(values: ArrayLike, n: int) -> NDArray[np.float64]:
+    """A row of finite numbers from 0 on for each of n doses, at least 2 in each.
+
+    Raises:
+        StatisticsError: if they are something else.
+    """
+    try:
+        table = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StatisticsError(
+            f"values: expected rows of numbers of one length, one row for each dose ({error})"
+        ) from error
+    if table.ndim != 2 or len(table) != n or table.shape[1] < 2 or not (np.isfinite(table) & (table >= 0)).all():
+        raise StatisticsError(
+            f"values: got an array of shape {table.shape} for {n} doses, expected a row of finite numbers from 0 on for each "
+            "dose, one for each prompt, and 2 prompts at least"
+        )
+    return table
