@@ -203,6 +203,10 @@ def _wire_settings(service: Service, page: gr.Blocks, controls: Parts, scale: An
 
     def chosen_operator(operator: str, before: str, name: str, position: float) -> tuple[Any, ...]:
         """The slider of the operator's number; α stays where both operators have one."""
+        if (
+            operator == before
+        ):  # said twice, as a busy page does: the slider's position is then the one before this operator
+            return (gr.skip(),) * len(slider)
         keeps = dial.is_by_means(operator) and dial.is_by_means(before)
         value = dial.Dial.of(known[name], operator).value(position) if keeps else None
         return turned(Slider(name, operator, value))
