@@ -25,7 +25,7 @@ from tiny import tiny_chat_model, tiny_tokenizer
 
 SETTINGS = AuditSettings(kl=0.3, judged_tokens=10)
 QUICK = AuditSettings(kl=0.3, judged_tokens=10, preset="quick")  # for what does not hang on how many prompts there are
-SEEDS = (1, 3)
+SEEDS = (1, 2, 3)
 MORE_THINGS = ("bench", "shed", "mirror", "ladder", "bucket", "basket", "barrel", "candle", "kettle", "blanket")
 MORE_PLACES = ("barn", "station", "town hall", "library", "bakery", "farm", "hotel")
 
@@ -87,7 +87,7 @@ def mixed(model, prompts, r):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_vector_with_some_of_the_refusal_direction_in_it_is_caught_and_without_it_equivalent(audited, seed):
-    """Equivalent to no steering at the same dose always. Raised to the same KL, what is left of the last is a random direction
+    """Equivalent to no steering at the same dose always. Raised to the same KL, what is left of the third is a random direction
     that breaks this small model's refusals by itself; as the random vector that it is (below) it is not caught."""
     found = audited(0.3, seed)
     assert found.verdict == "changes", found.sentence

@@ -1,7 +1,7 @@
 """Exports run by the tools they are for; plain arithmetic is in test_writing.py.
 
-The extra `peers` brings lm-eval, nnsight and llama.cpp (xllamacpp). TransformerLens, steering-vectors and repeng ask for an older
-transformers: their tests are skipped unless they are installed by hand.
+The extra `peers` brings lm-eval and llama.cpp (xllamacpp). The other tests are skipped unless their tool is installed by hand: nnsight
+gives every object of the process a `save` when it is imported, TransformerLens, steering-vectors and repeng need an older transformers.
 """
 
 import numpy as np
