@@ -180,7 +180,7 @@ def test_a_file_that_is_none_is_one_line(tmp_path):
     with pytest.raises(ArtifactError, match="cannot be read"):
         Audit.load(tmp_path / "none.json")
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(ArtifactError, match="not an audit by rhat"):
+    with pytest.raises(ArtifactError, match="not written by `rhat audit`"):
         Audit.load(tmp_path / "other.json")
 
 

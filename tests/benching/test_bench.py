@@ -300,7 +300,7 @@ def test_settings_that_cannot_be_are_rejected(given):
 
 def test_a_file_that_is_none_is_one_line(tmp_path):
     (tmp_path / "other.json").write_text("{}")
-    for name, said in (("none.json", "cannot be read"), ("other.json", "not a bench by rhat")):
+    for name, said in (("none.json", "cannot be read"), ("other.json", "not written by `rhat bench`")):
         with pytest.raises(ArtifactError, match=said):
             BenchResults.load(tmp_path / name)
 

@@ -12,7 +12,7 @@ from rhat.prompts import ContrastSet
 from rhat.scoring.pieces import Pieces
 from rhat.selection.cost import LONG, Answers, Expected, survey_work
 from rhat.selection.settings import FindSettings
-from rhat.selection.told import Told, in_seconds, measured
+from rhat.selection.told import Told, told_of
 
 SEARCHES = ROUNDS - 1  # rounds that a search of doses usually takes
 ADDED = 3  # the vector, the cleaned one, and r̂
@@ -57,9 +57,10 @@ def told_of_audit(
     find_settings: FindSettings | None = None,
     pieces: Pieces | None = None,
 ) -> Told | None:
-    """How long an audit will take; None for a model that is run by the plain path, of which no speed is known."""
-    if not model.fast:
-        return None
-    speed, answers = measured(model, prompts)
-    work = audit_work(model, prompts, direction, vector, settings, find_settings, answers)
-    return Told(in_seconds(work, speed), speed, held=0.0 if pieces is None else speed.seconds(pieces.work()))
+    """How long an audit will take, if that is known."""
+    return told_of(
+        model,
+        prompts,
+        lambda answers: audit_work(model, prompts, direction, vector, settings, find_settings, answers),
+        pieces,
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rhat.artifacts.files import made_by
-from rhat.artifacts.header import Timing
 from rhat.auditing.added import Added, added, at_equal_kl
 from rhat.auditing.making import Made, cosines_of, dose_row, rows_of, vector_row
 from rhat.auditing.rows import Audit, Dose, Effect
@@ -16,7 +15,7 @@ from rhat.errors import StudyError
 from rhat.executor import Executor
 from rhat.interventions import AnyIntervention, Intervention
 from rhat.lab import Lab, Measurement, RotatedControls
-from rhat.lab.around import lab_around
+from rhat.lab.around import FINDING, lab_around, stage_timings
 from rhat.lab.matching import Matched
 from rhat.model.chat import ChatModel
 from rhat.model.work import counting
@@ -26,7 +25,6 @@ from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.selection.survey import Clock
 
 LABELS: tuple[Label, ...] = ("harmful", "harmless", "borderline")
-FINDING = "finding"
 
 
 @counting()
@@ -75,7 +73,7 @@ def audit(
             "chance": model.d_model**-0.5,
             "family": FAMILIES,
             "cosines": cosines_of(lab, vector),
-            "timings": _timings(lab, clock),
+            "timings": stage_timings(lab, clock),
             **rows_of(measured, settings.margin),
         }
     )
@@ -127,13 +125,6 @@ def _measured(lab: Lab, vector: Direction, settings: AuditSettings, clock: Clock
     clock.lap("random directions")
     rows = [*(dose_row(one, match) for one, match in zip(some, doses, strict=True)), *same]
     return Made(target, n, rows, answers, effects)
-
-
-def _timings(lab: Lab, clock: Clock) -> list[Timing]:
-    """Seconds and work of the stages: those of the survey one by one, then the audit's own."""
-    work = dict(lab.finding.work) | clock.work
-    stages = [*lab.finding.timings, *(one for one in clock.stages if one[0] != FINDING)]
-    return [Timing.of({"stage": name, "seconds": seconds, **work.get(name, {})}) for name, seconds in stages]
 
 
 def _same_dose(some: Sequence[Added], doses: Sequence[Matched]) -> dict[str, Intervention]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ValidationError
-
-from rhat.artifacts.files import replace_text
+from rhat.artifacts.document import Document
 from rhat.artifacts.header import Model, Timing
 from rhat.artifacts.record import Cosine as CosineValue
 from rhat.artifacts.record import (
@@ -27,7 +23,6 @@ from rhat.artifacts.record import (
     unit,
 )
 from rhat.artifacts.rows import Comparison, Power, Rate, Score
-from rhat.errors import ArtifactError
 
 SCHEMA_VERSION = 1
 Word = Literal["changes", "leaves", "undecided"]
@@ -138,8 +133,10 @@ class Rank(Record):
     """random directions"""
 
 
-class Audit(Record):
+class Audit(Document):
     """What a vector does to refusal. `comparisons` of the question `audit` are the family of the verdict, adjusted together."""
+
+    command: ClassVar = "audit"
 
     sentence: str
     """the verdict, with its intervals"""
@@ -197,40 +194,3 @@ class Audit(Record):
     def comparison(self, treatment: str, reference: str, prompts: str) -> Comparison | None:
         """The row of this treatment, reference and prompts, if there is one."""
         return next((row for row in self.comparisons if row.names == (treatment, reference, prompts)), None)
-
-    def plain(self) -> dict[str, Any]:
-        """The record as JSON values, its version too."""
-        said = super().plain()
-        head = {name: said.pop(name) for name in ("sentence", "sentences", "verdict")}
-        return {**head, "schema_version": self.schema_version, **said}
-
-    def save(self, path: str | Path) -> Path:
-        """Write it as JSON, in one step.
-
-        Raises:
-            ArtifactError: if it cannot be written.
-        """
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(path, json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ArtifactError(f"{path}: cannot write the audit ({error.strerror or error})") from error
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> Audit:
-        """Read what `save` wrote.
-
-        Raises:
-            ArtifactError: if it is missing or is no audit.
-        """
-        path = Path(path)
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactError(f"{path}: cannot be read; make one with `rhat audit`") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
-            raise ArtifactError(f"{path}: not an audit by rhat ({where}: {first['msg']})") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from rhat.artifacts.rows import Comparison
 from rhat.auditing.rows import Audit, Moved
-from rhat.display.wording import count, interval, number, percent, points, signed
+from rhat.display.wording import PROMPTS, count, interval, number, percent, points, signed
 from rhat.statistics.judgement import ALPHA
 
 FAMILIES = (
@@ -15,7 +15,6 @@ FAMILIES = (
     "kind of prompts, adjusted together (Holm; of each the difference and both margins); audit_controls: r̂ − no steering, random − no steering, vector − cleaned, "
     "adjusted together likewise"
 )
-SHOWN = {"harmful": "harmful", "harmless": "harmless", "borderline": "borderline", "twin": "unsafe twin"}
 
 
 def judged(a: Audit) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def _against(a: Audit, treatment: str, reference: str) -> list[Comparison]:
 
 def _listed(rows: Sequence[Comparison]) -> str:
     """Such as "harmful −1.0 points [−3.0, 1.0], harmless +35.0 points [25.0, 46.0]"."""
-    return ", ".join(f"{SHOWN[row.prompts]} {_change(row)}" for row in rows)
+    return ", ".join(f"{PROMPTS[row.prompts]} {_change(row)}" for row in rows)
 
 
 def _change(row: Comparison) -> str:
@@ -75,7 +74,7 @@ def _kl(a: Audit) -> str:
 
 def _changes(a: Audit, caught: Sequence[Comparison]) -> str:
     return (
-        f"The vector changes how often {_and([SHOWN[row.prompts] for row in caught])} prompts are refused, more than random "
+        f"The vector changes how often {_and([PROMPTS[row.prompts] for row in caught])} prompts are refused, more than random "
         f"directions do at {_kl(a)}: {_listed(caught)}; {_without(a)}."
     )
 
@@ -86,7 +85,7 @@ def _leaves(a: Audit, rows: Sequence[Comparison]) -> str:
 
 def _undecided(a: Audit, rows: Sequence[Comparison]) -> str:
     head = f"It is undecided whether the vector changes refusal at {_kl(a)} ({_listed(rows)})"
-    moved = [SHOWN[row.prompts] for row in rows if clear(row)]
+    moved = [PROMPTS[row.prompts] for row in rows if clear(row)]
     if moved:
         return (
             f"{head}: it moves {_and(moved)} prompts, but is not shown to move them further than random directions do."
@@ -142,7 +141,7 @@ def _rests_on(a: Audit) -> list[str]:
         n = sum(row.condition == "random" for row in a.doses)
         said.append(f"{n} random directions at the same KL, one a prompt: {_listed(rows)}.")
     if broken := [row for row in a.rates if row.condition == "vector" and row.degenerate]:
-        shares = ", ".join(f"{percent(row.degenerate / row.n)} of {SHOWN[row.prompts]}" for row in broken)
+        shares = ", ".join(f"{percent(row.degenerate / row.n)} of {PROMPTS[row.prompts]}" for row in broken)
         said.append(f"With the vector answers break down on {shares} prompts.")
     said.append(f"Intervals are 95 %; the margin is {_margin(a)}; families of comparisons: {a.family}.")
     return said
@@ -163,7 +162,7 @@ def _sides(row: Moved) -> str:
     now = percent(row.refused_now), interval(row.refused_now_low, row.refused_now_high, scale=100, digits=1)
     no_more = percent(row.answered_now), interval(row.answered_now_low, row.answered_now_high, scale=100, digits=1)
     return (
-        f"Of {count(row.n, SHOWN[row.prompts] + ' prompt')}, {now[0]} {now[1]} are refused with it and were not before, "
+        f"Of {count(row.n, PROMPTS[row.prompts] + ' prompt')}, {now[0]} {now[1]} are refused with it and were not before, "
         f"{no_more[0]} {no_more[1]} were refused before and are not with it."
     )
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from rhat.artifacts.files import replace_text
+from rhat.artifacts.document import Document
 from rhat.artifacts.header import Model, Timing
-from rhat.artifacts.record import Index, Record, Share, unit
+from rhat.artifacts.record import Index, Share, unit
 from rhat.artifacts.rows import Comparison, Power, Rate, Score
 from rhat.benching.rows import Compared, Damage, Dose, Frontier, LeftOut, TaskName
-from rhat.errors import ArtifactError
 
 SCHEMA_VERSION = 1
 
 
-class BenchResults(Record):
+class BenchResults(Document):
     """Every way to find and to move refusal, at equal damage. Each task's comparisons are one family, adjusted together (Holm)."""
+
+    command: ClassVar = "bench"
+    first: ClassVar = ("sentence", "sentences")
 
     sentence: str
     """what was found, in short"""
@@ -79,40 +79,3 @@ class BenchResults(Record):
     def rate(self, condition: str, prompts: str) -> Rate | None:
         """The row of `rates` of this condition and these prompts, if there is one."""
         return next((row for row in self.rates if (row.condition, row.prompts) == (condition, prompts)), None)
-
-    def plain(self) -> dict[str, Any]:
-        """The record as JSON values, its version too; the sentences first."""
-        said = super().plain()
-        head = {name: said.pop(name) for name in ("sentence", "sentences")}
-        return {**head, "schema_version": self.schema_version, **said}
-
-    def save(self, path: str | Path) -> Path:
-        """Write it as JSON, in one step.
-
-        Raises:
-            ArtifactError: if it cannot be written.
-        """
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(path, json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ArtifactError(f"{path}: cannot write the bench ({error.strerror or error})") from error
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> BenchResults:
-        """Read what `save` wrote.
-
-        Raises:
-            ArtifactError: if it is missing or is no bench.
-        """
-        path = Path(path)
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactError(f"{path}: cannot be read; make one with `rhat bench`") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
-            raise ArtifactError(f"{path}: not a bench by rhat ({where}: {first['msg']})") from error

@@ -9,9 +9,9 @@ from rhat.artifacts.files import replace_text
 from rhat.benching.document import BenchResults
 from rhat.benching.making import REFERENCE, kl_of
 from rhat.benching.settings import TASKS
-from rhat.benching.words import DOING, SHOWN, called
+from rhat.benching.words import DOING, called
 from rhat.display import canvas, static
-from rhat.display.wording import inside, number
+from rhat.display.wording import PROMPTS, inside, number
 
 TONES = {
     "reference": canvas.GREEN,
@@ -43,7 +43,7 @@ def frontier(found: BenchResults) -> Any | None:
     panels = [one for one in panels if any((row.task, row.prompts) == one for row in found.frontier)]
     if not panels:
         return None
-    titles = [f"{DOING[task]}: {SHOWN[label]} test prompts" for task, label in panels]
+    titles = [f"{DOING[task]}: {PROMPTS[label]} test prompts" for task, label in panels]
     figure = canvas.bare(
         "KL of the next token on test prompts (nats)",
         "Refusal rate",
@@ -77,7 +77,7 @@ def differences(found: BenchResults, task: str) -> Any | None:
     several, labels = len(found.kl) > 1, len(TASKS[task].tested) > 1
     names = []
     for row in rows:
-        said = [number(kl_of(row.treatment) or 0.0)] * several + [SHOWN[row.prompts]] * labels
+        said = [number(kl_of(row.treatment) or 0.0)] * several + [PROMPTS[row.prompts]] * labels
         names.append(called(row.treatment) + (f" ({', '.join(said)})" if said else ""))
     return canvas.forest(names, rows, canvas.DIFFERENCE, [TONES[row.treatment.partition(":")[0]] for row in rows])
 

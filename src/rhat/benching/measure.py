@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from rhat.artifacts.files import made_by
-from rhat.artifacts.header import Timing
 from rhat.benching.document import BenchResults
 from rhat.benching.dosing import STAGE, Dosed, at, dose_row, dosed, searched_topics
 from rhat.benching.entries import Bench, Entry, Left, surroundings
@@ -20,21 +19,19 @@ from rhat.benching.settings import TASKS, BenchSettings, Task
 from rhat.benching.verdict import FAMILY, judged
 from rhat.directions import Direction
 from rhat.errors import StudyError
-from rhat.executor import Executor, SerialExecutor
+from rhat.executor import Executor
 from rhat.lab import Lab
+from rhat.lab.around import FINDING, lab_around, stage_timings
 from rhat.lab.measurement import KL_PROMPTS, Measurement, RotatedControls, Treatment
 from rhat.lab.rows import rate_row, score_row
 from rhat.model.chat import ChatModel
 from rhat.model.work import counting
 from rhat.prompts import ContrastSet
-from rhat.scoring.keeping import Keeping
 from rhat.scoring.pieces import Pieces
-from rhat.selection.given_direction import finding_for
 from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.selection.survey import Clock
-from rhat.vectors.adopting import adopt
 
-FINDING, CANDIDATES = "finding", "what is compared"
+CANDIDATES = "what is compared"
 
 
 @counting()
@@ -91,7 +88,7 @@ def bench(
             "left_out": [*left, *unreached, *unanswered],
             "doses": _dose_rows(given, doses),
             **_rows(answers, settings),
-            "timings": _timings(lab, clock),
+            "timings": stage_timings(lab, clock),
         }
     )
     return found.changed(**judged(found))
@@ -133,24 +130,19 @@ def _lab(
     Raises:
         StudyError: if it hardly refuses.
     """
-    finding_settings = surroundings(settings, find_settings or FindSettings.read_as(direction))
-    if None in direction.means:
-        direction, finding = adopt(model, prompts, direction, finding_settings, progress=progress, pieces=pieces)
-    else:
-        finding = finding_for(model, prompts, direction, finding_settings, progress=progress, pieces=pieces)
-    if finding.direction is None or finding.means is None:
-        raise StudyError(f"nothing to compare: {finding.sentence}")
-    done = executor or SerialExecutor()
-    return Lab(
-        model.with_response_prefix(finding.response_prefix),
+    return lab_around(
+        model,
         prompts,
-        replace(finding, direction=direction),
+        direction,
         settings.sizes,
-        settings.seed,
-        settings.margin,
-        progress,
-        done if pieces is None else Keeping(done, pieces),
+        purpose="compare",
+        seed=settings.seed,
+        margin=settings.margin,
         judged_tokens=settings.judged_tokens,
+        find_settings=surroundings(settings, find_settings or FindSettings.read_as(direction)),
+        progress=progress,
+        executor=executor,
+        pieces=pieces,
     )
 
 
@@ -253,10 +245,3 @@ def _compared(given: Bench, entries: Sequence[Entry], answers: Measured) -> list
                 if part == "prompting":
                     rows[name] = Compared(condition=name, part=part, name=rest)
     return list(rows.values())
-
-
-def _timings(lab: Lab, clock: Clock) -> list[dict[str, Any]]:
-    """Seconds and work of the stages: those of the survey one by one, then the bench's own."""
-    work = dict(lab.finding.work) | clock.work
-    stages = [*lab.finding.timings, *(one for one in clock.stages if one[0] != FINDING)]
-    return [Timing.of({"stage": name, "seconds": seconds, **work.get(name, {})}).plain() for name, seconds in stages]

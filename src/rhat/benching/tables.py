@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from rhat.benching.document import BenchResults
 from rhat.benching.making import REFERENCE, kl_of
 from rhat.benching.settings import TASKS
-from rhat.benching.words import DOING, SHOWN, called
+from rhat.benching.words import DOING, called
 from rhat.display import wording
 from rhat.display.tables import Column, Head, Table, build, numeric, text
-from rhat.display.wording import interval, number, percent
+from rhat.display.wording import PROMPTS, interval, number, percent
 
 
 def tables(found: BenchResults) -> list[Table]:
@@ -20,7 +20,7 @@ def tables(found: BenchResults) -> list[Table]:
     for task in found.tasks:
         for label in TASKS[task].tested:
             rows = lines(found, task, label)
-            made += build(f"{DOING[task]}: {SHOWN[label]} test prompts", rows, COLUMNS, collapsed=False)
+            made += build(f"{DOING[task]}: {PROMPTS[label]} test prompts", rows, COLUMNS, collapsed=False)
     left = [text("Part", "part"), text("Name", "name"), text("Task", "task"), KL_ASKED, text("Why", "reason")]
     return [*made, *build("Left out", found.left_out, left, collapsed=False)]
 

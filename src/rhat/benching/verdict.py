@@ -9,9 +9,9 @@ from rhat.artifacts.rows import Comparison
 from rhat.benching.document import BenchResults
 from rhat.benching.making import RANDOM, REFERENCE, kl_of
 from rhat.benching.settings import TASKS, Task
-from rhat.benching.words import DOING, SHOWN, called
+from rhat.benching.words import DOING, called
 from rhat.display import wording
-from rhat.display.wording import count, interval, number, points
+from rhat.display.wording import PROMPTS, count, interval, number, points
 
 FAMILY = (
     "bench_induce, bench_remove, bench_over_refusal: every edit − the difference of means at the same KL, on each kind of test prompts "
@@ -68,7 +68,7 @@ def _short(found: BenchResults) -> str:
 def _names(rows: Sequence[Comparison]) -> str:
     """The treatments of some rows, each with the KL and the prompts where that is not all there is."""
     return ", ".join(
-        f"{wording.inside(called(row.treatment))} ({SHOWN[row.prompts]}, {number(kl_of(row.treatment) or 0.0)} nats)"
+        f"{wording.inside(called(row.treatment))} ({PROMPTS[row.prompts]}, {number(kl_of(row.treatment) or 0.0)} nats)"
         for row in rows
     )
 
@@ -87,7 +87,7 @@ def _at(found: BenchResults, task: Task, kl: float, label: str) -> list[str]:
     ]
     chance = "more than chance" if above_chance(found, task, kl, label) else "not shown to be more than chance"
     head = (
-        f"{DOING[task.name]}, KL {number(kl)} nats: {wording.rate(reference)} of {count(reference.n, SHOWN[label] + ' test prompt')} are "
+        f"{DOING[task.name]}, KL {number(kl)} nats: {wording.rate(reference)} of {count(reference.n, PROMPTS[label] + ' test prompt')} are "
         f"refused with the difference of means {put} ({'; '.join(beside)}; {chance})."
     )
     rows = against_reference(found, task, kl, label)

@@ -9,7 +9,6 @@ from rhat.vocabulary import OPERATORS, PROMPTINGS, RULE_KINDS
 
 TOWARDS = {"refusal": "towards refusal", "answers": "towards answers"}
 DOING = {"induce": "Inducing refusal", "remove": "Removing refusal", "over-refusal": "Over-refusal"}
-SHOWN = {"harmful": "harmful", "harmless": "harmless", "borderline": "borderline", "twin": "unsafe twin"}
 
 
 def dose_sentence(d: CalibratedDose) -> str:

@@ -13,7 +13,7 @@ from rhat.scoring.pieces import Pieces
 from rhat.selection.cost import LONG, Answers, Expected, search_work
 from rhat.selection.settings import FindSettings
 from rhat.selection.survey import SIDES
-from rhat.selection.told import Told, in_seconds, measured
+from rhat.selection.told import Told, told_of
 
 NOTE = "; B is taken to be as fast as A, and loading is not counted"
 
@@ -56,9 +56,11 @@ def told_of_diff(
     given: tuple[Direction | None, Direction | None],
     pieces: Pieces | None,
 ) -> Told | None:
-    """How long a comparison will take; None for a model that is run by the plain path, of which no speed is known."""
-    if not model.fast:
-        return None
-    speed, answers = measured(model, prompts)
-    stages = in_seconds(diff_work(model, prompts, settings, search, given, answers=answers), speed)
-    return Told(stages, speed, held=0.0 if pieces is None else speed.seconds(pieces.work()), note=NOTE)
+    """How long a comparison will take, if that is known."""
+    return told_of(
+        model,
+        prompts,
+        lambda answers: diff_work(model, prompts, settings, search, given, answers=answers),
+        pieces,
+        NOTE,
+    )

@@ -22,6 +22,8 @@ CONDITIONS = {
     "random_add": "Random, add",
     "random_ablate": "Random, ablate",
 }
+PROMPTS = {"harmful": "harmful", "harmless": "harmless", "borderline": "borderline", "twin": "unsafe twin"}
+"""What prompts of a label are called, before the word 'prompts'."""
 FINDERS = {kind.name: kind.label for kind in FINDER_KINDS.values()} | {
     "ccs": "CCS",
     "ccs_on_noise": "CCS on noise",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rhat.display import canvas
 from rhat.display.static import to_svg
+from rhat.display.wording import PROMPTS
 from rhat.gauges.rows import Gauges
-from rhat.gauges.verdict import SHOWN
 
 
 def plane(g: Gauges) -> str:
@@ -24,7 +24,7 @@ def plane(g: Gauges) -> str:
                         x=[row.harmfulness for row in some],
                         y=[row.refusal for row in some],
                         mode="markers",
-                        name=f"{SHOWN[label]}, {'refused' if refused else 'not refused'}",
+                        name=f"{PROMPTS[label]}, {'refused' if refused else 'not refused'}",
                         marker={"color": tone, "size": 7, "symbol": "circle" if refused else "circle-open"},
                     )
                 )

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from rhat.artifacts.files import made_by
-from rhat.artifacts.header import Timing
 from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor
@@ -30,7 +29,7 @@ from rhat.gauges.settings import GaugeSettings
 from rhat.gauges.verdict import FAMILY, judged
 from rhat.interventions import Intervention
 from rhat.lab import Lab, RotatedControls
-from rhat.lab.around import lab_around
+from rhat.lab.around import FINDING, lab_around, stage_timings
 from rhat.lab.rows import rate_row
 from rhat.model.chat import ChatModel
 from rhat.model.work import counting
@@ -40,7 +39,6 @@ from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.selection.survey import Clock
 
 LABELS: tuple[Label, ...] = ("harmful", "harmless", "borderline", "twin")
-FINDING = "finding"
 
 
 @counting()
@@ -91,7 +89,7 @@ def gauges(
         raise StudyError(f"{prompts.name}: got no test prompts; give more prompts of each label")
     clock.lap("answers and judgements")
     found = Gauges.of(
-        _fields(lab, pair, settings) | _rows(seen, guard, settings.margin) | {"timings": _timings(lab, clock)}
+        _fields(lab, pair, settings) | _rows(seen, guard, settings.margin) | {"timings": stage_timings(lab, clock)}
     )
     return found.changed(**judged(found))
 
@@ -192,10 +190,3 @@ def _judgements(
         drawn = np.stack(values[len(single) :])
         found["random"] = drawn[np.arange(len(prompts)) % len(random), np.arange(len(prompts))]
     return found
-
-
-def _timings(lab: Lab, clock: Clock) -> list[Timing]:
-    """Seconds and work of the stages: those of the survey one by one, then our own."""
-    work = dict(lab.finding.work) | clock.work
-    stages = [*lab.finding.timings, *(one for one in clock.stages if one[0] != FINDING)]
-    return [Timing.of({"stage": name, "seconds": seconds, **work.get(name, {})}) for name, seconds in stages]

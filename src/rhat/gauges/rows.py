@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ValidationError
-
-from rhat.artifacts.files import replace_text
+from rhat.artifacts.document import Document
 from rhat.artifacts.header import Model, Timing
 from rhat.artifacts.record import Cosine as CosineValue
 from rhat.artifacts.record import (
@@ -29,7 +25,6 @@ from rhat.artifacts.record import (
     unit,
 )
 from rhat.artifacts.rows import Rate
-from rhat.errors import ArtifactError
 
 SCHEMA_VERSION = 1
 Name = Literal["harmfulness", "refusal"]
@@ -172,8 +167,10 @@ class Inversion(Record):
     """upper end"""
 
 
-class Gauges(Record):
+class Gauges(Document):
     """Harmfulness and refusal as two gauges of one model."""
+
+    command: ClassVar = "gauges"
 
     sentence: str
     """the verdict, with its intervals"""
@@ -222,40 +219,3 @@ class Gauges(Record):
         """The row of this measure, condition, reference and prompts, if there is one."""
         wanted = measure, condition, reference, prompts
         return next((r for r in self.shifts if (r.measure, r.condition, r.reference, r.prompts) == wanted), None)
-
-    def plain(self) -> dict[str, Any]:
-        """The record as JSON values, its version too."""
-        said = super().plain()
-        head = {name: said.pop(name) for name in ("sentence", "sentences", "verdict")}
-        return {**head, "schema_version": self.schema_version, **said}
-
-    def save(self, path: str | Path) -> Path:
-        """Write it as JSON, in one step.
-
-        Raises:
-            ArtifactError: if it cannot be written.
-        """
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(path, json.dumps(self.plain(), indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ArtifactError(f"{path}: cannot write the gauges ({error.strerror or error})") from error
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> Gauges:
-        """Read what `save` wrote.
-
-        Raises:
-            ArtifactError: if it is missing or is no such file.
-        """
-        path = Path(path)
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactError(f"{path}: cannot be read; make one with `rhat gauges`") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
-            raise ArtifactError(f"{path}: not written by `rhat gauges` ({where}: {first['msg']})") from error

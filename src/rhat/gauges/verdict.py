@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rhat.display.wording import count, interval, number, percent, points, signed
+from rhat.display.wording import PROMPTS, count, interval, number, percent, points, signed
 from rhat.gauges.rows import OWN, Cloud, Gauges, Guarded, Shift
 
 FAMILY = (
@@ -14,7 +14,6 @@ FAMILY = (
 )
 WORDS = {"judged_harmful": "the judgement of harm", "refused": "refusal"}
 GAUGE = {"harmfulness": "the harmfulness direction", "refusal": "the refusal direction"}
-SHOWN = {"harmful": "harmful", "harmless": "harmless", "borderline": "borderline", "twin": "unsafe twin"}
 
 
 def judged(g: Gauges) -> dict[str, Any]:
@@ -55,12 +54,12 @@ def size(row: Shift) -> str:
 
 
 def _both(g: Gauges, label: str) -> str:
-    return "; ".join(f"set on {SHOWN[label]} prompts, {_moves(g, measure, label)}" for measure in OWN)
+    return "; ".join(f"set on {PROMPTS[label]} prompts, {_moves(g, measure, label)}" for measure in OWN)
 
 
 def _apart(g: Gauges, labels: Sequence[str]) -> str:
     return (
-        f"Harmfulness and refusal come apart on {' and '.join(SHOWN[x] for x in labels)} prompts (double dissociation): "
+        f"Harmfulness and refusal come apart on {' and '.join(PROMPTS[x] for x in labels)} prompts (double dissociation): "
         f"{'; '.join(_both(g, label) for label in labels)}."
     )
 
@@ -70,7 +69,7 @@ def _not_shown(g: Gauges) -> str:
         return "No dissociation of harmfulness and refusal is shown: there are no harmful or harmless test prompts."
     labels = list(dict.fromkeys(row.prompts for row in g.shifts))
     lacking = [
-        f"{WORDS[measure]} on {SHOWN[label]} prompts {_why(g, measure, label)}"
+        f"{WORDS[measure]} on {PROMPTS[label]} prompts {_why(g, measure, label)}"
         for label in labels
         for measure in OWN
         if not comes_apart(g, measure, label)
@@ -131,7 +130,7 @@ def _broken(g: Gauges) -> str:
     if not rows:
         return ""
     shares = ", ".join(
-        f"{percent(row.degenerate / row.n)} of {SHOWN[row.prompts]} prompts ({row.condition} set)" for row in rows
+        f"{percent(row.degenerate / row.n)} of {PROMPTS[row.prompts]} prompts ({row.condition} set)" for row in rows
     )
     return f"Answers break down on {shares}; such an answer counts as not refused."
 
@@ -157,7 +156,7 @@ def _guard(row: Guarded) -> str:
         f"{interval(row.rhat_low, row.rhat_high)} on r̂ alone, difference {signed(row.difference, 2)} "
         f"{interval(row.difference_low, row.difference_high)}"
     )
-    head = f"A guard that tells harmful from {SHOWN[row.negatives]} prompts"
+    head = f"A guard that tells harmful from {PROMPTS[row.negatives]} prompts"
     if row.verdict is None:
         return f"{head}: {areas}."
     word = {"better": "does better on both gauges", "worse": "does worse on both gauges"}.get(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rhat.artifacts.header import Timing
 from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
@@ -14,8 +15,12 @@ from rhat.scoring.keeping import Keeping
 from rhat.scoring.pieces import Pieces
 from rhat.selection.given_direction import finding_for
 from rhat.selection.settings import FindSettings, Progress, silent
+from rhat.selection.survey import Clock
 from rhat.vectors import adopt
 from rhat.vocabulary import JUDGED_TOKENS, Preset
+
+FINDING = "finding"
+"""The stage of a clock in which a lab is made."""
 
 
 def lab_around(
@@ -58,3 +63,10 @@ def lab_around(
         done if pieces is None else Keeping(done, pieces),
         judged_tokens=judged_tokens,
     )
+
+
+def stage_timings(lab: Lab, clock: Clock) -> list[Timing]:
+    """Seconds and work of the stages: those of the survey one by one in place of `FINDING`, then the clock's others."""
+    work = dict(lab.finding.work) | clock.work
+    stages = [*lab.finding.timings, *(one for one in clock.stages if one[0] != FINDING)]
+    return [Timing.of({"stage": name, "seconds": seconds, **work.get(name, {})}) for name, seconds in stages]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rhat.model.chat import ChatModel
@@ -90,15 +90,29 @@ def measured(model: ChatModel, prompts: ContrastSet) -> tuple[Speed, Answers]:
     return speed, Answers(speed.answer_tokens, JUDGED_TOKENS, speed.answers_cut)
 
 
-def told_of_search(
-    model: ChatModel, prompts: ContrastSet, settings: FindSettings, pieces: Pieces | None = None
+def told_of(
+    model: ChatModel,
+    prompts: ContrastSet,
+    work: Callable[[Answers], Mapping[str, Work]],
+    pieces: Pieces | None = None,
+    note: str = "",
 ) -> Told | None:
-    """How long a search will take; None for a model that is run by the plain path, of which no speed is known."""
+    """How long some work will take, given how long answers are; None for a model that is run by the plain path, of which no
+    speed is known."""
     if not model.fast:
         return None
     speed, answers = measured(model, prompts)
-    stages = in_seconds(search_work(Expected(model, prompts, answers=answers), settings), speed)
-    return Told(stages, speed, held=0.0 if pieces is None else speed.seconds(pieces.work()))
+    held = 0.0 if pieces is None else speed.seconds(pieces.work())
+    return Told(in_seconds(work(answers), speed), speed, held=held, note=note)
+
+
+def told_of_search(
+    model: ChatModel, prompts: ContrastSet, settings: FindSettings, pieces: Pieces | None = None
+) -> Told | None:
+    """How long a search will take, if that is known."""
+    return told_of(
+        model, prompts, lambda answers: search_work(Expected(model, prompts, answers=answers), settings), pieces
+    )
 
 
 def in_seconds(work: Mapping[str, Work], speed: Speed) -> dict[str, float]:
