@@ -218,15 +218,15 @@ def test_logits_of_edited_runs_that_start_from_a_kept_one(case):
     model = case.model
     add = torch.randn(2, model.d_model, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     edits = [{Site("resid_pre", 1): Adding(vector)} for vector in add]
-    the_plan = model.lay_out(case.ids)
-    base = cache_clean_run(model, the_plan, [1], keep_kv=True)
+    laid_out = model.lay_out(case.ids)
+    base = cache_clean_run(model, laid_out, [1], keep_kv=True)
     by_condition = {0: {}, 1: {}}
-    for which, rows, logits in last_logits_under(model, the_plan, edits, base):
+    for which, rows, logits in last_logits_under(model, laid_out, edits, base):
         by_condition[which].update(zip(rows.tolist(), logits, strict=True))
     for which, vector in enumerate(add):
         want = torch.cat([case.alone(ids, vector) for ids in case.ids])
         assert off(torch.stack([by_condition[which][i] for i in range(len(case.ids))]), want) < EXACT
-        assert off(collected(last_logits(model, the_plan, edits[which], base), len(case.ids)), want) < EXACT
+        assert off(collected(last_logits(model, laid_out, edits[which], base), len(case.ids)), want) < EXACT
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -243,10 +243,10 @@ class Adding:
 def test_an_edit_of_last_tokens_alone(case):
     model = case.model
     unit = torch.randn(model.d_model, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
-    the_plan = model.lay_out(case.ids)
-    base = cache_clean_run(model, the_plan, [1], keep_kv=True)
+    laid_out = model.lay_out(case.ids)
+    base = cache_clean_run(model, laid_out, [1], keep_kv=True)
     edits = {Site("resid_pre", 1): AtTheEnd(unit)}
-    got = collected(last_logits(model, the_plan, edits, base), len(case.ids))
+    got = collected(last_logits(model, laid_out, edits, base), len(case.ids))
     want = torch.cat(
         [
             case.alone(ids, torch.zeros(len(ids), 1).double().index_fill(0, torch.tensor(len(ids) - 1), 1) * unit)

@@ -31,8 +31,8 @@ def prompt_projections(
     found = np.empty(len(prompts))
     if not prompts:
         return found
-    the_plan = model.lay_out(model.tokens_of(prompts))
-    for rows, at in captured(model, the_plan, [direction.site], [direction.position]):
+    plan = model.lay_out(model.tokens_of(prompts))
+    for rows, at in captured(model, plan, [direction.site], [direction.position]):
         found[rows.cpu().numpy()] = direction.project(at[direction.site][:, 0]).cpu().numpy()
     return found
 

@@ -39,13 +39,13 @@ class CleanRun:
         return max((kept for kept in self.prefix_residuals if kept <= layer), default=0)
 
 
-def cache_clean_run(model: Decoder, the_plan: Plan, layers: Sequence[int], *, keep_kv: bool = False) -> CleanRun:
+def cache_clean_run(model: Decoder, plan: Plan, layers: Sequence[int], *, keep_kv: bool = False) -> CleanRun:
     """Run the unedited model over a plan and keep resid_pre of `layers`, so that edits there need not run what is below.
 
     Keeps nothing where the plain path is taken, and fewer layers, or nothing, where main memory is limited.
     """
     clean = CleanRun(None)
-    layers = _affordable(model, the_plan, layers)
+    layers = _affordable(model, plan, layers)
     if slow() or not model.fast or not layers:
         return clean
     wanted = [Site("resid_pre", layer) for layer in layers]
@@ -56,11 +56,11 @@ def cache_clean_run(model: Decoder, the_plan: Plan, layers: Sequence[int], *, ke
 
         return {site: keep(site.layer) for site in wanted}
 
-    if the_plan.prefix_length:
-        clean.prefix_kv = run_prefix(model, the_plan, keeper(clean.prefix_residuals))
+    if plan.prefix_length:
+        clean.prefix_kv = run_prefix(model, plan, keeper(clean.prefix_residuals))
     else:
         clean.prefix_residuals = {layer: torch.empty(0) for layer in layers}
-    for batch in the_plan.batches:
+    for batch in plan.batches:
         kept: dict[int, Tensor] = {}
         done = run_tokens(
             model,
@@ -68,7 +68,7 @@ def cache_clean_run(model: Decoder, the_plan: Plan, layers: Sequence[int], *, ke
             batch.context,
             keeper(kept),
             prefix_kv=clean.prefix_kv,
-            prefix_length=the_plan.prefix_length,
+            prefix_length=plan.prefix_length,
             ends=NO_ENDS,
         )
         clean.residuals.append(kept)
@@ -77,10 +77,10 @@ def cache_clean_run(model: Decoder, the_plan: Plan, layers: Sequence[int], *, ke
     return clean
 
 
-def _affordable(model: Decoder, the_plan: Plan, layers: Sequence[int]) -> Sequence[int]:
+def _affordable(model: Decoder, plan: Plan, layers: Sequence[int]) -> Sequence[int]:
     """As many of these layers, evenly chosen, as a sixteenth of the memory that the model may take can hold."""
     if model.memory is None:
         return layers
-    tokens = the_plan.prefix_length + sum(batch.ids.numel() for batch in the_plan.batches)
+    tokens = plan.prefix_length + sum(batch.ids.numel() for batch in plan.batches)
     n = model.memory // 16 // (tokens * model.d_model * model.dtype.itemsize)
     return layers if n >= len(layers) else [layers[i * len(layers) // n] for i in range(n)]

@@ -72,15 +72,15 @@ def prompt_and_next(model: Decoder, prompts: Sequence[TokenIds], token: int) -> 
     """Logits after each prompt, then after each prompt and `token`, by prefill and one step of decoding; float64."""
     # Prompts of unequal length in one batch show a wrong mask or position at once. The step after them shows what prefill cannot:
     # keys written to the wrong slot, windows that slide, positions that a family counts from the cache.
-    the_plan = model.lay_out(prompts)
+    plan = model.lay_out(prompts)
     slots = SlotCache(model.layout.n_layers, len(prompts), max(len(p) for p in prompts) + 1)
     first: dict[int, Tensor] = {}
-    for done in prefill(model, the_plan):
+    for done in prefill(model, plan):
         with torch.no_grad():
             logits = lm_head(model, done.hidden)
         for at, row in enumerate(done.batch.rows.tolist()):
             first[row] = logits[at]
-            slots.put(row, at, done.prefix_kv, done.new_kv, the_plan.prefix_length, int(done.batch.lengths[at]))
+            slots.put(row, at, done.prefix_kv, done.new_kv, plan.prefix_length, int(done.batch.lengths[at]))
     lengths = torch.tensor([len(p) for p in prompts], device=model.device)
     rows = torch.arange(len(prompts), device=model.device)
     context = TokenContext.for_step(lengths, lengths, model.template_length, rows)

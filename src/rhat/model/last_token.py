@@ -22,30 +22,30 @@ def reads(edit: Edit) -> bool:
     return any(map(reads, edit.edits)) if isinstance(edit, Chain) else isinstance(edit, Read)
 
 
-def last_token_only(edits: Edits, the_plan: Plan) -> bool:
+def last_token_only(edits: Edits, plan: Plan) -> bool:
     """Whether these edits change nothing before each prompt's last token, and read nothing."""
-    template = the_plan.template_length
+    template = plan.template_length
     return bool(edits) and all(
         not reads(edit) and edit.first_position(length, length - template) >= length - 1
         for edit in edits.values()
-        for length in {len(p) for p in the_plan.prompts}
+        for length in {len(p) for p in plan.prompts}
     )
 
 
 def last_tokens(
-    model: Decoder, the_plan: Plan, edits: Edits, clean: CleanRun, times: int = 1
+    model: Decoder, plan: Plan, edits: Edits, clean: CleanRun, times: int = 1
 ) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
     """Logits after each prompt, running its last token only: what comes before it is as the unedited model left it.
 
     With `times`, each batch holds that many copies of its rows, one after the other, for edits that tell them apart.
     """
     start = clean.start(min(first_layer(edits), model.layout.n_layers - 1))
-    for index, batch in enumerate(the_plan.batches):
-        slots = _full_prompts(model, the_plan, clean, index, times)
+    for index, batch in enumerate(plan.batches):
+        slots = _full_prompts(model, plan, clean, index, times)
         row = torch.arange(len(batch.ids), device=batch.ids.device).repeat(times)
         column, lengths = (batch.lengths - 1).repeat(times), batch.context.prompt_length.repeat(times)
-        context = TokenContext.for_step(lengths - 1, lengths, the_plan.template_length, batch.rows.repeat(times))
-        used = the_plan.prefix_length + batch.ids.shape[1]
+        context = TokenContext.for_step(lengths - 1, lengths, plan.template_length, batch.rows.repeat(times))
+        used = plan.prefix_length + batch.ids.shape[1]
         residual = clean.residuals[index][start][row, column][:, None] if start else None
         tokens = batch.ids[row, column]
         hidden = run_step(model, tokens, context, slots, edits, start=start, residual=residual, used=used)
@@ -54,14 +54,14 @@ def last_tokens(
         yield context.rows, logits
 
 
-def _full_prompts(model: Decoder, the_plan: Plan, clean: CleanRun, index: int, times: int) -> SlotCache:
+def _full_prompts(model: Decoder, plan: Plan, clean: CleanRun, index: int, times: int) -> SlotCache:
     """Keys and values of a batch's whole prompts. A run overwrites those of last tokens in every block that it runs."""
     if (index, times) not in clean.whole:
-        batch = the_plan.batches[index]
-        longest = the_plan.prefix_length + batch.ids.shape[1]
+        batch = plan.batches[index]
+        longest = plan.prefix_length + batch.ids.shape[1]
         slots = clean.whole[index, times] = SlotCache(model.layout.n_layers, times * len(batch.ids), longest)
         for copy in range(times):
             for row, length in enumerate(batch.lengths.tolist(), copy * len(batch.ids)):
                 kept = clean.suffix_kv[index]
-                slots.put(row, row % len(batch.ids), clean.prefix_kv, kept, the_plan.prefix_length, length)
+                slots.put(row, row % len(batch.ids), clean.prefix_kv, kept, plan.prefix_length, length)
     return clean.whole[index, times]

@@ -29,7 +29,7 @@ from rhat.model.tap import tapped
 
 
 def last_logits(
-    model: Decoder, the_plan: Plan, edits: Edits | None = None, clean: CleanRun | None = None
+    model: Decoder, plan: Plan, edits: Edits | None = None, clean: CleanRun | None = None
 ) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
     """Next-token logits after each prompt, batch by batch: (which prompts, their logits), in the model's dtype.
 
@@ -40,34 +40,34 @@ def last_logits(
     Raises:
         NonFiniteError: if a row's logits are no distribution, saying where that began.
     """
-    for rows, logits in _last_logits(model, the_plan, edits, clean):
-        check_logits(model, the_plan.prompts, rows, logits, edits)
+    for rows, logits in _last_logits(model, plan, edits, clean):
+        check_logits(model, plan.prompts, rows, logits, edits)
         yield rows, logits
 
 
 def _last_logits(
-    model: Decoder, the_plan: Plan, edits: Edits | None, clean: CleanRun | None
+    model: Decoder, plan: Plan, edits: Edits | None, clean: CleanRun | None
 ) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
     if slow() or not model.fast:
-        yield from plain_last_logits(model, the_plan, edits)
+        yield from plain_last_logits(model, plan, edits)
         return
-    if clean is not None and clean.suffix_kv and not tapped(model.hf) and last_token_only(edits or {}, the_plan):
-        yield from last_tokens(model, the_plan, edits or {}, clean)
+    if clean is not None and clean.suffix_kv and not tapped(model.hf) and last_token_only(edits or {}, plan):
+        yield from last_tokens(model, plan, edits or {}, clean)
         return
-    for done in prefill(model, the_plan, edits, clean):
+    for done in prefill(model, plan, edits, clean):
         with torch.no_grad():
             logits = lm_head(model, done.hidden)
         yield done.batch.rows, logits
 
 
-def run_until(model: Decoder, the_plan: Plan, edits: Edits, stop: int) -> Iterator[Int[Tensor, " rows"]]:
+def run_until(model: Decoder, plan: Plan, edits: Edits, stop: int) -> Iterator[Int[Tensor, " rows"]]:
     """Run every batch for what `edits` read and no further than the input of block `stop`; yields which prompts ran.
 
     The plain path, where it is taken, runs to the end.
     """
     if slow() or not model.fast:
-        for rows, _ in plain_last_logits(model, the_plan, edits):
+        for rows, _ in plain_last_logits(model, plan, edits):
             yield rows
         return
-    for done in prefill(model, the_plan, edits, stop=stop):
+    for done in prefill(model, plan, edits, stop=stop):
         yield done.batch.rows

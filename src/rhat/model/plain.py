@@ -69,12 +69,12 @@ def plain_last_positions(
 
 
 def plain_last_logits(
-    model: Decoder, the_plan: Plan, edits: Edits | None = None
+    model: Decoder, plan: Plan, edits: Edits | None = None
 ) -> Iterator[tuple[Int[Tensor, " rows"], Float[Tensor, "rows vocab"]]]:
     """The same by the plain path: whole prompts, left padding with a mask, every position's logits.
 
     One prompt at a time where the model does not take padding.
     """
-    for batch in the_plan.batches:
+    for batch in plan.batches:
         for rows in batch.rows.split(1) if batch.context.padded and not model.supports_padding else (batch.rows,):
-            yield rows, plain_forward(model, [the_plan.prompts[i] for i in rows.tolist()], rows, edits)
+            yield rows, plain_forward(model, [plan.prompts[i] for i in rows.tolist()], rows, edits)

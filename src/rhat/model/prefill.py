@@ -31,7 +31,7 @@ class Prefilled:
 
 
 def prefill(
-    model: Decoder, the_plan: Plan, edits: Edits | None = None, clean: CleanRun | None = None, stop: int = BEYOND
+    model: Decoder, plan: Plan, edits: Edits | None = None, clean: CleanRun | None = None, stop: int = BEYOND
 ) -> Iterator[Prefilled]:
     """Run every batch of a plan under `edits`, fast; yields batches as they are done.
 
@@ -42,15 +42,15 @@ def prefill(
     begin = min(first_layer(edits), model.layout.n_layers - 1)
     clean = None if tapped(model.hf) else clean  # an intervention is on: what the plain model computed does not hold
     start = clean.start(begin) if clean is not None else 0
-    prefix_kv = _prefix(model, the_plan, edits, clean, start, stop) if the_plan.prefix_length else None
-    for index, batch in enumerate(the_plan.batches):
+    prefix_kv = _prefix(model, plan, edits, clean, start, stop) if plan.prefix_length else None
+    for index, batch in enumerate(plan.batches):
         done = run_tokens(
             model,
             batch.ids,
             batch.context,
             edits,
             prefix_kv=prefix_kv,
-            prefix_length=the_plan.prefix_length,
+            prefix_length=plan.prefix_length,
             start=start,
             residual=clean.residuals[index].get(start) if clean is not None and start else None,
             below=clean.suffix_kv[index] if clean is not None and clean.suffix_kv else None,
@@ -60,13 +60,13 @@ def prefill(
         yield Prefilled(index, batch, done.last(batch.lengths), prefix_kv, done.new_kv)
 
 
-def _prefix(model: Decoder, the_plan: Plan, edits: Edits, clean: CleanRun | None, start: int, stop: int) -> KeyValues:
+def _prefix(model: Decoder, plan: Plan, edits: Edits, clean: CleanRun | None, start: int, stop: int) -> KeyValues:
     """The shared prefix under `edits`: the clean run's where they leave it alone."""
     if clean is None or clean.prefix_kv is None:
-        return run_prefix(model, the_plan, edits, stop=stop)
-    if touches_prefix(edits, the_plan):
+        return run_prefix(model, plan, edits, stop=stop)
+    if touches_prefix(edits, plan):
         residual = clean.prefix_residuals.get(start)
-        return run_prefix(model, the_plan, edits, start=start, residual=residual, below=clean.prefix_kv, stop=stop)
+        return run_prefix(model, plan, edits, start=start, residual=residual, below=clean.prefix_kv, stop=stop)
     if reads_prefix(edits):
-        run_prefix(model, the_plan, edits, stop=stop)
+        run_prefix(model, plan, edits, stop=stop)
     return clean.prefix_kv

@@ -19,21 +19,21 @@ from rhat.model.tap import tapped
 KEPT = 16  # prefixes of one cache
 
 
-def touches_prefix(edits: Edits, the_plan: Plan) -> bool:
+def touches_prefix(edits: Edits, plan: Plan) -> bool:
     """Whether these edits can change a token of the shared prefix in any row."""
     # Scopes such as the template count from a prompt's end, so where an edit begins depends on the prompt's length. It depends on
     # nothing else: each length is asked once.
-    shared = the_plan.prefix_length
+    shared = plan.prefix_length
     return any(
-        edit.first_position(length, length - the_plan.template_length) < shared
+        edit.first_position(length, length - plan.template_length) < shared
         for edit in edits.values()
-        for length in {len(p) for p in the_plan.prompts}
+        for length in {len(p) for p in plan.prompts}
     )
 
 
 def run_prefix(
     model: Decoder,
-    the_plan: Plan,
+    plan: Plan,
     edits: Edits,
     *,
     times: int = 1,
@@ -46,11 +46,11 @@ def run_prefix(
 
     `start`, `residual`, `below` and `stop` are those of `run_tokens`.
     """
-    model.rotation.check_shared(the_plan)
+    model.rotation.check_shared(plan)
     return run_tokens(
         model,
-        the_plan.prefix.repeat(times, 1),
-        the_plan.prefix_context().repeated(times),
+        plan.prefix.repeat(times, 1),
+        plan.prefix_context().repeated(times),
         edits,
         start=start,
         residual=None if residual is None else residual.repeat(times, 1, 1),

@@ -110,11 +110,11 @@ class Rotation:
             found = torch.where(over, found.clamp_min(length + 1), found)
         return found
 
-    def check_shared(self, the_plan: Plan) -> None:
+    def check_shared(self, plan: Plan) -> None:
         """Raises ModelError if prompts that share a prefix turn it differently."""
-        if the_plan.prefix_length and not self.alike([len(p) for p in the_plan.prompts]):
+        if plan.prefix_length and not self.alike([len(p) for p in plan.prompts]):
             raise ModelError(
-                f"a plan of prompts of {min(map(len, the_plan.prompts))} to {max(map(len, the_plan.prompts))} tokens shares "
+                f"a plan of prompts of {min(map(len, plan.prompts))} to {max(map(len, plan.prompts))} tokens shares "
                 f"a prefix, but this model turns tokens differently beyond {self.lengths[0]}; "
                 "lay prompts out with ChatModel.plan or ChatModel.lay_out"
             )

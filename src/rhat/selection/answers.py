@@ -149,8 +149,8 @@ class _Asking:
 
     def answers(self, some: Sequence[Prompt], before: int, n_tokens: int, whole: bool = False) -> list[Completion]:
         """Greedy answers in order; `before` of the total are done already (−1: these do not count)."""
-        the_plan = planned(self.model, some)
-        groups = tasks.groups(the_plan, self.executor.split(len(the_plan.batches)), {})
+        plan = planned(self.model, some)
+        groups = tasks.groups(plan, self.executor.split(len(plan.batches)), {})
         asked = tasks.Answering(max_new_tokens=n_tokens, stop_early=not whole, phrases=self.settings.phrases)
 
         def tell(done: int, _total: int) -> None:
@@ -165,7 +165,7 @@ class _Asking:
             progress=tell if before >= 0 else None,
         )
         found = {row: c for part in parts for row, c in zip(part.rows, part.completions, strict=True)}
-        return [found[row] for row in range(len(the_plan))]
+        return [found[row] for row in range(len(plan))]
 
     def threshold(
         self,
@@ -179,9 +179,9 @@ class _Asking:
         both = [*harmful, *harmless]
         found = classes(reader(self.settings.phrases), [p.text for p in both], [c.text for c in (*said, *others)])
         refused = np.array([label == "refused" for label in found])
-        the_plan = planned(self.model, both)
-        asked = tasks.Scoring(the_plan.prompts, tuple(token.id for token in tokens))
-        [(scores, _)] = tasks.score_all(self.executor, self.model, asked, the_plan, [{}])
+        plan = planned(self.model, both)
+        asked = tasks.Scoring(plan.prompts, tuple(token.id for token in tokens))
+        [(scores, _)] = tasks.score_all(self.executor, self.model, asked, plan, [{}])
         return behaviour_threshold(scores.numpy(), refused, np.arange(len(both)) < len(harmful))
 
     def markup(self, prompt: Prompt, said: Sequence[Completion]) -> tuple[Markup | None, str]:

@@ -222,16 +222,14 @@ def _moments(
     before = 0
     for split, sides in given.items():
         for label, some in sides.items():
-            the_plan = planned(model, some)
-            shards = cut(executor.split(len(the_plan.batches)), tasks.BATCHES)
+            plan = planned(model, some)
+            shards = cut(executor.split(len(plan.batches)), tasks.BATCHES)
 
             def tell(done: int, _total: int, before: int = before) -> None:
                 progress("activations", before + done, total)
 
-            asked = tasks.Averaging(
-                the_plan.prompts, tuple(ids), label == "harmful", split == "train", threshold, extra
-            )
-            sizes = [sum(len(the_plan.batches[i].rows) for i in shard) for shard in shards]
+            asked = tasks.Averaging(plan.prompts, tuple(ids), label == "harmful", split == "train", threshold, extra)
+            sizes = [sum(len(plan.batches[i].rows) for i in shard) for shard in shards]
             parts = executor.map(tasks.average, model, asked, shards, sizes=sizes, progress=tell)
             before += len(some)
             scores = torch.empty(len(some), dtype=torch.float64)

@@ -120,7 +120,7 @@ def answer(worker: Worker, task: Answering, group: Group) -> Answers:
 
 
 def groups(
-    the_plan: Plan, shards: Sequence[range], edits: Edits, own: Sequence[Sequence[Edits]] | None = None
+    plan: Plan, shards: Sequence[range], edits: Edits, own: Sequence[Sequence[Edits]] | None = None
 ) -> list[Group]:
     """The prompts of a plan in groups, each in the prompts' order, within the shards of its batches and of 256 rows at most.
 
@@ -130,10 +130,10 @@ def groups(
     most = max(1, ANSWERED // len(own or ((),)))
     found = []
     for shard in shards:
-        all_rows = sorted(row for i in shard for row in the_plan.batches[i].rows.tolist())
+        all_rows = sorted(row for i in shard for row in plan.batches[i].rows.tolist())
         for some in cut([range(len(all_rows))], most):
             rows = tuple(all_rows[i] for i in some)
-            prompts = tuple(the_plan.prompts[row] for row in rows)
+            prompts = tuple(plan.prompts[row] for row in rows)
             if own is None:
                 found.append(Group(rows, prompts, edits))
                 continue

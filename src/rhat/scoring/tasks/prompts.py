@@ -49,10 +49,10 @@ def empty_thoughts(model: ChatModel) -> tuple[int, ...]:
     return after[len(before) :]
 
 
-def batches_with(the_plan: Plan, rows: Sequence[int]) -> tuple[int, ...]:
+def batches_with(plan: Plan, rows: Sequence[int]) -> tuple[int, ...]:
     """Which batches of a plan hold any of these prompts."""
     wanted = set(rows)
-    return tuple(i for i, batch in enumerate(the_plan.batches) if wanted & set(batch.rows.tolist()))
+    return tuple(i for i, batch in enumerate(plan.batches) if wanted & set(batch.rows.tolist()))
 
 
 @dataclass(frozen=True, eq=False)

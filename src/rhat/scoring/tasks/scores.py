@@ -82,7 +82,7 @@ def score_all(
     executor: Executor,
     model: ChatModel,
     task: Scoring,
-    the_plan: Plan,
+    plan: Plan,
     conditions: Sequence[Edits],
     shards: Sequence[range] | None = None,
     progress: Progress | None = None,
@@ -92,14 +92,14 @@ def score_all(
     `shards` are batches that are shared out (all in one by default), and cut into pieces of two batches. Progress counts
     conditions, times shards.
     """
-    shards = cut([range(len(the_plan.batches))] if shards is None else shards, BATCHES, RANGES)
-    together = chunks(model, the_plan, conditions)
+    shards = cut([range(len(plan.batches))] if shards is None else shards, BATCHES, RANGES)
+    together = chunks(model, plan, conditions)
     runs = [Run(tuple(conditions[i] for i in some), batches) for some in together for batches in shards]
     parts = executor.map(score, model, task, runs, sizes=[len(r.conditions) for r in runs], progress=progress)
     found = []
     for at, some in enumerate(together):
         mine = parts[at * len(shards) : (at + 1) * len(shards)]
-        found += [in_order(len(the_plan), [part[i] for part in mine]) for i in range(len(some))]
+        found += [in_order(len(plan), [part[i] for part in mine]) for i in range(len(some))]
     return found
 
 
