@@ -1,18 +1,21 @@
 """Time told: what it is made of, which preset it chooses, and what it leaves out. Nothing here is timed."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 import studies
+from labs import contrast_set
 from rhat.errors import StudyError
 from rhat.lab import PRESETS
 from rhat.model.work import Ledger, Work
 from rhat.scoring import speed as speeds
 from rhat.scoring.pieces import Pieces
 from rhat.scoring.speed import Speed, speed_of
-from rhat.selection.told import Told, span
+from rhat.selection.settings import FindSettings
+from rhat.selection.told import Told, span, told_of_search
 from rhat.study import StudyConfig, run
 from rhat.study.budget import Forecast, seconds_of
 from tiny import tiny_chat_model
@@ -102,6 +105,33 @@ def test_what_is_told_and_what_is_left():
     assert told.left() == 735
     ledger.add(Work(block_passes=10**6))
     assert (told.done(), told.left()) == (1.0, 0.0)
+
+
+def test_scores_that_were_not_needed_are_not_waited_for():
+    stages = {"activations": 10.0, "induce scores": 100.0, "ablation scores": 60.0, "KL": 30.0, "suppress": 200.0}
+    told, ledger = Told(stages, ONE_EACH, frozenset({"activations"})), Ledger()
+    told.follow(ledger)
+    assert told.left() == told.total == 390
+    told.reached("induce scores, block 1")
+    ledger.add(Work(block_passes=15))
+    assert told.left() == 375
+    told.reached("ablation scores, block 1")
+    assert told.left() == 290  # 85 of the induce scores were not needed
+    assert told.done() == 15 / 305
+    told.reached("KL")
+    ledger.add(Work(block_passes=5))
+    told.reached("induce scores, the rest, 1")  # KL removed all: nothing is waited for twice
+    told.reached("suppress")
+    assert told.left() == 225
+
+
+def test_a_search_says_when_it_ends_sooner(known):
+    """A candidate that passes the published rules spares the search most of the other scores."""
+    prompts = contrast_set(13)
+    model = tiny_chat_model("llama")
+    told = told_of_search(model, prompts, FindSettings())
+    assert re.fullmatch(r"about .* on this machine; .* if a candidate passes the published rules", told.sentence())
+    assert "if a candidate" not in told_of_search(model, prompts, FindSettings(rule="relaxed")).sentence()
 
 
 def test_a_study_says_what_it_will_take_and_leaves_out_what_is_kept(arguments, known, tmp_path):

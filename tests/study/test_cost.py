@@ -22,7 +22,8 @@ def both(studied):
     config = StudyConfig(model=str(folder / "model"), dtype="float64", preset="standard", **files)
     results = contract.read(studied)
     layer = results["direction"]["layer"]
-    work = study_work(config, open_model(config), open_prompts(config), answers=SPOKEN, layer=layer)
+    relaxed = results["outcome"] == "found_relaxed"
+    work = study_work(config, open_model(config), open_prompts(config), answers=SPOKEN, layer=layer, relaxed=relaxed)
     counted = {row["stage"]: row for row in results["timings"] if "gflop" in row}
     return work, counted
 

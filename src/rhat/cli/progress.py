@@ -100,6 +100,7 @@ class Bars:
             self.task = self.shown.add_task(escape(stage), total=total)
         self.shown.update(self.task, completed=done, total=total)
         if self.told is not None:
+            self.told.reached(stage)
             if self.whole is None:
                 self.whole = self.shown.add_task("all", total=1.0, told=self.told)
             self.shown.update(self.whole, completed=self.told.done())
@@ -127,6 +128,8 @@ class Lines:
     def __call__(self, stage: str, done: int | float, total: int | float) -> None:
         """The library's callback."""
         now = time.monotonic()
+        if self.told is not None:
+            self.told.reached(stage)
         if stage != self.stage:
             self.stage, self.began, self.said = stage, now, now
             self._say(f"{stage} …")

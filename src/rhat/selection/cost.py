@@ -17,7 +17,14 @@ from rhat.selection.settings import FindSettings
 # What a search meets on models that refuse; nobody knows before.
 KEPT = {"harmful": 0.6, "harmless": 1.0}  # share of prompts on which the model behaves as labelled
 REACH = (0.2, 0.16, 0.14)  # share of candidates that are still running after the first look, its second, and the others
-PASSING = 0.07  # share of candidates that pass the induce rule
+PASSING = 0.07  # share of candidates that pass the published induce rule
+# Where none does, or KL removes those, more of them run on, more are ablated, in blocks too, and more are tried by KL.
+RELAXED_REACH = tuple(share + 0.2 for share in REACH)
+RAISING = 0.5  # share of candidates that pass the relaxed induce rule
+NEAR = (0.3, 0.1, 0.06)  # of these, the share that is still running after the looks at ablation scores
+TRIED = 5  # candidates whose KL is measured until one passes
+SCORES = ("induce scores", "ablation scores", "KL")
+"""The stages of a search by the published rules, or the relaxed one."""
 LAYER = 0.65  # where r̂ lies, as a share of the layers
 COMMON = (
     0.54  # share of an answer's tokens that one more condition of the same batch has said before, from the beginning
@@ -162,8 +169,9 @@ def survey_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
     return found | {"activations": given.lap()}
 
 
-def search_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
-    """What each stage of a search will compute."""
+def search_work(given: Expected, settings: FindSettings, *, relaxed: bool = True) -> dict[str, Work]:
+    """What each stage of a search will compute; by the published rules, whether they leave no candidate and the relaxed one
+    chooses, which takes longer, or one passes. Nobody knows beforehand."""
     model = given.model
     found = survey_work(given, settings)
     harmless = given.some("harmless", settings.validation, "validation")
@@ -175,27 +183,30 @@ def search_work(given: Expected, settings: FindSettings) -> dict[str, Work]:
         return found | {settings.rule: given.lap()}
     layers = range(1, max(2, int((1 - settings.skip_last) * model.n_layers)))
     positions = model.template_length
-    for share, some in _blocks(harmless, 0 if settings.all_kl else settings.early_stopping):
+    look = 0 if settings.all_kl else settings.early_stopping
+    for share, some in _blocks(harmless, look, RELAXED_REACH if relaxed else REACH):
         given.scored(1, some)  # the unedited run, whose lower blocks are kept
         for layer in layers:
             given.scored(share * positions, some, layer)
-    found["induce scores"] = given.lap()
-    passing = max(1.0, PASSING * positions * len(layers))
-    given.scored(passing, harmful)
-    found["ablation scores"] = given.lap()
+    induce, ablation, kl = SCORES
+    found[induce] = given.lap()
+    passing = max(1.0, (RAISING if relaxed else PASSING) * positions * len(layers))
+    for share, some in _blocks(harmful, look, NEAR):
+        given.scored(max(1.0, share * passing), some)
+    found[ablation] = given.lap()
     given.scored(1, harmless)
-    given.scored(passing if settings.all_kl else 1, harmless)
-    found["KL"] = given.lap()
+    given.scored(passing if settings.all_kl else min(TRIED, passing) if relaxed else 1, harmless)
+    found[kl] = given.lap()
     return found
 
 
-def _blocks(prompts: Sequence[Prompt], look: int) -> list[tuple[float, Sequence[Prompt]]]:
+def _blocks(prompts: Sequence[Prompt], look: int, reach: Sequence[float]) -> list[tuple[float, Sequence[Prompt]]]:
     """The blocks of prompts: the share of candidates that run each, and its prompts."""
     ends, n = [], len(prompts)
     while look and 3 * look <= 2 * n:
         ends.append(look)
         look *= 2
-    shares = [1.0, *REACH, *[REACH[-1]] * len(ends)]
+    shares = [1.0, *reach, *[reach[-1]] * len(ends)]
     return [(share, prompts[i:j]) for share, i, j in zip(shares, [0, *ends], [*ends, n], strict=False) if j > i]
 
 

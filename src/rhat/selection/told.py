@@ -11,7 +11,7 @@ from rhat.model.work import Ledger, Work
 from rhat.prompts import ContrastSet
 from rhat.scoring.pieces import Pieces
 from rhat.scoring.speed import Speed, speed_of
-from rhat.selection.cost import Answers, Expected, search_work
+from rhat.selection.cost import SCORES, Answers, Expected, search_work, total
 from rhat.selection.settings import FindSettings
 from rhat.vocabulary import JUDGED_TOKENS
 
@@ -38,7 +38,7 @@ class Told:
     note: str = ""
 
     def __post_init__(self) -> None:
-        self._ledger, self._begun = Ledger(), time.monotonic()
+        self.follow(Ledger())
 
     @property
     def whole(self) -> float:
@@ -68,16 +68,36 @@ class Told:
     def follow(self, ledger: Ledger) -> None:
         """The work begins now, and this ledger counts it."""
         self._ledger, self._begun = ledger, time.monotonic()
+        self._at, self._before = -1, 0.0
+
+    def reached(self, stage: str) -> None:
+        """Progress is at this stage ("induce scores, block 2" is one of "induce scores"): what was expected of the scores before
+        it, and was not needed, is not waited for."""
+        name = stage.partition(",")[0]
+        if name in SCORES and name in self.stages and (at := list(self.stages).index(name)) > self._at:
+            self._at, self._before = at, self._worked
+
+    @property
+    def _worked(self) -> float:
+        """Seconds, as expected, of what the ledger counts; finished pieces too, which are looked up at once."""
+        return self.speed.seconds(self._ledger.total)
+
+    @property
+    def _ahead(self) -> float:
+        """Seconds, as expected, of what is left."""
+        later = [seconds for stage, seconds in list(self.stages.items())[max(0, self._at) :] if stage not in self.kept]
+        return max(0.0, sum(later) - (self._worked - self._before))
 
     def done(self) -> float:
-        """The share of the work that is done, between 0 and 1: what the ledger counts, of what was expected."""
-        expected = self.total + self.held
-        return 1.0 if not expected else min(1.0, self.speed.seconds(self._ledger.total) / expected)
+        """The share of the work that is done, between 0 and 1: what the ledger counts, of that and what is left."""
+        whole = self._worked + self._ahead
+        return 1.0 if not whole else self._worked / whole
 
     def left(self) -> float:
         """Seconds that are left, at the pace so far once that is known."""
-        done = self.speed.seconds(self._ledger.total) - self.held  # pieces are looked up at once
-        left = max(0.0, self.total - max(done, 0.0))
+        done, left = self._worked - self.held, self._ahead
+        if done < 0:
+            left = min(left, self.total)  # pieces are still being looked up
         if done > SURE:
             left *= min(4.0, max(0.25, (time.monotonic() - self._begun) / done))
         return left
@@ -109,10 +129,19 @@ def told_of(
 def told_of_search(
     model: ChatModel, prompts: ContrastSet, settings: FindSettings, pieces: Pieces | None = None
 ) -> Told | None:
-    """How long a search will take, if that is known."""
-    return told_of(
-        model, prompts, lambda answers: search_work(Expected(model, prompts, answers=answers), settings), pieces
-    )
+    """How long a search will take, if that is known: where no candidate passes the published rules; where one does, it is over
+    sooner, and the sentence says when."""
+
+    def work(answers: Answers, relaxed: bool = True) -> Mapping[str, Work]:
+        return search_work(Expected(model, prompts, answers=answers), settings, relaxed=relaxed)
+
+    told = told_of(model, prompts, work, pieces)
+    if told is not None and settings.rule == "published":
+        speed, answers = measured(model, prompts)
+        sooner = speed.seconds(total(work(answers, relaxed=False)))
+        if (before := max(0.0, sooner - told.held)) > 0 and span(before) != span(told.total):
+            told.note = f"; {span(before)} if a candidate passes the published rules"
+    return told
 
 
 def in_seconds(work: Mapping[str, Work], speed: Speed) -> dict[str, float]:

@@ -35,15 +35,22 @@ EXPERIMENTS: dict[str, Callable[[Asked], None]] = {
 
 
 def study_work(
-    config: StudyConfig, model: ChatModel, prompts: ContrastSet, *, answers: Answers = LONG, layer: int = -1
+    config: StudyConfig,
+    model: ChatModel,
+    prompts: ContrastSet,
+    *,
+    answers: Answers = LONG,
+    layer: int = -1,
+    relaxed: bool = True,
 ) -> dict[str, Work]:
     """What each stage of a study will compute.
 
-    `answers` says how long the model's answers are, `layer` is r̂'s where it is known. Models differ in how many
+    `answers` says how long the model's answers are, `layer` is r̂'s where it is known, `relaxed` whether the published rules are
+    expected to leave no candidate, which takes longer. Models differ in how many
     candidates are stopped early and in how many prompts they refuse: what they do is assumed to be what is usual.
     """
     given = Expected(model, prompts, layer, answers)
-    found = search_work(given, find_settings(config))
+    found = search_work(given, find_settings(config), relaxed=relaxed)
     asked = Asked(given, config.sizes, config.judged_tokens, config.seeds)
     for name in config.experiments:
         EXPERIMENTS[name](asked)
