@@ -1,21 +1,21 @@
 """Real models end to end: the default one, SmolLM2, which hardly refuses, and a Gemma 3 base model with a template by hand."""
 
 import json
-import os
-import subprocess
-import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 import rhat
 from rhat import results as contract
+from rhat.cli import run as command
 from rhat.errors import TemplateError
 from rhat.interventions import Intervention
 from rhat.model import last_logits
 from rhat.model.check import check
 from rhat.selection.finding import find
 from rhat.selection.settings import FindSettings
+from rhat.study import PRESETS
 
 pytestmark = pytest.mark.model
 TEXTS = ["Name the capital of France.", "Why is the sky blue?", "Write a haiku about the sea."]
@@ -74,49 +74,34 @@ def test_fast_and_plain_agree_under_every_operator(model, op, monkeypatch):
     assert float((fast - unedited).norm() / unedited.norm()) > 1e-3
 
 
-def test_a_study_of_a_model_that_hardly_refuses_says_so_with_the_numbers(tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "rhat",
-            "study",
-            "-m",
-            "smollm2-135m",
-            "-p",
-            "quick",
-            "--only",
-            "suppress",
-            "-o",
-            tmp_path / "smol",
-        ],
-        env=os.environ | {"COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-1000:]
-    results = contract.read(tmp_path / "smol")
+def test_a_study_of_a_model_that_hardly_refuses_says_so_with_the_numbers(tmp_path, monkeypatch, capfd):
+    few = replace(PRESETS["quick"], headline=32, sweep=16, train=64, validation=16, randoms=3, dealt=2)
+    monkeypatch.setitem(PRESETS, "quick", few)
+    monkeypatch.setenv("COLUMNS", "300")
+    out = tmp_path / "smol"
+    assert command(["study", "-m", "smollm2-135m", "-p", "quick", "--only", "suppress", "-o", str(out)]) == 0
+    said = capfd.readouterr().out
+    results = contract.read(out)
     # It refuses about a sixth of harmful prompts, as the judge reads it: at the edge of what can be studied.
     assert results["outcome"] in ("no_refusal", "no_candidate", "found_relaxed")
     sentence = results["outcome_sentence"]
+    page = (out / "report.html").read_text("utf-8")
     if results["outcome"] == "no_refusal":
         assert "direction" not in results
         assert sentence.startswith(
             "smollm2-135m hardly refuses (prompts on which it behaves as labelled: train harmful: "
         )
         assert sentence.endswith("needed), so there is no refusal to study")
-        assert f"no_refusal: {sentence}" in done.stdout
-        assert sentence in (tmp_path / "smol" / "report.html").read_text("utf-8")
+        assert f"no_refusal: {sentence}" in said
+        assert sentence in page
     else:
         assert "relaxed" in sentence
-        page = (tmp_path / "smol" / "report.html").read_text("utf-8")
         assert "relaxed rule" in page
-        assert "relaxed rule" in done.stdout
+        assert "relaxed rule" in said
     harmful = next(r for r in results["rates"] if r["prompts"] == "harmful" and r["condition"] == "baseline")
-    assert harmful["n"] == 64
+    assert harmful["n"] == 32
     assert harmful["ci_high"] < 0.5
-    assert json.loads((tmp_path / "smol" / "manifest.json").read_text())["seed"] == 0
+    assert json.loads((out / "manifest.json").read_text())["seed"] == 0
 
 
 def test_a_base_model_wants_a_template_and_is_searched_with_one(by_hand):
