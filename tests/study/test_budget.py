@@ -2,7 +2,9 @@
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,9 @@ from labs import contrast_set
 from rhat.errors import StudyError
 from rhat.lab import PRESETS
 from rhat.model.work import Ledger, Work
+from rhat.scoring import load as loads
 from rhat.scoring import speed as speeds
+from rhat.scoring.load import Load
 from rhat.scoring.pieces import Pieces
 from rhat.scoring.speed import Speed, speed_of
 from rhat.selection.settings import FindSettings
@@ -20,6 +24,7 @@ from rhat.study import StudyConfig, run
 from rhat.study.budget import Forecast, seconds_of
 from tiny import tiny_chat_model
 
+QUIET = speeds.QUIET
 ONE_EACH = Speed(1.0, 0.5, 2.0, 0.25, 3.0, 0.125, 10.0, 0.0)
 ONLY = ("pca", "stability")
 
@@ -40,6 +45,7 @@ def known(monkeypatch, tmp_path):
         return Speed(0.0, 1e-3, 0.0, 1e-3, 0.0, 0.0, 10.0, 0.0)
 
     monkeypatch.setattr(speeds, "measured_speed", measure)
+    monkeypatch.setattr(speeds, "QUIET", 1e9)  # however busy the machine is that runs the tests
     return measured
 
 
@@ -178,6 +184,48 @@ def test_a_machine_is_measured_once_for_a_model(known, monkeypatch, tmp_path, ca
     speed_of(model, ["Name a river"])
     assert len(known) == 4
     assert "damaged; this machine is measured again" in caplog.text
+
+
+@pytest.mark.parametrize(("others", "times"), [(0.1, 1), (1.5, 2)])
+def test_a_busy_machine_is_measured_again_next_time(known, monkeypatch, others, times):
+    @contextmanager
+    def other_work():
+        yield Load(others)
+
+    monkeypatch.setattr(speeds, "other_work", other_work)
+    monkeypatch.setattr(speeds, "QUIET", QUIET)
+    model = tiny_chat_model("llama")
+    for _ in range(2):
+        speed_of(model, ["Name a river"])
+    assert len(known) == times
+
+
+def test_what_other_processes_use_is_seen_and_what_this_one_uses_is_not(monkeypatch):
+    """Against made counters: in 10 seconds the cores work 14, of which 6 are this process's."""
+    clock, cores, own = iter((100.0, 110.0)), iter((50.0, 64.0)), iter((7.0, 13.0))
+    monkeypatch.setattr(loads.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(loads, "_busy", lambda: next(cores))
+    monkeypatch.setattr(loads, "_own", lambda: next(own))
+    with loads.other_work() as beside:
+        pass
+    assert beside.others == pytest.approx(0.8)
+    monkeypatch.undo()
+    assert loads._busy() > loads._own() > 0
+
+
+def test_processors_of_one_name_are_told_apart(known, monkeypatch, tmp_path):
+    """Cloud machines call three generations "AMD EPYC"; what one of them measured is no other's speed."""
+    text, model = "model name\t: AMD EPYC\ncpu family\t: {}\nmodel\t\t: 1\nstepping\t: 1\n\n", tiny_chat_model("llama")
+    seen, read = [], Path.read_text
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda self, *a, **k: text.format(seen[-1]) if str(self) == "/proc/cpuinfo" else read(self, *a, **k),
+    )
+    for family in (25, 26, 25):
+        seen.append(family)
+        speed_of(model, ["Name a river"])
+    assert len(known) == 2
 
 
 def test_measuring_gives_a_cost_to_every_part():

@@ -23,6 +23,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.passes import lm_head
 from rhat.model.prefill import prefill
 from rhat.model.work import Work, counting
+from rhat.scoring.load import other_work
 from rhat.vocabulary import JUDGED_TOKENS
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 SHORT, LONG = 64, 512  # tokens of the two passes
 FEW, MANY, STEPS = 4, 48, 4  # rows of the two decodes, and steps of each
 STATES = 8, 64  # hidden states that meet the vocabulary
+QUIET = 0.3  # cores that others may use while a machine is measured: a busier one is measured again next time
 SLOW = 2.0  # seconds of the short pass from which nothing longer is tried
 CAPS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "DNNL_MAX_CPU_ISA")
 
@@ -69,7 +71,8 @@ class Speed:
 def speed_of(model: ChatModel, texts: Sequence[str], *, folder: Path | None = None) -> Speed:
     """This machine's speed with a model: as it was measured before, or measured now, which takes some seconds.
 
-    `texts` are a few prompts, whose answers say how long answers are. What is measured is kept in `folder` (rhat's cache).
+    `texts` are a few prompts, whose answers say how long answers are. What is measured is kept in `folder` (rhat's cache), unless
+    other processes kept the machine busy meanwhile.
     """
     path = (folder or cache_folder() / "speed") / f"{_key(model, texts)}.json"
     try:
@@ -78,8 +81,10 @@ def speed_of(model: ChatModel, texts: Sequence[str], *, folder: Path | None = No
         pass
     except (OSError, ValueError, TypeError):
         log.warning("%s: damaged; this machine is measured again", path)
-    with counting(apart=True):
+    with counting(apart=True), other_work() as beside:
         found = measured_speed(model, texts)
+    if beside.others > QUIET:
+        return found
     try:
         write_whole(path, json.dumps(asdict(found)))
     except ArtifactError as error:
@@ -116,8 +121,10 @@ def _machine(device: torch.device) -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return (names or [platform.processor() or platform.machine()])[0]
+    pairs = [line.partition(":") for line in reversed(lines) if ":" in line]
+    said = {name.strip(): value.strip() for name, _, value in pairs}  # of the first core, which is read last
+    names = [said[name] for name in ("model name", "cpu family", "model", "stepping") if name in said]
+    return " ".join(names) or platform.processor() or platform.machine()
 
 
 def measured_speed(model: ChatModel, texts: Sequence[str]) -> Speed:
