@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import rhat
-from rhat.diff import DiffSettings, diff, lengths
+from rhat.diff import DiffSettings, diff, lengths, seen
 from rhat.diff.weights import is_removed
 from rhat.directions import random_direction
 from rhat.prompts import builtin
@@ -16,8 +16,8 @@ from rhat.vocabulary import Preset
 
 pytestmark = pytest.mark.model
 LAYER = 15
-# How many prompts: near equality is shown on a hundred, the loss of all refusals on a few.
-HUNDRED = Preset("hundred", 100, 16, 32, 16, 3, 2, borderline=0)
+# How many prompts: near equality is shown on eighty, the loss of all refusals on a few.
+EIGHTY = Preset("eighty", 80, 8, 32, 16, 3, 2, borderline=0)
 FEW = Preset("few", 24, 8, 32, 16, 3, 2, borderline=0)
 
 
@@ -28,6 +28,11 @@ def difference_of_means(model, n=32):
         for label in ("harmful", "harmless")
     ]
     return rhat.Direction.from_groups(*groups, Site("resid_pre", LAYER), model=model.describe())
+
+
+@pytest.fixture(autouse=True)
+def fewer_means(monkeypatch):
+    monkeypatch.setattr(seen, "MEAN_PROMPTS", 32)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +81,7 @@ def test_bfloat16_is_no_worse_than_float32(whole, default_model, r):
     ):  # no processor for it: an hour of emulation; the weights are rounded all the same
         rounded = rounded.to(torch.float32)
     half = rhat.load((rounded, whole.tokenizer))
-    found = diff(whole, half, builtin(), DiffSettings(preset=HUNDRED), directions=(r, difference_of_means(half)))
+    found = diff(whole, half, builtin(), DiffSettings(preset=EIGHTY), directions=(r, difference_of_means(half)))
     assert found.outcome == "no worse", found.sentences
     assert {row.prompts for row in found.changes} == {"harmful", "harmless"}
     assert found.direction_cosine > 0.99
