@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import torch
 
+import once
 import typecheck
 
 if (
@@ -50,6 +51,14 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True, scope="session")
+def shared_folder(tmp_path_factory):
+    """Where what is made once a test run lies: above the folders of pytest-xdist's processes, if there are several."""
+    folder = tmp_path_factory.getbasetemp()
+    once.shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "once"
+    once.shared.mkdir(exist_ok=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def nothing_proved_before():
     """Every model is tried anew: tests change what tries it."""
     from rhat.model import proofs
@@ -68,8 +77,8 @@ def default_model():
 
 
 @pytest.fixture(scope="session")
-def studied(tmp_path_factory):
-    """The folder of a study of all experiments on the tiny taught model, once a session."""
+def studied():
+    """The folder of a study of all experiments on the tiny taught model, once for all processes; only to be read."""
     from studies import everything
 
-    return everything(tmp_path_factory.mktemp("studied"))
+    return once.once("studied", everything) / "run"
