@@ -1,5 +1,6 @@
 """For every test: no network, shapes checked as the annotations say, and the default model once a session."""
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -41,6 +42,17 @@ TENSORS = (
     "study",
 )
 typecheck.install([f"rhat.{name}" for name in TENSORS])
+
+
+def pytest_collection_finish():
+    """What was imported and collected stays to the end: Python need not look through it for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    typecheck.begin()
 
 
 def pytest_collection_modifyitems(items):
