@@ -17,6 +17,7 @@ if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # on shared cores threads wait for one another: tiny models take twenty times as long
     torch.set_num_threads(1)
+    gc.set_threshold(20_000)  # tiny models: what waits to be collected is small, and looking for it is not
 
 # Nothing is timed in a test: on shared cores an example takes as long as it takes.
 hypothesis.settings.register_profile("untimed", deadline=None)
