@@ -7,11 +7,12 @@ import pytest
 import once
 
 ASK = """
-import sys
+import sys, time
 from pathlib import Path
 import once
 once.shared = Path(sys.argv[1])
 def make(folder):
+    time.sleep(1)  # so that the others ask meanwhile
     with (folder / "made").open("a") as file:
         file.write("made\\n")
 print((once.once("thing", make) / "made").read_text())
