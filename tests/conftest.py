@@ -1,5 +1,6 @@
 """For every test: no network, shapes checked as the annotations say, and the default model once a session."""
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -9,12 +10,14 @@ import hypothesis
 import pytest
 import torch
 
+import once
 import typecheck
 
 if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # on shared cores threads wait for one another: tiny models take twenty times as long
     torch.set_num_threads(1)
+    gc.set_threshold(20_000)  # tiny models: what waits to be collected is small, and looking for it is not
 
 # Nothing is timed in a test: on shared cores an example takes as long as it takes.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -42,11 +45,30 @@ TENSORS = (
 typecheck.install([f"rhat.{name}" for name in TENSORS])
 
 
+def pytest_collection_finish():
+    """What was imported and collected stays to the end: Python need not look through it for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    typecheck.begin()
+
+
 def pytest_collection_modifyitems(items):
     """The default model takes minutes where float32 is all that a processor multiplies, and the first test pays for the study."""
     for item in items:
         if item.get_closest_marker("model"):
             item.add_marker(pytest.mark.timeout(2400))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_folder(tmp_path_factory):
+    """Where what is made once a test run lies: above the folders of pytest-xdist's processes, if there are several."""
+    folder = tmp_path_factory.getbasetemp()
+    once.shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "once"
+    once.shared.mkdir(exist_ok=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -68,8 +90,8 @@ def default_model():
 
 
 @pytest.fixture(scope="session")
-def studied(tmp_path_factory):
-    """The folder of a study of all experiments on the tiny taught model, once a session."""
+def studied():
+    """The folder of a study of all experiments on the tiny taught model, once for all processes; only to be read."""
     from studies import everything
 
-    return everything(tmp_path_factory.mktemp("studied"))
+    return once.once("studied", everything) / "run"

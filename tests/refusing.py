@@ -5,6 +5,7 @@ Random models refuse nothing, so what needs a refusal direction to find is tried
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import transformers
 
+import once
 from labs import contrast_set
 from rhat.model.template import render
 from tiny import VOCAB, tiny_tokenizer
@@ -44,6 +46,7 @@ def refusing_hf(
 
     With several `lessons` it learns to do so in each way. `taught` are other prompts, each with whether it is refused, or its answer.
     """
+    usual = not lessons and taught is None and once.shared is not None
     lessons = lessons or (Lesson(),)
     shape = {"hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "max_position_embeddings": 512}
     config = transformers.LlamaConfig(
@@ -57,7 +60,10 @@ def refusing_hf(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hf = transformers.AutoModelForCausalLM.from_config(config)
-        _teach(hf, steps, lessons, TAUGHT if taught is None else taught)
+        if usual and steps:  # many tests ask for the same one
+            _taught_before(hf, (steps, n_layers, seed, sorted(settings.items())), lessons)
+        else:
+            _teach(hf, steps, lessons, TAUGHT if taught is None else taught)
     hf.generation_config.eos_token_id = 1
     hf.generation_config.pad_token_id = 0
     return hf.eval()
@@ -66,6 +72,17 @@ def refusing_hf(
 TAUGHT = tuple(  # twins are refused for being worded as harmful prompts are
     (p.text, p.label == "harmful") for p in contrast_set(per_split=13).prompts if p.label != "twin"
 )
+
+
+def _taught_before(hf: Any, said: Any, lessons: Sequence[Lesson]) -> None:
+    """Weights as this test run taught them the first time that it was asked to with these arguments."""
+
+    def make(folder: Path) -> None:
+        _teach(hf, said[0], lessons, TAUGHT)
+        torch.save(hf.state_dict(), folder / "weights.pt")
+
+    folder = once.once(f"taught-{hashlib.sha256(repr(said).encode()).hexdigest()[:16]}", make)
+    hf.load_state_dict(torch.load(folder / "weights.pt"))
 
 
 def _teach(hf: Any, steps: int, lessons: Sequence[Lesson], taught: Sequence[tuple[str, bool | str]]) -> None:

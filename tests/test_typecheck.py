@@ -1,5 +1,6 @@
 """The type checker of the tests still bites: wrong shapes, wrong types, inner functions too."""
 
+import inspect
 import sys
 from textwrap import dedent
 
@@ -82,3 +83,22 @@ def test_wrong_calls_do_not(made, call):
 def test_an_inner_function_is_not_decorated_for_ever(made):
     plain = [made.adder(1) for _ in range(20)]
     assert sum(hasattr(one, "__wrapped__") for one in plain) <= typecheck.OFTEN
+
+
+def test_the_first_calls_of_each_test_are_checked(made):
+    def wrong():
+        made.half("4")
+
+    for _ in range(typecheck.CALLS):
+        with pytest.raises(Exception, match="violates type hint"):
+            wrong()
+    with pytest.raises(TypeError, match="not all arguments converted"):
+        wrong()
+    typecheck.begin()
+    with pytest.raises(Exception, match="violates type hint"):
+        wrong()
+
+
+def test_pages_and_debuggers_see_the_function_as_it_is_written(made):
+    assert str(inspect.signature(made.half)) == "(n: 'int', other: 'Unknown | None' = None) -> 'int'"
+    assert inspect.unwrap(made.half).__code__.co_varnames[:2] == ("n", "other")

@@ -2,13 +2,18 @@
 
 jaxtyping's hook decorates every function of a module anew whenever its `def` is run, which for a function inside a function is at
 every call of the outer one, and makes a memory of shapes for functions that name none. The first took more time than all models.
+So did checking every call: now each test has the first calls of each function checked, and a function is decorated when it is
+first called.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 from collections import Counter
-from functools import partial, update_wrapper
+from collections.abc import Callable
+from functools import partial, update_wrapper, wraps
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -18,9 +23,38 @@ from beartype import BeartypeConf, beartype
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float where one is asked for
 
 ARRAYS = re.compile(r"\b(Float|Int|Bool|Complex|Shaped|Num|Inexact|Real|UInt|Integer)\w*\[")
+NOT_PLAIN = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
 OFTEN = 3  # times that an inner function is checked when its `def` is run again
+CALLS = 20  # of each function that are checked in each test
 _jaxtyped = jaxtyping.jaxtyped
 _made: Counter[CodeType] = Counter()
+_tests = 0  # that began
+
+
+def begin() -> None:
+    """A test begins: as many calls are checked again."""
+    global _tests
+    _tests += 1
+
+
+def _sparing(fn: FunctionType, decorate: Callable[[FunctionType], Any]) -> Any:
+    """A function of whose calls the first of each test are checked, and which is decorated when it is first called."""
+    checked: Any = None
+    test, left = -1, 0
+
+    @wraps(fn)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        nonlocal checked, test, left
+        if test != _tests:
+            test, left = _tests, CALLS
+        if left <= 0:
+            return fn(*args, **kwargs)
+        left -= 1
+        if checked is None:
+            checked = decorate(fn)
+        return checked(*args, **kwargs)
+
+    return called
 
 
 def _inner_once_known(fn: Any) -> bool:
@@ -68,7 +102,14 @@ def jaxtyped(fn: Any = None, *, typechecker: Any) -> Any:
         return partial(jaxtyped, typechecker=typechecker)
     if _inner_once_known(fn):
         return fn
-    return _typed(fn) if _shapeless(fn) else _jaxtyped(fn, typechecker=typechecker)
+    if inspect.isclass(fn):
+        written = getattr(fn.__init__, "__globals__", None)  # None: not written in Python
+        if dataclasses.is_dataclass(fn) and written and written["__name__"] != __name__:
+            fn.__init__ = _sparing(fn.__init__, partial(_jaxtyped, typechecker=typechecker))
+        return fn
+    decorate = _typed if _shapeless(fn) else partial(_jaxtyped, typechecker=typechecker)
+    plain = isinstance(fn, FunctionType) and not fn.__code__.co_flags & NOT_PLAIN
+    return _sparing(fn, decorate) if plain else decorate(fn)
 
 
 def install(modules: list[str]) -> None:

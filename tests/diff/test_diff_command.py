@@ -12,6 +12,7 @@ from rhat.cli import run
 from rhat.diff import Diff
 from rhat.diff.document import schema
 from rhat.diff.opening import resolved
+from rhat.directions import Direction
 from rhat.errors import ModelError
 
 
@@ -86,12 +87,14 @@ def test_an_adapters_folder_is_the_base_model_with_it(call, taught, tmp_path):
     tuned = peft.get_peft_model(hf, settings)
     tuned.peft_config["default"].base_model_name_or_path = str(taught)
     tuned.save_pretrained(tmp_path / "lora")
-    code, _, found = call(taught, tmp_path / "lora")
+    given = Direction.of(torch.ones(48), site="resid_pre.2", position=-1, mean_harmful=4.0, mean_harmless=-2.0)
+    r = given.save(tmp_path / "r.safetensors")  # what an adapter changes does not hang on r̂: nothing is searched
+    code, _, found = call(taught, tmp_path / "lora", "-d", r, "-d", r)
     assert code in (1, 3)
     assert found.b.weight_format == "safetensors, with the adapter lora"
     assert found.a.weight_format == "safetensors"
     assert found.a.weights != found.b.weights
-    same = call(taught, taught, "--adapter-b", tmp_path / "lora", "--overwrite")[2]
+    same = call(taught, taught, "--adapter-b", tmp_path / "lora", "-d", r, "-d", r, "--overwrite")[2]
     assert same.changes == found.changes
 
 

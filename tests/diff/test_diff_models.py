@@ -1,7 +1,9 @@
 """Two models side by side: tiny ones that were taught to refuse, and what is done to them in memory."""
 
 import copy
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -36,11 +38,6 @@ def chat(hf):
     return rhat.load((hf, tiny_tokenizer()))
 
 
-def found_r(hf):
-    """r̂ as `rhat find` gives it, of as many prompts."""
-    return rhat.find(chat(hf), prompts(), rhat.FindSettings.sized(SIZES)).direction
-
-
 @pytest.fixture(scope="module")
 def taught():
     return refusing_hf()
@@ -60,14 +57,20 @@ def obliging():
 
 
 @pytest.fixture(scope="module")
+def r(taught):
+    """r̂ as `rhat find` gives it, of as many prompts."""
+    return rhat.find(chat(taught), prompts(), rhat.FindSettings.sized(SIZES)).direction
+
+
+@pytest.fixture(scope="module")
 def same(taught):
     return diff(chat(taught), chat(copy.deepcopy(taught)), prompts(), SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def edited(taught, same):
+def edited(taught, r):
     """The taught model with its own r̂ projected out of what writes to the residual stream, in memory."""
-    r = found_r(taught).unit.double()
+    r = r.unit.double()
     hf = copy.deepcopy(taught)
     with torch.no_grad():
         for name, w in hf.named_parameters():
@@ -94,28 +97,33 @@ def test_a_model_is_no_worse_than_itself(same):
     assert any(line.startswith("No removal of r̂ from the weights is seen") for line in same.sentences)
 
 
-def test_numbers_of_a_model_are_those_of_transformers(taught, same):
+def test_numbers_of_a_model_are_those_of_transformers(taught, r, same):
     """Means, projections and refusals again, by plain transformers and numpy, one prompt at a time."""
     tokenizer, some = tiny_tokenizer(), prompts()
-    r = found_r(taught)
 
-    def run(p):
-        ids = tokenizer.apply_chat_template(
+    def tokens(p):
+        return tokenizer.apply_chat_template(
             [{"role": "user", "content": p.text}], add_generation_prompt=True, return_dict=False
         )
-        with torch.no_grad():
-            states = taught(torch.tensor([ids]), output_hidden_states=True).hidden_states
-            said = taught.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :]
-        return torch.stack([s[0, r.position] for s in states]).double(), tokenizer.decode(said)
 
-    tests = {label: [run(p) for p in some.select(label, "test", 60)] for label in ("harmful", "harmless")}
-    for label, ran in tests.items():
-        values = np.array([float(states[r.layer] @ r.unit.double()) for states, _ in ran])
+    def run(p):
+        with torch.no_grad():
+            states = taught(torch.tensor([tokens(p)]), output_hidden_states=True).hidden_states
+        return torch.stack([s[0, r.position] for s in states]).double()
+
+    def answer(p):
+        ids = tokens(p)
+        said = taught.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False)[0, len(ids) :]
+        return tokenizer.decode(said)
+
+    for label in ("harmful", "harmless"):
+        chosen = some.select(label, "test", 60)
+        values = np.array([float(run(p)[r.layer] @ r.unit.double()) for p in chosen])
         [row] = [x for x in same.projections if (x.model, x.direction, x.prompts) == ("A", "B", label)]
         assert (row.mean, row.sd) == pytest.approx((values.mean(), values.std(ddof=1)), rel=1e-4)
-        assert same.change(label).a_rate == np.mean(["Sorry" in said for _, said in ran])
+        assert same.change(label).a_rate == np.mean(["Sorry" in answer(p) for p in chosen])
     train = {
-        label: torch.stack([run(p)[0] for p in some.select(label, "train", 128)]) for label in ("harmful", "harmless")
+        label: torch.stack([run(p) for p in some.select(label, "train", 128)]) for label in ("harmful", "harmless")
     }
     halves = [train["harmful"][h::2].mean(0) - train["harmless"][h::2].mean(0) for h in (0, 1)]
     expected = torch.nn.functional.cosine_similarity(*halves, dim=1)
@@ -123,12 +131,12 @@ def test_numbers_of_a_model_are_those_of_transformers(taught, same):
         assert row.a_split_half == pytest.approx(float(expected[row.layer]), abs=1e-4)
 
 
-def test_each_r_set_in_each_model_is_what_an_intervention_does(taught):
+def test_each_r_set_in_each_model_is_what_an_intervention_does(taught, r):
     """Answers under the intervention by `generate`, judged; B's r̂ is set to just above its harmless mean, which changes little, A's to its
     own harmful mean, at which this small model's answers break."""
     from rhat.scoring.reading import classes, reader
 
-    model, some, r = chat(taught), prompts(30), found_r(taught)
+    model, some = chat(taught), prompts(30)
     near = rhat.Direction.of(
         r.unit, site=r.site, position=r.position, mean_harmful=r.mean_harmless + 0.01, mean_harmless=r.mean_harmless
     )
@@ -196,42 +204,50 @@ def test_an_edit_in_memory_that_removes_r_is_worse_and_the_removal_is_named(taug
     assert "in A 0 of 11" in line
 
 
-def test_too_few_prompts_are_undecided(taught):
-    found = diff(chat(taught), chat(taught), prompts(8), DiffSettings(preset=SIZES))
+class Opens:
+    """Models given as functions, which load a copy; `loads` are the names in turn. No two are in memory at a time."""
+
+    def __init__(self):
+        self.alive, self.loads = [], []
+
+    def __call__(self, name, hf):
+        def load():
+            gc.collect()
+            assert [one() for one in self.alive if one() is not None] == []
+            model = chat(copy.deepcopy(hf))
+            self.alive.append(weakref.ref(model.hf))
+            self.loads.append(name)
+            return model
+
+        return load
+
+
+@pytest.fixture(scope="module")
+def few(taught, tmp_path_factory):
+    """A diff of the taught model with itself on few prompts: (the diff, names of models as they were loaded, folder of what is kept)."""
+    opens, folder = Opens(), tmp_path_factory.mktemp("few")
+    found = diff(opens("A", taught), opens("B", taught), prompts(8), DiffSettings(preset=SIZES), folder=folder)
+    return found, opens.loads, folder
+
+
+def test_too_few_prompts_are_undecided(few):
+    found = few[0]
     assert (found.outcome, found.exit_code) == ("undecided", 3)
     assert {row.outcome for row in found.changes} == {"undecided"}
     assert found.change("harmful").prompts_needed > 8
     assert found.sentences[0].startswith("Undecided: ")
 
 
-def test_only_one_model_is_in_memory_at_a_time(taught, untaught):
+def test_only_one_model_is_in_memory_at_a_time(few, taught, untaught):
     """Models that are given as functions are let go of before the next is loaded; A's again for B's r̂, if it was found."""
-    import gc
-    import weakref
-
-    alive, loads = [], []
-
-    def opens(name, hf):
-        def load():
-            gc.collect()
-            assert [one() for one in alive if one() is not None] == []
-            model = chat(copy.deepcopy(hf))
-            alive.append(weakref.ref(model.hf))
-            loads.append(name)
-            return model
-
-        return load
-
-    diff(opens("A", taught), opens("B", taught), prompts(8), DiffSettings(preset=SIZES))
-    assert loads == ["A", "B", "A"]
-    loads.clear()
+    assert few[1] == ["A", "B", "A"]
+    opens = Opens()
     diff(opens("A", taught), opens("B", untaught), prompts(8), DiffSettings(preset=SIZES))
-    assert loads == ["A", "B"]
+    assert opens.loads == ["A", "B"]
 
 
-def test_given_directions_are_used_and_nothing_is_searched(taught, monkeypatch):
+def test_given_directions_are_used_and_nothing_is_searched(taught, r, monkeypatch):
     some = prompts(8)
-    r = found_r(taught)
     monkeypatch.setattr("rhat.diff.seen.find", lambda *_a, **_k: pytest.fail("searched"))
     found = diff(chat(taught), chat(taught), some, DiffSettings(preset=SIZES), directions=(r, -r))
     assert found.direction_cosine == pytest.approx(-1)
@@ -267,19 +283,17 @@ def test_the_file_is_read_as_it_was_written_and_holds_no_answer(same, tmp_path):
         Diff.load(path)
 
 
-def test_finished_work_is_used_again(taught, tmp_path, monkeypatch):
-    settings = DiffSettings(preset=SIZES)
-    first = diff(chat(taught), chat(taught), prompts(8), settings, folder=tmp_path)
-    assert {path.parent.name for path in tmp_path.rglob("*.piece")} == {"A", "B"}
+def test_finished_work_is_used_again(few, taught, monkeypatch):
+    first, _, folder = few
+    assert {path.parent.name for path in folder.rglob("*.piece")} == {"A", "B"}
     monkeypatch.setattr("rhat.scoring.tasks.answers.refusals", lambda *_a, **_k: pytest.fail("answered again"))
     monkeypatch.setattr("rhat.scoring.tasks.activations.capture", lambda *_a, **_k: pytest.fail("read again"))
-    assert diff(chat(taught), chat(taught), prompts(8), settings, folder=tmp_path) == first
+    assert diff(chat(taught), chat(taught), prompts(8), DiffSettings(preset=SIZES), folder=folder) == first
 
 
-def test_what_is_kept_holds_no_word_of_answers_to_harmful_prompts(taught, tmp_path):
+def test_what_is_kept_holds_no_word_of_answers_to_harmful_prompts(taught, r, tmp_path):
     """r̂ whose means are unknown is not set, so that harmless prompts get no refusals that might be kept."""
     some = prompts(8)
-    r = found_r(taught)
     bare = rhat.Direction.of(r.unit, site=r.site, position=r.position)
     settings = DiffSettings(preset=SIZES)
     found = diff(chat(taught), chat(taught), some, settings, directions=(bare, bare), folder=tmp_path)

@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 import studies
+from once import once
 from rhat import report
 from rhat import results as contract
 
@@ -36,9 +37,11 @@ def run(request, released):
 
 
 @pytest.fixture(scope="session")
-def drawn_folder(tmp_path_factory, studied):
-    """A study's folder with its report drawn."""
-    folder = tmp_path_factory.mktemp("drawn")
-    shutil.copy(studied / "results.json", folder)
-    report.draw(folder)
-    return folder
+def drawn_folder(studied):
+    """A study's folder with its report drawn; only to be read."""
+
+    def make(folder):
+        shutil.copy(studied / "results.json", folder)
+        report.draw(folder)
+
+    return once("drawn", make)

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 
 import rhat
 import studies
+from forking import Forking
 from labs import contrast_set
 from refusing import refusing_hf
 from rhat.executor import SerialExecutor
@@ -201,44 +201,56 @@ def test_a_study_killed_at_every_few_pieces_ends_as_one_in_one_go(arguments, tmp
     assert not (tmp_path / "run" / "stages" / "pieces").exists()
 
 
-def started(arguments, out):
-    command = [sys.executable, "-m", "rhat", "find", "--model", arguments["model"], "--dtype", "float64", "--out", out]
-    command += ["--harmful", arguments["harmful"], "--harmless", arguments["harmless"], "--format", "json", "--quick"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+@pytest.fixture(scope="module")
+def forking(tmp_path_factory):
+    forking = Forking(tmp_path_factory.mktemp("said") / "said")
+    yield forking
+    forking.close()
+
+
+def command(arguments, out):
+    given = ["find", "--model", arguments["model"], "--dtype", "float64", "--out", out]
+    return [*given, *(f"--{name}={arguments[name]}" for name in ("harmful", "harmless")), "--format", "json", "--quick"]
 
 
 @pytest.fixture(scope="module")
-def in_one_go(arguments, tmp_path_factory):
+def in_one_go(arguments, forking, tmp_path_factory):
     """What the command prints, and the file that it writes."""
     out = tmp_path_factory.mktemp("whole") / "whole.safetensors"
-    whole = started(arguments, out)
-    printed, said = whole.communicate(timeout=120)
-    assert whole.returncode == 0, said
-    return printed, out
+    assert forking.run(command(arguments, out)) == 0, forking.errors
+    return forking.printed, out
+
+
+def is_running(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_command_that_is_killed_goes_on_where_it_stopped(arguments, in_one_go, tmp_path, number):
+def test_a_command_that_is_killed_goes_on_where_it_stopped(arguments, forking, in_one_go, tmp_path, number):
     """The process itself is ended, at a random moment after its first piece."""
     out = tmp_path / "mine.safetensors"
-    first = started(arguments, out)
+    first = forking.start(command(arguments, out))
     wanted = random.randrange(1, 12)
-    while len(list((tmp_path / "mine.safetensors.kept").glob("*.piece"))) < wanted and first.poll() is None:
+    while len(list((tmp_path / "mine.safetensors.kept").glob("*.piece"))) < wanted and is_running(first):
         time.sleep(0.002)
-    first.send_signal(number)
-    _, said = first.communicate(timeout=60)
+    os.kill(first, number)
+    code = forking.ended()
     kept = len(list((tmp_path / "mine.safetensors.kept").glob("*.piece")))
     assert not out.exists()
     assert kept >= wanted
     if number == signal.SIGTERM:
-        assert first.returncode == 143
-        assert said.splitlines()[-1].startswith("error: interrupted; what is done (")
-    second = started(arguments, out)
-    printed, said = second.communicate(timeout=120)
-    assert second.returncode == 0, said
-    assert f"going on from {kept} finished pieces" in " ".join(said.split())
+        assert code == 143
+        assert forking.errors.splitlines()[-1].startswith("error: interrupted; what is done (")
+    else:
+        assert code == -signal.SIGKILL
+    assert forking.run(command(arguments, out)) == 0, forking.errors
+    assert f"going on from {kept} finished pieces" in " ".join(forking.errors.split())
     assert not (tmp_path / "mine.safetensors.kept").exists()
-    one, other = json.loads(printed), json.loads(in_one_go[0])
+    one, other = json.loads(forking.printed), json.loads(in_one_go[0])
     for left in (one, other):
         left.pop("timings")
         left["direction"].pop("file")

@@ -93,14 +93,14 @@ def _shift(seen: Seen, label: str, measure: str, condition: str, reference: str,
 
 def t_test(values: Values, topics: Sequence[str]) -> float:
     """Two-sided p of a mean of 0 by the t of `mean_interval`; where nothing varies, that of all topics having the same sign."""
-    from scipy.stats import t
+    from scipy.special import stdtr, stdtrit
 
     clusters = len(set(topics)) if len(set(topics)) > 1 else len(values)
     found = mean_interval(values, groups=topics)
-    error = (found.high - found.low) / 2 / float(t.ppf(0.975, clusters - 1))
+    error = (found.high - found.low) / 2 / float(stdtrit(clusters - 1, 0.975))
     if error <= 1e-12 * abs(found.estimate) or found.estimate == 0:
         return 1.0 if found.estimate == 0 else max(2 * 0.5**clusters, 1e-300)
-    return float(2 * t.sf(abs(found.estimate) / error, clusters - 1))
+    return float(2 * stdtr(clusters - 1, -abs(found.estimate) / error))
 
 
 def inversion_of(seen: Mapping[str, Seen]) -> Inversion | None:

@@ -44,14 +44,14 @@ def agreement(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Agreement:
     share = wilson(int(np.sum(first == second)), n, level)
     if first.all() == first.any() and second.all() == second.any() and first[0] == second[0]:
         return Agreement(share=share, kappa=None, n=n)
-    from scipy.stats import norm
+    from scipy.special import ndtri
     from statsmodels.stats.inter_rater import cohens_kappa
 
     table = np.histogram2d(first.astype(int), second.astype(int), bins=2, range=[[0, 1], [0, 1]])[0]
     # At perfect agreement the variance is 0, and rounding may leave it just below.
     with np.errstate(invalid="ignore", divide="ignore"):
         result = cohens_kappa(table)
-    half = float(norm.ppf(0.5 + level / 2)) * max(0.0, float(result.var_kappa)) ** 0.5
+    half = float(ndtri(0.5 + level / 2)) * max(0.0, float(result.var_kappa)) ** 0.5
     kappa = Interval(
         estimate=float(result.kappa),
         low=max(-1.0, float(result.kappa) - half),

@@ -56,7 +56,7 @@ def class_kappa(a: Sequence[str], b: Sequence[str], level: float = 0.95) -> Inte
     names = sorted(set(a) | set(b))
     if len(names) == 1:
         return None
-    from scipy.stats import norm
+    from scipy.special import ndtri
     from statsmodels.stats.inter_rater import cohens_kappa
 
     table = np.zeros((len(names), len(names)))
@@ -64,7 +64,7 @@ def class_kappa(a: Sequence[str], b: Sequence[str], level: float = 0.95) -> Inte
         table[names.index(one), names.index(other)] += 1
     with np.errstate(invalid="ignore", divide="ignore"):
         result = cohens_kappa(table)
-    half = float(norm.ppf(0.5 + level / 2)) * max(0.0, float(result.var_kappa)) ** 0.5
+    half = float(ndtri(0.5 + level / 2)) * max(0.0, float(result.var_kappa)) ** 0.5
     kappa = float(result.kappa)
     return Interval(kappa, max(-1.0, kappa - half), min(1.0, kappa + half), len(a))
 

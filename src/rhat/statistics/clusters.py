@@ -60,7 +60,7 @@ def cluster_mean_difference(
         raise StatisticsError(
             f"groups: got {len(names)} topic, expected at least 2; use paired_comparison when topics are unknown"
         )
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     difference = first - second
     n, clusters = len(difference), len(names)
@@ -68,7 +68,7 @@ def cluster_mean_difference(
     sums = np.bincount(index, weights=difference - mean)
     variance = clusters / (clusters - 1) * float(np.sum(sums**2)) / n**2
     independent = float(difference.var(ddof=1)) / n
-    half = float(t.ppf(0.5 + level / 2, clusters - 1)) * variance**0.5
+    half = float(stdtrit(clusters - 1, 0.5 + level / 2)) * variance**0.5
     return ClusteredDifference(
         estimate=mean,
         low=mean - half,

@@ -28,13 +28,14 @@ def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
                 f"spearman: got {name} with all {len(sample)} values equal, expected some order; "
                 f"a constant score has no correlation"
             )
-    from scipy.stats import norm, spearmanr
+    from scipy.special import ndtri
+    from scipy.stats import spearmanr
 
     n = len(first)
     r = float(np.clip(spearmanr(first, second).statistic, -1.0, 1.0))
     nearest = 1 - 12 / (n * (n * n - 1))
     inner = float(np.clip(r, -nearest, nearest))
-    half = float(norm.ppf(0.5 + level / 2)) * ((1 + inner**2 / 2) / (n - 3)) ** 0.5
+    half = float(ndtri(0.5 + level / 2)) * ((1 + inner**2 / 2) / (n - 3)) ** 0.5
     low, high = np.tanh(np.arctanh(inner) + np.array([-half, half]))
     return Interval(
         estimate=r,

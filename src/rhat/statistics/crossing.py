@@ -58,9 +58,9 @@ def crossing_dose(
     means = (drawn @ sums.T) / (drawn @ sizes)[:, None]
     estimate = _crossed(dose, table.mean(1), wanted)
     found = [_crossed(dose, mean, wanted) for mean in means]
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtrit
 
-    tail = float(norm.cdf(-np.sqrt(count / (count - 1)) * t.ppf(0.5 + level / 2, count - 1)))
+    tail = float(ndtr(-np.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.5 + level / 2)))
     low, high = np.quantile(found, [tail, 1 - tail])
     return Interval(estimate=estimate, low=min(float(low), estimate), high=max(float(high), estimate), n=n)
 

@@ -62,9 +62,9 @@ def dependence(values: ArrayLike, groups: Groups | None) -> Dependence | None:
     icc = min(1.0, max(0.0, (between - within) / whole)) if whole > 1e-20 else 0.0
     if icc == 0:
         return Dependence(n, clusters, 0.0, 1.0)
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
-    few = float(t.ppf(0.975, clusters - 1) / norm.ppf(0.975)) ** 2
+    few = float(stdtrit(clusters - 1, 0.975) / ndtri(0.975)) ** 2
     return Dependence(n, clusters, icc, (1 + (seen - 1) * icc) * few)
 
 

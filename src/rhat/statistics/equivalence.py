@@ -41,12 +41,12 @@ def equivalence_power(
         return _exact_power(int(n), discordant_share, margin)
     if method != "normal":
         raise StatisticsError(f"method: got {method!r}, expected one of normal, exact; choose one of them")
-    from scipy.stats import norm
+    from scipy.special import ndtr, ndtri
 
     if discordant_share / n == 0:  # none, or so small that dividing it leaves nothing
         return 1.0
     deviation = (discordant_share / n) ** 0.5
-    return max(0.0, float(2 * norm.cdf(margin / deviation - norm.ppf(0.95)) - 1))
+    return max(0.0, float(2 * ndtr(margin / deviation - ndtri(0.95)) - 1))
 
 
 @lru_cache(maxsize=4096)
@@ -68,10 +68,10 @@ def prompts_needed(discordant_share: float, margin: float, power: float = 0.80) 
         return None
     if not margin < 1.0:
         raise StatisticsError(f"margin: got {margin}, expected a share below 1; 10 points is margin=0.10")
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    z = float(norm.ppf(0.95))
-    normal = discordant_share * float(np.square((z + norm.ppf((1 + power) / 2)) / np.float64(margin)))
+    z = float(ndtri(0.95))
+    normal = discordant_share * float(np.square((z + ndtri((1 + power) / 2)) / np.float64(margin)))
     if not max(normal, z**2 / margin) < LARGEST_COUNT:
         raise StatisticsError(
             f"margin: got {margin} at a power of {power}, expected a share that some number of prompts can show; 0.10 is usual"
@@ -84,14 +84,15 @@ def prompts_needed(discordant_share: float, margin: float, power: float = 0.80) 
 
 def _exact_power(n: int, share: float, margin: float) -> float:
     """Chance of the outcomes (b, c) that show equivalence: a trinomial of share/2, share/2, the rest."""
-    from scipy.stats import binom, norm
+    from scipy.special import ndtri
+    from scipy.stats import binom
 
     spread = 9 * (n * share * (1 - share)) ** 0.5 + 9
     totals = np.arange(max(0, int(n * share - spread)), min(n, int(n * share + spread)) + 1)
     reach = 9 * float(totals[-1]) ** 0.5 / 2 + 9
     b = np.arange(max(0, int(totals[0] / 2 - reach)), int(totals[-1] / 2 + reach) + 1)[:, None]
     c = totals - b
-    z = float(norm.ppf(0.95))
+    z = float(ndtri(0.95))
     inside = (score_statistic(b, c, n, -margin) > z) & (score_statistic(b, c, n, margin) < -z)
     # binom.pmf is 0 where b > total, that is c < 0, whatever the statistic makes of such a table.
     chance = binom.pmf(totals, n, share) * binom.pmf(b, totals, 0.5)

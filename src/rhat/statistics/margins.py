@@ -42,12 +42,12 @@ def margin_tests(b: int, c: int, n: int, margin: float, design_effect: float = 1
         raise StatisticsError(f"margin: got {margin}, expected a share from 0 to below 1; 10 points is margin=0.10")
     if margin == 0:
         return MarginTests(1.0, 1.0)
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     check_design_effect(design_effect)
     b, c, n = (count / design_effect for count in (b, c, n))  # type: ignore[assignment]
     above, below = (float(score_statistic(b, c, n, limit)) for limit in (-margin, margin))
-    return MarginTests(float(norm.sf(above)), float(norm.cdf(below)))
+    return MarginTests(float(ndtr(-above)), float(ndtr(below)))
 
 
 def direction_p(b: int, c: int) -> float:

@@ -21,7 +21,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95, groups: Groups | None 
     """
     check_level(level)
     sample = number_sample(values, "values", at_least=2)
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     n = len(sample)
     mean = float(sample.mean())
@@ -31,7 +31,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95, groups: Groups | None 
         if len(sizes) > 1:
             clusters, sums = len(sizes), np.bincount(index, weights=sample - mean)
             error = np.sqrt(clusters / (clusters - 1) * np.sum(sums**2)) / n
-    half = float(t.ppf(0.5 + level / 2, clusters - 1) * error)
+    half = float(stdtrit(clusters - 1, 0.5 + level / 2) * error)
     return Interval(estimate=mean, low=mean - half, high=mean + half, n=n)
 
 

@@ -132,9 +132,9 @@ def _smoothed(errors: JudgeErrors) -> tuple[float, float, float, float]:
 
 @cache
 def _quantile(level: float) -> float:
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    return float(norm.ppf(0.5 + level / 2))
+    return float(ndtri(0.5 + level / 2))
 
 
 def _cut(share: float, lowest: float = 0.0) -> float:

@@ -84,9 +84,9 @@ def tango_interval(b: int, c: int, n: int, level: float = 0.95, design_effect: f
     check_level(level)
     check_discordant(b, c, n)
     from scipy.optimize import brentq
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     estimate, prompts = (b - c) / n, int(n)
     check_design_effect(design_effect)
     if design_effect != 1:

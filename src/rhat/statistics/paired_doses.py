@@ -74,12 +74,12 @@ def _contrasts(
 
 def _not_rejected(values: NDArray[np.float64], topics: np.ndarray, level: float) -> NDArray[np.bool_]:
     """Of each row of values, whether 0 lies in the interval of its mean by topic; of one topic prompts are taken as independent."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     _, index = np.unique(topics, return_inverse=True)
     index = index.reshape(-1) if index.max() else np.arange(len(topics))
     clusters, mean = int(index.max()) + 1, values.mean(1)
     sums = (values - mean[:, None]) @ np.eye(clusters)[index]
     error = np.sqrt(clusters / (clusters - 1) * np.sum(sums**2, axis=1)) / values.shape[1]
-    found: NDArray[np.bool_] = np.abs(mean) <= float(t.ppf(0.5 + level / 2, clusters - 1)) * error
+    found: NDArray[np.bool_] = np.abs(mean) <= float(stdtrit(clusters - 1, 0.5 + level / 2)) * error
     return found

@@ -26,7 +26,7 @@ def auroc_difference(
         StatisticsError: a side without prompts, sides of different lengths, a number that is not finite, or not one topic for each prompt.
     """
     check_level(level)
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     above, below = [], []
     for one, other in zip(positive, negative, strict=True):
@@ -44,7 +44,7 @@ def auroc_difference(
         variance, units = placement_variance(*apart, groups)
         if units < 2:
             return Interval(estimate=difference, low=-1.0, high=1.0, n=n)
-    half = float(norm.ppf(0.5 + level / 2)) * variance**0.5
+    half = float(ndtri(0.5 + level / 2)) * variance**0.5
     return Interval(estimate=difference, low=difference - half, high=difference + half, n=n)
 
 

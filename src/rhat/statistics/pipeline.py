@@ -41,10 +41,10 @@ def pipeline_interval(measured: Interval, effects: ArrayLike, level: float = 0.9
     """
     check_level(level)
     sample = number_sample(effects, "effects", at_least=2)
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     k = len(sample)
-    spread = float(t.ppf(0.5 + level / 2, k - 1) * sample.std(ddof=1))
+    spread = float(stdtrit(k - 1, 0.5 + level / 2) * sample.std(ddof=1))
     below, above = measured.estimate - measured.low, measured.high - measured.estimate
     return Interval(
         estimate=measured.estimate,

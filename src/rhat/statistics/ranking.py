@@ -70,7 +70,8 @@ def auroc(
     """
     check_level(level)
     above, below = number_sample(positive, "positive"), number_sample(negative, "negative")
-    from scipy.stats import beta, norm, rankdata
+    from scipy.special import ndtri
+    from scipy.stats import beta, rankdata
 
     n_pos, n_neg = len(above), len(below)
     ranks = rankdata(np.concatenate([above, below]))
@@ -81,7 +82,7 @@ def auroc(
     variance, units = placement_variance(beats, beaten, groups)
     # Rounding leaves 1e-32 or so where the variance is 0; the smallest real one is far above that.
     if variance > 1e-20 and 0 < area < 1:
-        half = float(norm.ppf(0.5 + level / 2)) * variance**0.5 / (area * (1 - area))
+        half = float(ndtri(0.5 + level / 2)) * variance**0.5 / (area * (1 - area))
         centre = np.log(area / (1 - area))
         low, high = (float(1 / (1 + np.exp(-(centre + side)))) for side in (-half, half))
         method = "delong"

@@ -148,14 +148,14 @@ def smallest_k(rows: Sequence[HeadComparison]) -> int | None:
 
 def _p_value(differences: np.ndarray, topics: tuple[str, ...]) -> float:
     """Two-sided t test of a mean of 0, by topics: the level at which `mean_interval` reaches 0."""
-    from scipy import stats
+    from scipy.special import stdtr, stdtrit
 
     found = mean_interval(differences, groups=topics)
     half, clusters = found.high - found.estimate, len(set(topics)) if len(set(topics)) > 1 else len(differences)
     if np.ptp(differences) == 0 or half == 0:
         return 1.0 if found.estimate == 0 else 0.0
-    error = half / stats.t.ppf(0.975, clusters - 1)
-    return float(2 * stats.t.sf(abs(found.estimate) / error, clusters - 1))
+    error = half / stdtrit(clusters - 1, 0.975)
+    return float(2 * stdtr(clusters - 1, -abs(found.estimate) / error))
 
 
 def _patch(lab: Lab, found: Attribution, some: list[Head]) -> Any:
