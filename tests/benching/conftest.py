@@ -1,10 +1,13 @@
-"""The tiny taught model, its prompts and r̂, once for all tests of benches."""
+"""The tiny taught model, its prompts and r̂, and a small bench of them, once for all tests of benches."""
 
 import pytest
 
 import rhat
 from labs import contrast_set
 from refusing import refusing_hf
+from rhat.benching import BenchSettings, bench
+from rhat.model.work import counting
+from rhat.scoring.pieces import Pieces
 from tiny import tiny_tokenizer
 
 
@@ -21,3 +24,28 @@ def model():
 @pytest.fixture(scope="session")
 def r(model, prompts):
     return rhat.find(model, prompts).direction
+
+
+@pytest.fixture(scope="session")
+def settings():
+    return BenchSettings(
+        only=("finders", "rules", "baselines"), finders=("lat", "category", "given"), kl=(2.0,), judged_tokens=10
+    )
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="session")
+def counted(model, prompts, r, settings, kept):
+    """A bench, and the work that it took."""
+    with counting() as ledger:
+        found = bench(model, prompts, r, settings, pieces=Pieces.of(kept, model))
+    return found, ledger.total
+
+
+@pytest.fixture(scope="session")
+def found(counted):
+    return counted[0]

@@ -6,8 +6,9 @@ from scipy.stats import t
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from rhat.benching.damage import damage_of
 from rhat.benching.document import BenchResults
-from rhat.benching.making import comparisons_of, damage_of, frontier_of
+from rhat.benching.making import comparisons_of, frontier_of
 from rhat.benching.rows import Compared, Dose
 from rhat.benching.verdict import FAMILY, judged
 from rhat.lab.rows import rate_row
