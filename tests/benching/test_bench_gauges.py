@@ -65,8 +65,8 @@ def test_what_was_kept_is_not_measured_again_and_work_is_expected_as_it_comes(pl
 
 
 def test_where_they_cannot_be_measured_they_are_left_out_or_the_error(planted):
-    model, some, r = planted
-    wrong = r._with(position=-5)  # the instruction's last token, where harmfulness is read
+    model, some, _ = planted
+    wrong = two_gauges().rhat(some, position=-5)  # the instruction's last token, where harmfulness is read
     with pytest.raises(StudyError, match="instruction's last token"):
         bench(model, some, wrong, SETTINGS)
     small = replace(SETTINGS, only=("finders", "gauges"), finders=("lat",), tasks=("remove",), kl=(0.2,))
