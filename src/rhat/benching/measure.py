@@ -49,7 +49,8 @@ def bench(
 
     Each edit is given the dose at which KL(unedited ‖ edited) of the next token on validation prompts is within 10 % of what is
     asked. Refusals are those that the default judge reads in answers to test prompts; each edit is compared with the difference of
-    means added at the same KL, and a task's comparisons are adjusted together (Holm). `direction` is r̂, which says layer and
+    means added at the same KL, and a task's comparisons are adjusted together (Holm). What else each edit moves is measured
+    against no edit: cross-entropy of neutral texts and of own answers, and capability. `direction` is r̂, which says layer and
     position; `pieces` keep what is done.
 
     Raises:

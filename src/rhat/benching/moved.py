@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 
 from rhat.benching.damage import MEASURES, Measure
@@ -18,6 +18,7 @@ from rhat.display.wording import PROMPTS, count, interval, number, percent, poin
 WORDS = {"better": "higher", "worse": "lower", "equivalent": "within the margin", "undecided": "undecided"}
 OWN = tuple(measure for measure in MEASURES.values() if measure.of is None)
 """Measures with texts or questions of their own."""
+FEW = 3  # conditions that a sentence names one by one
 ITEMS = {
     "cross_entropy_neutral": "neutral text",
     "cross_entropy_own": "own answer",
@@ -55,15 +56,15 @@ def verdict(row: Damage) -> str:
 
 
 def sentences(found: BenchResults) -> list[str]:
-    """What moves besides refusal, a sentence for each task and measure: how many edits are shown to move it, and the reference by its
-    interval."""
+    """What moves besides refusal, a sentence for each task and measure: what is shown to move it and what is not. Of broken answers
+    nothing is said where nothing is shown."""
     said = []
     for name in found.tasks:
         task = TASKS[name]
         for measure in MEASURES.values():
             for label in (None,) if measure.of is None else task.tested:
                 rows = [row for row in rows_of(found, name, measure.name, label) if row.verdict is not None]
-                if rows:
+                if rows and (label is None or any(row.verdict != "undecided" for row in rows)):
                     said.append(_sentence(found, task, measure, label, rows))
     return said
 
@@ -100,9 +101,6 @@ def _listed(found: BenchResults, rows: Sequence[Damage]) -> str:
     )
 
 
-FEW = 3
-
-
 def _name(found: BenchResults, row: Damage) -> str:
     at = f" at {number(row.kl)} nats" if row.kl is not None and len(found.kl) > 1 else ""
     return f"{wording.inside(called(row.condition))}{at}"
@@ -125,10 +123,10 @@ def moved_tables(found: BenchResults) -> list[Table]:
     return made
 
 
-def _measured(by_measure: object) -> str:
+def _measured(by_measure: Iterable[Mapping[str, Damage]]) -> str:
     """How many items each measure has, of how many there are."""
     said = []
-    for rows in by_measure:  # type: ignore[attr-defined]
+    for rows in by_measure:
         row = next(iter(rows.values()), None)
         if row is not None:
             of = f" of {row.available}" if row.available and row.available != row.n else ""

@@ -36,7 +36,11 @@ def bench(
     reading: ReadingOptions,
     only: Annotated[
         str,
-        typer.Option("--only", help="Parts, separated by commas: finders, rules, operators, baselines, gauges.", rich_help_panel=WHAT),
+        typer.Option(
+            "--only",
+            help="Parts, separated by commas: finders, rules, operators, baselines, gauges.",
+            rich_help_panel=WHAT,
+        ),
     ] = "finders,rules,operators,baselines",
     task: Annotated[
         str, typer.Option("--task", help="Tasks, separated by commas.", rich_help_panel=WHAT)
