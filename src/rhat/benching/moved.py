@@ -59,7 +59,7 @@ def sentences(found: BenchResults) -> list[str]:
     """What moves besides refusal, a sentence for each task and measure: what is shown to move it and what is not. Of broken answers
     nothing is said where nothing is shown."""
     said = []
-    for name in found.tasks:
+    for name in dict.fromkeys((*found.tasks, *(row.task for row in found.damage))):
         task = TASKS[name]
         for measure in MEASURES.values():
             for label in (None,) if measure.of is None else task.tested:
