@@ -51,7 +51,7 @@ def test_every_dose_makes_the_kl_that_was_asked_for_within_a_tenth_by_plain_tran
             with Edited(model, r.layer, lambda x, row=row: FORMULAS[row.op](x, r.unit, row.dose)):
                 assert row.kl_mean == pytest.approx(kl(base, logits(model, ids)), rel=1e-3), row
             tried.add(row.op)
-    assert tried == {"add", "subtract", "set_projection", "scale"}
+    assert tried == {"add", "add_keeping_norm", "subtract", "set_projection", "scale"}
 
 
 def test_refusals_are_those_of_plain_transformers(model, prompts, r, found):
