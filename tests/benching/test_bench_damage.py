@@ -122,13 +122,13 @@ def test_parts_of_the_sets_are_balanced_seeded_and_all_of_them_where_so_many_are
 
 @pytest.fixture(scope="module")
 def reader():
-    """A bench on a tiny model that was taught twelve texts, twelve questions and an answer; these are the texts and questions."""
+    """A bench on a tiny model that was taught twelve texts, two dozen questions and an answer; these are the texts and questions."""
     tokenizer = tiny_tokenizer()
     config = transformers.LlamaConfig(
         vocab_size=VOCAB, hidden_size=48, intermediate_size=96, num_attention_heads=4, num_hidden_layers=2,
         max_position_embeddings=512, pad_token_id=0, eos_token_id=1, bos_token_id=None,
     )  # fmt: skip
-    items = [item for item in capability_items() if item.category == "cloze"][:12]
+    items = [item for item in capability_items() if item.category == "cloze"][:24]
     prompts = contrast_set(13)
     model = rhat.load((_taught(config, tokenizer, items, prompts), tokenizer))
     lab = Lab(model, prompts, tiny_finding(model, prompts), SIZES)
@@ -143,7 +143,7 @@ def _taught(config, tokenizer, items, prompts):
         talk = [{"role": "user", "content": asked}]
         prompt = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
         rows.append((prompt, [*tokenizer(said, add_special_tokens=False)["input_ids"], 1]))
-    rows += [([], tokenizer(text.text)["input_ids"][:160]) for text in some_texts(12, 0)]
+    rows += [([], tokenizer(text.text)["input_ids"][:120]) for text in some_texts(12, 0)]
     longest = max(len(prompt) + len(said) for prompt, said in rows)
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     labels = torch.full_like(ids, -100)
@@ -154,7 +154,7 @@ def _taught(config, tokenizer, items, prompts):
         torch.manual_seed(0)
         hf = transformers.AutoModelForCausalLM.from_config(config)
         optimizer = torch.optim.AdamW(hf.parameters(), lr=3e-3)
-        for _ in range(60):
+        for _ in range(70):
             loss = hf(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss
             optimizer.zero_grad()
             loss.backward()
@@ -199,7 +199,7 @@ def test_an_edit_that_destroys_the_model_is_seen_in_every_measure(moved, measure
     plain, row = moved[measure, "baseline"], moved[measure, "operator:ruin@1"]
     assert row.verdict == word, row
     if measure == "capability":
-        assert plain.value >= 11 / 12
-        assert row.value <= 6 / 12
+        assert plain.value >= 0.9
+        assert row.value <= 0.5
     else:
         assert row.difference > 1

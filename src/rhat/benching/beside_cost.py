@@ -36,7 +36,7 @@ def beside_work(given: Expected, settings: BenchSettings, edits: Mapping[str, in
             for prompting in PROMPTINGS.values():
                 put = [Prompt(str(item.prompt), "harmless", "test", item.id) for item in items]
                 longer = _longer(given, prompting.before(items[0].prompt), put[0])
-                _asked(given, items, 1, 0, longer)
+                _asked(given, items, 1, model.n_layers, longer)  # unedited: options share all blocks but the last
                 _read(given, [length + longer for length in own], said * len(own), 0, 1)
     return given.lap()
 
@@ -65,15 +65,18 @@ def _read(given: Expected, lengths: Sequence[int], scored: int, edited: int, who
 
 
 def _asked(given: Expected, items: Sequence[Item], conditions: int, start: int, longer: int = 0) -> None:
-    """Items under conditions: blocks below `start` run once for each prompt, the others once for each option of several tokens."""
+    """Items under conditions: blocks below `start` run once for each prompt, the others once for each option of several tokens. What
+    makes all prompts `longer` by so many tokens runs once."""
     model, n_layers = given.model, given.model.n_layers
     plan = given.plan([item.prompt for item in items])
-    start = min(start, n_layers - 1) if conditions > 1 else 0
+    start = min(start, n_layers - 1)
     steps, longest = 0, 0
+    if longer:
+        given.total += work_of_blocks(model, 1, longer, plan.prefix_length + longer, range(n_layers), at_ends=0)
     for item, prompt in zip(items, plan.prompts, strict=True):
         options = [len(model.tokenizer(o, add_special_tokens=False)["input_ids"]) for o in item.options]
         rows = conditions * max(1, sum(n > 1 for n in options))
-        own, keys = len(prompt) - plan.prefix_length + longer, len(prompt) + longer
+        own, keys = len(prompt) - plan.prefix_length, len(prompt) + longer
         if start:
             given.total += work_of_blocks(model, 1, own, keys, range(start))
         given.total += work_of_blocks(model, rows, own, keys, range(start, n_layers), at_ends=rows)
