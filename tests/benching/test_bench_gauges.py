@@ -7,13 +7,15 @@ import pytest
 from benches import Counted
 from rhat.benching import BenchResults, BenchSettings, bench, figures
 from rhat.benching.cost import bench_work
-from rhat.benching.entries import surroundings
+from rhat.benching.entries import Bench, surroundings
+from rhat.benching.measure import _lab, _other_parts
 from rhat.benching.tables import tables
 from rhat.errors import StudyError
 from rhat.gauges import GaugeSettings, gauges
 from rhat.scoring.pieces import Pieces
 from rhat.selection.cost import Answers, total
-from rhat.selection.settings import FindSettings
+from rhat.selection.settings import FindSettings, silent
+from rhat.selection.survey import Clock
 from two_gauges import prompts, two_gauges
 
 SETTINGS = BenchSettings(only=("gauges",), judged_tokens=6)
@@ -69,8 +71,10 @@ def test_where_they_cannot_be_measured_they_are_left_out_or_the_error(planted):
     wrong = two_gauges().rhat(some, position=-5)  # the instruction's last token, where harmfulness is read
     with pytest.raises(StudyError, match="instruction's last token"):
         bench(model, some, wrong, SETTINGS)
-    small = replace(SETTINGS, only=("finders", "gauges"), finders=("lat",), tasks=("remove",), kl=(0.2,))
-    found = bench(model, some, wrong, small)
-    assert found.gauges is None
-    [row] = [row for row in found.left_out if row.part == "gauges"]
+    with_edits = replace(SETTINGS, only=("finders", "gauges"))
+    given = Bench(_lab(model, some, wrong, with_edits, None, silent, None, None), with_edits)
+    fields = _other_parts(given, Clock(), [])
+    assert "gauges" not in fields
+    [row] = fields["left_out"]
+    assert (row.part, row.name) == ("gauges", "gauges")
     assert "instruction's last token" in row.reason
