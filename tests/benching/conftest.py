@@ -1,14 +1,25 @@
 """The tiny taught model, its prompts and r̂, and a small bench of them, once for all tests of benches."""
 
+from dataclasses import replace
+
 import pytest
 
 import rhat
 from labs import contrast_set
 from refusing import refusing_hf
 from rhat.benching import BenchSettings, bench
+from rhat.benching.settings import SIZES
 from rhat.model.work import counting
 from rhat.scoring.pieces import Pieces
 from tiny import tiny_tokenizer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_questions():
+    """Sixteen questions in place of forty-eight: by the tiny tokenizer each is a hundred tokens long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "quick", replace(SIZES["quick"], items=16))
+        yield
 
 
 @pytest.fixture(scope="session")

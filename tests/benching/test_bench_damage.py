@@ -94,7 +94,7 @@ def test_random_directions_are_dealt_to_the_texts_in_turn(model, r, found):
 
 
 def test_capability_is_the_share_of_items_whose_right_option_transformers_finds_likeliest(model, r, found):
-    items, dose = some_items(48, 0), dose_of(found, REFERENCE)
+    items, dose = some_items(16, 0), dose_of(found, REFERENCE)
     plain = chosen(model, items)
     with Edited(model, r.layer, lambda x: FORMULAS["add"](x, r.unit, dose)):
         edited = chosen(model, items)

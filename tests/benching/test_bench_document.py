@@ -31,7 +31,7 @@ def test_tables_and_figures_hold_every_condition(found, tmp_path):
     conditions = {row.condition for row in found.damage if row.task == "induce"}
     assert len(induced.rows) == len(conditions)
     [moved] = [table for name, table in shown.items() if name.startswith("Inducing refusal: what else moves")]
-    assert moved.caption.endswith("(12 of 36 neutral texts, 12 own answers, 48 of 240 questions)")
+    assert moved.caption.endswith("(12 of 36 neutral texts, 12 own answers, 16 of 240 questions)")
     assert len(moved.rows) == len(conditions)
     assert len(moved.heads) == 2 + 3 * 3
     within = [head.title for head in induced.heads].index("Within 10 %")
