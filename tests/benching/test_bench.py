@@ -1,59 +1,28 @@
 """A small bench on a tiny model that was taught to refuse; doses, refusals and KL against plain transformers."""
 
-import importlib.util
-import json
-import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import rhat
-from labs import tiny_lab
-from rhat.benching import BenchResults, BenchSettings, bench, figures
+from benches import FORMULAS, Counted, Edited, kl, logits
+from rhat.benching import BenchSettings, bench
 from rhat.benching.cost import bench_work
-from rhat.benching.courses import Course
-from rhat.benching.dosing import Dosed, dose_row, dosed, searched_topics
+from rhat.benching.dosing import dose_row, dosed, searched_topics
 from rhat.benching.entries import Bench, Entry, Left
-from rhat.benching.measure import _lab, _treatments
+from rhat.benching.measure import _lab
 from rhat.benching.operators import operators
 from rhat.benching.settings import TASKS
-from rhat.benching.tables import tables
-from rhat.errors import ArtifactError, StudyError
-from rhat.executor import SerialExecutor
-from rhat.model.work import counting
 from rhat.scoring.pieces import Pieces
 from rhat.selection.cost import Answers, total
 from rhat.selection.settings import silent
-from rhat.vocabulary import OPERATORS, PROMPTINGS, Operator, Way
-from rhat.vocabulary.parameters import COEFFICIENT
+from rhat.vocabulary import PROMPTINGS
 from tiny import tiny_tokenizer
 
 KL = 2.0
-SETTINGS = BenchSettings(
-    only=("finders", "rules", "baselines"), finders=("lat", "category", "given"), kl=(KL,), judged_tokens=10
-)
 OPERATED = BenchSettings(only=("operators",), tasks=("remove",), kl=(0.3, 9.0), judged_tokens=10)
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    return tmp_path_factory.mktemp("kept")
-
-
-@pytest.fixture(scope="module")
-def counted(model, prompts, r, kept):
-    """A bench, and the work that it took."""
-    with counting() as ledger:
-        found = bench(model, prompts, r, SETTINGS, pieces=Pieces.of(kept, model))
-    return found, ledger.total
-
-
-@pytest.fixture(scope="module")
-def found(counted):
-    return counted[0]
 
 
 @pytest.fixture(scope="module")
@@ -65,39 +34,6 @@ def operated(model, prompts, r):
     why = {(row.name, row.kl): row.reason for row in left}
     why |= {(one.name, None): one.reason for one in offered if isinstance(one, Left)}
     return offered, [dose_row(searched_topics(given, task), one, task) for one in found], why
-
-
-FORMULAS = {  # of enough operators: x[..., d], r[d], v
-    "add": lambda x, r, v: x + v * r,
-    "subtract": lambda x, r, v: x - v * r,
-    "set_projection": lambda x, r, v: x + (v - x @ r)[..., None] * r,
-    "scale": lambda x, r, v: x + (v - 1) * (x @ r)[..., None] * r,
-}
-
-
-class Edited:
-    """transformers' own model with an edit of what enters a block."""
-
-    def __init__(self, model, layer, edit):
-        self.block, self.edit = model.hf.model.layers[layer], edit
-
-    def __enter__(self):
-        self.hook = self.block.register_forward_pre_hook(
-            lambda _module, args, kwargs: ((self.edit(args[0]), *args[1:]), kwargs), with_kwargs=True
-        )
-
-    def __exit__(self, *_):
-        self.hook.remove()
-
-
-def logits(model, sequences):
-    with torch.no_grad():
-        found = [model.hf(input_ids=torch.tensor([list(ids)])).logits[0, -1] for ids in sequences]
-    return torch.stack(found).double().log_softmax(-1)
-
-
-def kl(base, other):
-    return float((base.exp() * (base - other)).sum(-1).mean())
 
 
 def test_every_dose_makes_the_kl_that_was_asked_for_within_a_tenth_by_plain_transformers(
@@ -115,7 +51,7 @@ def test_every_dose_makes_the_kl_that_was_asked_for_within_a_tenth_by_plain_tran
             with Edited(model, r.layer, lambda x, row=row: FORMULAS[row.op](x, r.unit, row.dose)):
                 assert row.kl_mean == pytest.approx(kl(base, logits(model, ids)), rel=1e-3), row
             tried.add(row.op)
-    assert tried == set(FORMULAS)
+    assert tried == {"add", "add_keeping_norm", "subtract", "set_projection", "scale"}
 
 
 def test_refusals_are_those_of_plain_transformers(model, prompts, r, found):
@@ -203,143 +139,20 @@ def test_each_task_is_one_family_and_sentences_are_those_of_its_rows(found):
     assert f"{len(found.doses)} doses of equal KL, each within 10 %" in " ".join(found.sentences)
 
 
-def test_tables_and_figures_hold_every_condition(found, tmp_path):
-    shown = {table.caption: table for table in tables(found)}
-    assert len(shown) == 5
-    induced = shown["Inducing refusal: harmless test prompts"]
-    assert len(induced.rows) == len({row.condition for row in found.damage if row.task == "induce"})
-    within = [head.title for head in induced.heads].index("Within 10 %")
-    assert {row[within] for row in induced.rows} == {"yes", ""}
-    files = figures.write(found, tmp_path / "bench.json")
-    assert [file.name for file in files] == [
-        f"bench.{name}.svg" for name in ("frontier", "induce", "remove", "over-refusal")
-    ]
-    drawn = figures.frontier(found)
-    assert sum(len(trace.x) for trace in drawn.data) == len(found.frontier)
-    assert found == BenchResults.load(found.save(tmp_path / "bench.json"))
-
-
-def test_the_page_is_written_from_a_saved_bench(found):
-    file = Path(__file__).parents[2] / "docs" / "bench.py"
-    spec = importlib.util.spec_from_file_location("bench_page", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    text = module.PAGE.read_text("utf-8")
-    written = module.page(text, found, "rhat bench -d r.safetensors")
-    assert written.count(f"> {found.sentence}\n") == 1
-    for sentence in found.sentences:
-        assert f"- {sentence}\n" in written
-    rows = [line for line in written.partition(module.BEGIN)[2].splitlines() if line.startswith("| ")]
-    assert len(rows) == sum(2 + len(table.rows) for table in tables(found))  # heads and the rule below them
-    (before, _, after), (kept, _, rest) = text.partition(module.BEGIN), written.partition(module.BEGIN)
-    assert (before, after.partition(module.END)[2]) == (kept, rest.partition(module.END)[2])
-    assert module.page(written, found, "rhat bench -d r.safetensors") == written
-
-
-class Counted(SerialExecutor):
-    """Counts the shards that are worked on."""
-
-    shards = 0
-
-    def map(self, task, model, common, shards, **options):
-        self.shards += len(shards)
-        return super().map(task, model, common, shards, **options)
-
-
-def test_what_was_kept_is_not_done_again(model, prompts, r, found, kept):
+def test_what_was_kept_is_not_done_again(model, prompts, r, settings, found, kept):
     executor = Counted()
-    again = bench(model, prompts, r, SETTINGS, executor=executor, pieces=Pieces.of(kept, model))
+    again = bench(model, prompts, r, settings, executor=executor, pieces=Pieces.of(kept, model))
     assert executor.shards == 0
     assert {**again.plain(), "timings": []} == {**found.plain(), "timings": []}
 
 
-def test_work_is_expected_as_it_comes(model, prompts, r, counted):
-    settings = replace(SETTINGS, finders=("lat",))  # what can be expected to be there
-    expected = total(bench_work(model, prompts, r, settings, answers=Answers(10.0, 24, 0.0)))
-    assert expected.flop == pytest.approx(counted[1].flop, rel=0.4)
-
-
-def test_a_new_operator_is_one_record(model, prompts, r, monkeypatch):
-    cubed = Operator(
-        "add_cubed",
-        lambda x, r, c: x + c**3 * r,
-        formula="x + c³ r̂",
-        code="x + VALUE**3 * r",
-        label="Add the cube",
-        word="add the cube",
-        purpose="inducing refusal",
-        parameter=COEFFICIENT,
-        way=Way("refusal"),
-    )
-    monkeypatch.setitem(OPERATORS, "add_cubed", cubed)
-    plain, other = (rhat.calibrate_dose(model, prompts, r, op, 0.3) for op in ("add", "add_cubed"))
-    assert other.dose == pytest.approx(math.cbrt(plain.dose), rel=0.03)
-
-
-def test_what_was_found_on_test_prompts_is_not_tested_on_them():
-    lab = tiny_lab()
-    unit = torch.nn.functional.normalize(torch.ones(lab.model.d_model), dim=0)
-    entry = Entry("finder", "false_refusal", unit, 1, seen=("borderline", "twin"))
-    one = Dosed(entry, Course("add", "refusal", 0.0, 1.0), 0.2, 1.5, np.full(4, 0.2))
-    given = Bench(lab, BenchSettings())
-    for task, there in (("induce", True), ("over-refusal", False)):
-        treatments, left = _treatments(given, [one], TASKS[task])
-        assert ("finder:false_refusal@0.2" in treatments) is there
-        assert [(row.name, row.task, row.kl) for row in left] == ([] if there else [("false_refusal", task, 0.2)])
-
-
-@pytest.mark.parametrize(
-    "given",
-    [{"only": ("gauges",)}, {"tasks": ()}, {"kl": (0.0,)}, {"kl": (0.2, 0.2)}, {"preset": "full"}, {"margin": 0.0}],
-)
-def test_settings_that_cannot_be_are_rejected(given):
-    with pytest.raises(StudyError, match="expected") as raised:
-        BenchSettings(**given)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_file_that_is_none_is_one_line(tmp_path):
-    (tmp_path / "other.json").write_text("{}")
-    for name, said in (("none.json", "cannot be read"), ("other.json", "not written by `rhat bench`")):
-        with pytest.raises(ArtifactError, match=said):
-            BenchResults.load(tmp_path / name)
-
-
-def test_the_command_writes_the_bench_and_its_figures(model, prompts, r, tmp_path, capfd, monkeypatch):
-    from rhat.cli import run
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    model.hf.save_pretrained("model")
-    tiny_tokenizer().save_pretrained("model")
-    for label in ("harmful", "harmless"):
-        rows = [{"prompt": p.text, "split": p.split} for p in prompts.prompts if p.label == label]
-        (tmp_path / f"{label}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    r._with(model={}).save("r.safetensors")
-    arguments = [
-        "bench",
-        "-d",
-        "r.safetensors",
-        "-m",
-        "model",
-        "--harmful",
-        "harmful.jsonl",
-        "--harmless",
-        "harmless.jsonl",
-    ]
-    arguments += ["--dtype", "float32", "--only", "finders", "--finders", "lat", "--task", "induce", "--kl", "0.3"]
-    arguments += ["--judged-tokens", "6"]
-    assert run(arguments) == 0
-    said = capfd.readouterr()
-    found = BenchResults.load("bench.json")
-    assert said.out.splitlines()[0] == found.sentence
-    assert "on this machine" in said.err
-    assert "LAT" in said.out
-    assert {path.name for path in tmp_path.glob("bench*")} == {"bench.json", "bench.frontier.svg", "bench.induce.svg"}
-    assert run(arguments) == 2  # it is there already
-    assert "is there already" in capfd.readouterr().err
-    assert run([*arguments, "--overwrite", "--kl", "much"]) == 2
-    assert capfd.readouterr().err.count("\n") == 1
+def test_work_is_expected_as_it_comes(model, prompts, r, settings, counted):
+    settings = replace(settings, finders=("lat",))  # what can be expected to be there
+    stages = bench_work(model, prompts, r, settings, answers=Answers(10.0, 24, 0.0))
+    assert total(stages).flop == pytest.approx(counted[1].flop, rel=0.4)
+    took = {row.stage: row.gflop for row in counted[0].timings}
+    for stage in ("answers", "what else moves"):
+        assert stages[stage].flop / 1e9 == pytest.approx(took[stage], rel=0.4), stage
 
 
 def test_matched_random_directions_are_dealt_in_turn(found):

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import t, ttest_1samp
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from rhat.benching.damage import Values, damage_of
 from rhat.benching.document import BenchResults
-from rhat.benching.making import comparisons_of, damage_of, frontier_of
+from rhat.benching.making import comparisons_of, frontier_of
 from rhat.benching.rows import Compared, Dose
+from rhat.benching.tables import tables
 from rhat.benching.verdict import FAMILY, judged
 from rhat.lab.rows import rate_row
 from studies import measured
@@ -158,3 +160,71 @@ def test_what_it_rests_on_is_said_of_the_rows():
     assert "Chosen by the published rules is mean difference: measured once." in rest
     off = found.changed(doses=[found.doses[0].changed(kl_mean=0.3, within=False)])
     assert "not each within 10 % of what was asked (at most 50.0 % away)" in " ".join(judged(off)["sentences"])
+
+
+def beside(shift, n=36):
+    """Values of texts, and of questions, under no edit and under three; `shift` is that of each edit in nats, and in right answers."""
+    rng = np.random.default_rng(0)
+    nats, right = rng.normal(3.0, 0.3, n), np.arange(n) % 4 != 0
+    found = {"cross_entropy_neutral": {"baseline": Values(nats, available=50)}, "capability": {}}
+    found["capability"]["baseline"] = Values(right.astype(float))
+    for i, (name, (more, fewer)) in enumerate(shift.items()):
+        noise = np.random.default_rng(i + 1).normal(0, 0.1, n)
+        found["cross_entropy_neutral"][f"{name}@0.2"] = Values(nats + more + noise, available=50)
+        turned = np.where(np.cumsum(right) <= fewer, 0.0, right.astype(float))
+        found["capability"][f"{name}@0.2"] = Values(turned)
+    return found
+
+
+def test_what_else_moves_is_one_family_of_paired_tests():
+    rows = damage_of({}, {"induce": beside({REFERENCE: (0.5, 0), LAT: (0.04, 9), ROTATE: (0.0, 2)})})
+    judged_rows = [row for row in rows if row.verdict is not None]
+    assert len(judged_rows) == 6
+    for row in judged_rows:
+        if row.measure == "capability":
+            lost = round(-row.difference * 36)
+            assert row.p == pytest.approx(min(1.0, 2 * 0.5**lost))
+    nats = [row for row in judged_rows if row.measure == "cross_entropy_neutral"]
+    values = beside({REFERENCE: (0.5, 0), LAT: (0.04, 9), ROTATE: (0.0, 2)})["cross_entropy_neutral"]
+    for row in nats:
+        apart = values[row.condition].values - values["baseline"].values
+        test = ttest_1samp(apart, 0)
+        assert row.p == pytest.approx(test.pvalue)
+        assert (row.difference_low, row.difference_high) == pytest.approx(tuple(test.confidence_interval()))
+    holm = multipletests([row.p for row in judged_rows], method="holm")[1]
+    for row, adjusted in zip(judged_rows, holm, strict=True):
+        assert row.holm_p >= row.p
+        assert row.holm_p == pytest.approx(adjusted, rel=0.5)  # both margins of shares are in the family too
+    words = {(row.measure, row.condition.partition("@")[0]): row.verdict for row in judged_rows}
+    assert words["cross_entropy_neutral", REFERENCE] == "better"
+    assert words["capability", LAT] == "worse"
+    assert words["capability", ROTATE] == "undecided"
+    # alone the smallest shift would be a difference; among six tests it is none
+    [small] = [row for row in nats if row.condition == f"{LAT}@0.2"]
+    assert small.p < 0.05 <= small.holm_p
+    assert small.verdict == "undecided"
+
+
+def test_a_change_is_claimed_of_just_those_rows_that_are_judged_so():
+    found = bench_of({})
+    for shift, said in (
+        ({REFERENCE: (0.5, 0), LAT: (-0.5, 9)}, ("higher under mean difference +0.", "; lower under LAT −0.")),
+        ({REFERENCE: (-0.5, 9), LAT: (0.5, 0)}, ("higher under LAT +0.", "; lower under mean difference −0.")),
+    ):
+        made = found.changed(damage=[*found.damage, *damage_of({}, {"induce": beside(shift)})])
+        sentences = judged(made)["sentences"]
+        [nats] = [
+            one for one in sentences if one.startswith("Inducing refusal, cross-entropy of neutral texts against")
+        ]
+        for part in said:
+            assert part in nats
+        assert "nats a token on 36 neutral texts)" in nats
+        [right] = [one for one in sentences if one.startswith("Inducing refusal, questions answered rightly against")]
+        lower = "LAT" if shift[LAT][1] else "mean difference"
+        assert f"lower under {lower} −25.0 points [" in right
+    nothing = found.changed(damage=[*found.damage, *damage_of({}, {"induce": beside({REFERENCE: (0.0, 0)})})])
+    [nats] = [one for one in judged(nothing)["sentences"] if "neutral texts against" in one]
+    assert nats.endswith(": undecided in 1 case.")
+    [moved] = [table for table in tables(nothing) if "what else moves" in table.caption]
+    assert moved.caption.endswith("against no edit (36 of 50 neutral texts, 36 questions)")
+    assert len(moved.rows) == 2

@@ -8,51 +8,32 @@ import pytest
 import torch
 
 import rhat
+from benches import FORMULAS, Edited, files_of, kl, logits
 from rhat.benching.courses import course_of
 from rhat.errors import InterventionError, StatisticsError, StudyError
 from rhat.statistics import crossing_dose
 from rhat.vocabulary import OPERATORS
-from tiny import tiny_tokenizer
 
 
 def plain_kl(model, texts, layer, edit):
     """Mean KL of the next token, by transformers' own model with an edit of what enters a block."""
-    block = model.hf.model.layers[layer]
-
-    def logits():
-        with torch.no_grad():
-            found = [model.hf(input_ids=torch.tensor([ids])).logits[0, -1] for ids in model.tokenize(texts)]
-        return torch.stack(found).double().log_softmax(-1)
-
-    base = logits()
-    hook = block.register_forward_pre_hook(
-        lambda _module, args, kwargs: ((edit(args[0]), *args[1:]), kwargs), with_kwargs=True
-    )
-    try:
-        edited = logits()
-    finally:
-        hook.remove()
-    return float((base.exp() * (base - edited)).sum(-1).mean())
+    ids = model.tokenize(texts)
+    base = logits(model, ids)
+    with Edited(model, layer, edit):
+        return kl(base, logits(model, ids))
 
 
-FORMULAS = {
-    "add": lambda x, r, v: x + v * r,
-    "add_keeping_norm": lambda x, r, v: (
-        (x + v * r) * x.norm(dim=-1, keepdim=True) / (x + v * r).norm(dim=-1, keepdim=True)
-    ),
-    "set_projection": lambda x, r, v: x + (v - x @ r)[..., None] * r,
-    "raise_projection": lambda x, r, v: x + (v - x @ r).clamp(min=0)[..., None] * r,
-}
+OPERATORS_TRIED = ("add", "add_keeping_norm", "set_projection", "raise_projection")
 
 
-@pytest.mark.parametrize("op", FORMULAS)
+@pytest.mark.parametrize("op", OPERATORS_TRIED)
 def test_the_kl_at_the_dose_is_the_one_asked_for_by_plain_transformers(model, prompts, r, op):
     found = rhat.calibrate_dose(model, prompts, r, op, 0.3)
     assert (found.within, found.towards) == (True, "refusal")
     texts = [p.text for p in prompts.select("harmless", "validation")]
-    kl = plain_kl(model, texts, r.layer, lambda x: FORMULAS[op](x, r.unit, found.dose))
-    assert found.kl_mean == pytest.approx(kl, rel=1e-3)
-    assert kl == pytest.approx(0.3, rel=0.1)
+    plain = plain_kl(model, texts, r.layer, lambda x: FORMULAS[op](x, r.unit, found.dose))
+    assert found.kl_mean == pytest.approx(plain, rel=1e-3)
+    assert plain == pytest.approx(0.3, rel=0.1)
     assert found.dose_ci_low <= found.dose <= found.dose_ci_high
     assert found.ci_low < found.kl_mean < found.ci_high
 
@@ -141,8 +122,8 @@ def test_nothing_done_is_a_kl_of_exactly_0_and_random_edits_rise(model, prompts,
         if o.way and o.way.still is not None and math.isfinite(o.way.still)
     }
     treatments = [Intervention(name, r.unit, r.layer, value) for name, value in still.items()]
-    for name, kl in zip(still, measure(treatments), strict=True):
-        assert (kl == 0).all(), name
+    for name, values in zip(still, measure(treatments), strict=True):
+        assert (values == 0).all(), name
     for seed in range(4):
         unit = random_direction(model.d_model, seed, r.unit)
         kls = measure([Intervention("add", unit, r.layer, dose) for dose in (0.25, 0.5, 1.0, 2.0, 4.0)])
@@ -192,24 +173,7 @@ def test_the_command_prints_the_dose_or_one_line(model, prompts, r, tmp_path, ca
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    model.hf.save_pretrained("model")
-    tiny_tokenizer().save_pretrained("model")
-    for label in ("harmful", "harmless"):
-        rows = [{"prompt": p.text, "split": p.split} for p in prompts.prompts if p.label == label]
-        (tmp_path / f"{label}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    r._with(model={}).save("r.safetensors")
-    common = [
-        "calibrate-dose",
-        "-d",
-        "r.safetensors",
-        "-m",
-        "model",
-        "--harmful",
-        "harmful.jsonl",
-        "--harmless",
-        "harmless.jsonl",
-    ]
-    common += ["--dtype", "float32"]
+    common = ["calibrate-dose", *files_of(model, prompts, r)]
     assert run([*common, "--op", "add", "--kl", "0.3", "--format", "json"]) == 0
     said = json.loads(capfd.readouterr().out)
     assert said["dose"] == pytest.approx(rhat.calibrate_dose(model, prompts, r, "add", 0.3).dose, rel=1e-3)

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ttest_1samp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -14,7 +13,6 @@ from rhat.executor import SerialExecutor
 from rhat.gauges import Gauges, GaugeSettings, gauges
 from rhat.gauges.cost import gauges_work
 from rhat.gauges.inversion import ORDERS
-from rhat.gauges.making import t_test
 from rhat.model.work import counting
 from rhat.scoring.pieces import Pieces
 from rhat.selection.cost import Answers, total
@@ -190,14 +188,6 @@ def test_the_guard_is_scikit_learns_on_both_gauges(planted, some, axes, found):
     # r̂ was found at the template's last token, so that the second gauge is its projection
     assert row.rhat == pytest.approx(roc_auc_score(truth, np.round(np.concatenate(sides)[:, 1], 5)), abs=0.05)
     assert row.difference == pytest.approx(row.both - row.rhat)
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.4])
-def test_the_t_test_is_scipys_where_every_prompt_is_on_its_own(shift):
-    values = np.random.default_rng(3).normal(size=20) + shift
-    assert t_test(values, [str(i) for i in range(20)]) == pytest.approx(ttest_1samp(values, 0).pvalue)
-    assert t_test(np.zeros(8), [str(i) for i in range(8)]) == 1
-    assert t_test(np.ones(8), [str(i) for i in range(8)]) == pytest.approx(2 / 2**8)
 
 
 def test_what_was_kept_is_not_measured_again_and_work_is_expected_as_it_comes(planted, some, measured):

@@ -4,7 +4,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from rhat.errors import StatisticsError
-from rhat.statistics import cluster_mean_difference, mean_interval, paired_comparison, paired_mean_difference
+from rhat.statistics import cluster_mean_difference, mean_interval, mean_p, paired_comparison, paired_mean_difference
 
 
 def test_mean_interval_matches_scipy():
@@ -80,3 +80,11 @@ def test_verdicts_give_the_same_difference_as_the_paired_comparison():
 def test_no_variation_has_no_design_effect():
     result = cluster_mean_difference(np.ones(4), np.zeros(4), ["a", "a", "b", "b"])
     assert (result.estimate, result.design_effect) == (1.0, None)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_the_t_test_is_scipys_where_every_prompt_is_on_its_own(shift):
+    values = np.random.default_rng(3).normal(size=20) + shift
+    assert mean_p(values, [str(i) for i in range(20)]) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert mean_p(np.zeros(8), [str(i) for i in range(8)]) == 1
+    assert mean_p(np.ones(8), [str(i) for i in range(8)]) == pytest.approx(2 / 2**8)

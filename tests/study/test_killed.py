@@ -1,4 +1,4 @@
-"""kill -9 at twenty random moments of `rhat find`, and at ten of a study: the same command ends with the same numbers.
+"""kill -9 at twenty random moments of `rhat find`, and of a study: the same command ends with the same numbers.
 
 Each command is a process of its own, forked from one that has imported everything, so that it is killed while it works.
 """
@@ -13,6 +13,7 @@ import pytest
 import studies
 from forking import Forking
 
+KILLS = 20
 SHARE = 0.35  # of the whole command's time: the latest moment at which it is killed
 COMPARED = ("outcome", "direction", "candidates", "rates", "scores", "comparisons", "primary")
 WIDTH = 48  # of the taught model
@@ -46,21 +47,21 @@ def studied(folder, _said):
 
 
 COMMANDS = {
-    "find": (lambda folder: ["find", "--quick", "--format=json", "--out", folder / "r.safetensors"], found, 20),
-    "study": (lambda folder: ["study", "--preset=quick", "--only=induce", "--out", folder], studied, 10),
+    "find": (lambda folder: ["find", "--quick", "--format=json", "--out", folder / "r.safetensors"], found),
+    "study": (lambda folder: ["study", "--preset=quick", "--only=induce", "--out", folder], studied),
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_killed_at_many_moments_it_ends_with_the_same_numbers(command, given, forking, tmp_path):
-    made, read, wanted = COMMANDS[command]
+def test_killed_at_twenty_moments_it_ends_with_the_same_numbers(command, given, forking, tmp_path):
+    made, read = COMMANDS[command]
     (tmp_path / "whole").mkdir()
     begin = time.perf_counter()
     assert forking.run([*made(tmp_path / "whole"), *given]) == 0, forking.errors
     took = time.perf_counter() - begin
     whole = read(tmp_path / "whole", forking.said)
     moments, folder, kills = random.Random(7), tmp_path / "0", 0
-    while kills < wanted:
+    while kills < KILLS:
         folder.mkdir(exist_ok=True)
         code = forking.run([*made(folder), *given], killed_after=moments.uniform(0, SHARE * took))
         if code == -signal.SIGKILL:

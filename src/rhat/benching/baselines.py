@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from rhat.benching.entries import Bench, Left
 from rhat.errors import TemplateError
 from rhat.lab.measurement import KL_PROMPTS, Measurement
+from rhat.model.template import ChatPrompt
 from rhat.prompts import UNSAFE, Label
 from rhat.scoring import tasks
 from rhat.vocabulary import PROMPTINGS, Prompting
@@ -23,6 +27,24 @@ def baselines(bench: Bench, label: Label, n: int) -> tuple[dict[str, Measurement
         except TemplateError as error:  # a template that takes no system prompt
             left.append(Left("prompting", name, str(error)))
     return found, left
+
+
+def asking(bench: Bench) -> dict[str, Callable[[str], ChatPrompt]]:
+    """How a request is put under each prompting that the model's template takes, by condition."""
+    own = bench.lab.model.template.system
+    found: dict[str, Callable[[str], ChatPrompt]] = {}
+    for name, prompting in PROMPTINGS.items():
+        put = partial(_put, prompting, own)
+        try:
+            bench.lab.model.tokenize([put("Name a river.")])
+        except TemplateError:  # left out, with the reason, where answers are asked for
+            continue
+        found[f"prompting:{name}"] = put
+    return found
+
+
+def _put(prompting: Prompting, own: str | None, text: str) -> ChatPrompt:
+    return prompting.before(text, own)
 
 
 def _answered(bench: Bench, prompting: Prompting, label: Label, n: int) -> Measurement:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from rhat.benching.answering import searched_for
+from rhat.benching.beside import STAGE as BESIDE
+from rhat.benching.beside_cost import beside_work
 from rhat.benching.dosing import STAGE
 from rhat.benching.entries import ROWS, surroundings
+from rhat.benching.gauging import gauge_settings
 from rhat.benching.measure import CANDIDATES
 from rhat.benching.rules import CHEAP
 from rhat.benching.settings import TASKS, BenchSettings, Task
 from rhat.directions import Direction
 from rhat.directions.finders import FINDERS
+from rhat.gauges.cost import gauges_work
 from rhat.model.chat import ChatModel
 from rhat.model.work import Work
 from rhat.prompts import ContrastSet
@@ -34,6 +39,19 @@ def bench_work(
     given = Expected(model, prompts, direction.layer, answers)
     finding = surroundings(settings, find_settings or FindSettings.read_as(direction))
     found = survey_work(given, finding)
+    if settings.compares:
+        found |= _compared_work(given, direction, settings, finding)
+    if "gauges" in settings.only:
+        found["gauges"] = _gauges_work(model, prompts, direction, settings, finding, answers)
+    return found
+
+
+def _compared_work(
+    given: Expected, direction: Direction, settings: BenchSettings, finding: FindSettings
+) -> dict[str, Work]:
+    """What each stage that compares edits will compute."""
+    found: dict[str, Work] = {}
+    model, prompts, answers = given.model, given.prompts, given.answers
     size = settings.size
     for label in ("harmful", "harmless"):
         given.scored(1, given.some(label, min(ROWS, finding.train or ROWS), "train"), stop=direction.layer, head=False)
@@ -47,10 +65,11 @@ def bench_work(
         )
         found[CANDIDATES] += sum((one for name, one in work.items() if name not in known), Work())
     rounds = SEARCHES + FURTHER * (len(settings.kls) - 1)
-    for name in {(TASKS[task].label, TASKS[task].side): TASKS[task] for task in settings.tasks}.values():
-        some = given.some(name.label, size.searched, "validation")
+    searched = dict.fromkeys(searched_for(TASKS[task]) for task in settings.tasks)
+    for name in searched:
+        some = given.some(TASKS[name].label, size.searched, "validation")
         given.scored(1, some)
-        given.scored(rounds * (_edits(settings, direction, name) + size.randoms), some, direction.layer)
+        given.scored(rounds * (_edits(settings, direction, TASKS[name]) + size.randoms), some, direction.layer)
     found[STAGE] = given.lap()
     for task in (TASKS[one] for one in settings.tasks):
         conditions = 1 + (_edits(settings, direction, task) + 1) * len(settings.kls)
@@ -62,7 +81,23 @@ def bench_work(
                 for _ in PROMPTINGS:
                     given.answered(1, some, settings.judged_tokens)
     found["answers"] = given.lap()
-    return found
+    return found | {
+        BESIDE: beside_work(given, settings, {name: _edits(settings, direction, TASKS[name]) for name in searched})
+    }
+
+
+def _gauges_work(
+    model: ChatModel,
+    prompts: ContrastSet,
+    direction: Direction,
+    settings: BenchSettings,
+    finding: FindSettings,
+    answers: Answers,
+) -> Work:
+    """What the gauges take beside the survey that the bench has made."""
+    stages = gauges_work(model, prompts, direction, gauge_settings(settings), finding, answers)
+    known = survey_work(Expected(model, prompts, direction.layer, answers), finding)
+    return sum((work for name, work in stages.items() if name not in known), Work())
 
 
 def _searched_rules(settings: BenchSettings, direction: Direction) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from rhat.artifacts.header import Model, Timing
 from rhat.artifacts.record import Index, Share, unit
 from rhat.artifacts.rows import Comparison, Power, Rate, Score
 from rhat.benching.rows import Compared, Damage, Dose, Frontier, LeftOut, TaskName
+from rhat.gauges.rows import Gauges
 
 SCHEMA_VERSION = 1
 
@@ -62,15 +63,22 @@ class BenchResults(Document):
     scores: tuple[Score, ...] = ()
     """refusal scores of the same answers"""
     damage: tuple[Damage, ...] = ()
-    """what else each edit changes"""
+    """what else each edit changes: entanglement, a row for each measure"""
     frontier: tuple[Frontier, ...] = ()
     """refusal against damage"""
     comparisons: tuple[Comparison, ...] = ()
     """paired comparisons of refusal rates"""
     power: tuple[Power, ...] = ()
     """what each undecided comparison would have needed"""
+    gauges: Gauges | None = None
+    """what `rhat gauges` writes of the same direction; absent unless that part was asked for"""
     timings: tuple[Timing, ...] = ()
     """seconds of each stage"""
+
+    def plain(self) -> dict[str, Any]:
+        """The record as JSON values; the gauges as their own file has them."""
+        said = super().plain()
+        return said if self.gauges is None else said | {"gauges": self.gauges.plain()}
 
     def comparison(self, treatment: str, reference: str, prompts: str) -> Comparison | None:
         """The row of this treatment, reference and prompts, if there is one."""

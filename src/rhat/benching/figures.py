@@ -12,6 +12,7 @@ from rhat.benching.settings import TASKS
 from rhat.benching.words import DOING, called
 from rhat.display import canvas, static
 from rhat.display.wording import PROMPTS, inside, number
+from rhat.gauges.figure import plane
 
 TONES = {
     "reference": canvas.GREEN,
@@ -83,7 +84,7 @@ def differences(found: BenchResults, task: str) -> Any | None:
 
 
 def write(found: BenchResults, path: Path) -> list[Path]:
-    """Draw the figures beside bench.json, as bench.frontier.svg and one for each task; gives their files.
+    """Draw the figures beside bench.json, as bench.frontier.svg and one for each task; of the gauges bench.gauges.svg; gives their files.
 
     Raises:
         OSError: if one cannot be written.
@@ -99,6 +100,10 @@ def write(found: BenchResults, path: Path) -> list[Path]:
             file = path.with_name(f"{path.stem}.{name}.svg")
             replace_text(file, static.to_svg(figure, title))
             written.append(file)
+    if found.gauges is not None:
+        file = path.with_name(f"{path.stem}.gauges.svg")
+        replace_text(file, plane(found.gauges))
+        written.append(file)
     return written
 
 

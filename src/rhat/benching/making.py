@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from rhat.artifacts.judging import adjust
-from rhat.artifacts.measured import Answered, compared, rate_part
+from rhat.artifacts.measured import Answered, compared
 from rhat.artifacts.rows import Comparison, Power
-from rhat.benching.rows import Damage, Frontier
+from rhat.benching.rows import Frontier
 from rhat.benching.settings import TASKS, Task
 from rhat.statistics import dependence, mean_interval, wilson
 
@@ -53,54 +51,10 @@ def comparisons_of(measured: Measured, kls: Sequence[float], margin: float) -> t
     return rows, [row for row in power if row.names in open_ones]
 
 
-def _kl(m: Answered) -> tuple[float, float, float, int] | None:
-    if m.kl is None:
-        return None
-    found = mean_interval(m.kl, groups=m.topics[: len(m.kl)])
-    return found.estimate, found.low, found.high, found.n
-
-
-def _degenerate(m: Answered) -> tuple[float, float, float, int] | None:
-    if not m.verdicts:
-        return None
-    part = rate_part(np.array([verdict == "degenerate" for verdict in m.verdicts]), m.topics)
-    return part["rate"], part["ci_low"], part["ci_high"], part["n"]
-
-
-MEASURES: dict[str, Callable[[Answered], tuple[float, float, float, int] | None]] = {
-    "kl": _kl,
-    "degenerate": _degenerate,
-}
-"""Damage by name: mean, its interval and n, of the answers under a condition. A new measure is one function and one line here."""
-
-
-def damage_of(measured: Measured) -> list[Damage]:
-    """What else each condition changes, on the same test prompts."""
-    rows = []
-    for task, label, name, m in _each(measured):
-        for measure, of in MEASURES.items():
-            if (found := of(m)) is not None:
-                value, low, high, n = found
-                rows.append(
-                    Damage(
-                        condition=name,
-                        task=task.name,  # type: ignore[arg-type]
-                        kl=kl_of(name),
-                        prompts=label,  # type: ignore[arg-type]
-                        measure=measure,
-                        value=value,
-                        ci_low=low,
-                        ci_high=high,
-                        n=n,
-                    )
-                )
-    return rows
-
-
 def frontier_of(measured: Measured) -> list[Frontier]:
     """Refusal against KL of each condition, each with an interval of 97.5 %: the two hold together at 95 % (Bonferroni)."""
     rows = []
-    for task, label, name, m in _each(measured):
+    for task, label, name, m in each_of(measured):
         if m.kl is None:
             continue
         alike = dependence(m.refused, m.topics)
@@ -126,7 +80,8 @@ def frontier_of(measured: Measured) -> list[Frontier]:
     return rows
 
 
-def _each(measured: Measured) -> list[tuple[Task, str, str, Answered]]:
+def each_of(measured: Measured) -> list[tuple[Task, str, str, Answered]]:
+    """(task, label, condition, its answers) of all that was measured."""
     return [
         (TASKS[task], label, name, m)
         for task, by_label in measured.items()

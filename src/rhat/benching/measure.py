@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from rhat.artifacts.files import made_by
+from rhat.benching.answering import answers_of, moved_by, searched_for
+from rhat.benching.beside import STAGE as BESIDE
+from rhat.benching.damage import Beside, damage_of
 from rhat.benching.document import BenchResults
-from rhat.benching.dosing import STAGE, Dosed, at, dose_row, dosed, searched_topics
+from rhat.benching.dosing import STAGE, Dosed, dose_row, dosed, searched_topics
 from rhat.benching.entries import Bench, Entry, Left, surroundings
-from rhat.benching.making import Measured, comparisons_of, damage_of, frontier_of
+from rhat.benching.making import Measured, comparisons_of, frontier_of
 from rhat.benching.parts import TABLE
 from rhat.benching.rows import Compared, Dose, LeftOut
-from rhat.benching.settings import TASKS, BenchSettings, Task
+from rhat.benching.settings import TASKS, BenchSettings
 from rhat.benching.verdict import FAMILY, judged
 from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor
 from rhat.lab import Lab
 from rhat.lab.around import FINDING, lab_around, stage_timings
-from rhat.lab.measurement import KL_PROMPTS, Measurement, RotatedControls, Treatment
 from rhat.lab.rows import rate_row, score_row
 from rhat.model.chat import ChatModel
 from rhat.model.work import counting
@@ -31,7 +30,7 @@ from rhat.scoring.pieces import Pieces
 from rhat.selection.settings import FindSettings, Progress, silent
 from rhat.selection.survey import Clock
 
-CANDIDATES = "what is compared"
+CANDIDATES, ANSWERS = "what is compared", "answers"
 
 
 @counting()
@@ -50,7 +49,8 @@ def bench(
 
     Each edit is given the dose at which KL(unedited ‖ edited) of the next token on validation prompts is within 10 % of what is
     asked. Refusals are those that the default judge reads in answers to test prompts; each edit is compared with the difference of
-    means added at the same KL, and a task's comparisons are adjusted together (Holm). `direction` is r̂, which says layer and
+    means added at the same KL, and a task's comparisons are adjusted together (Holm). What else each edit moves is measured
+    against no edit: cross-entropy of neutral texts and of own answers, and capability. `direction` is r̂, which says layer and
     position; `pieces` keep what is done.
 
     Raises:
@@ -62,12 +62,8 @@ def bench(
     given = Bench(_lab(model, prompts, direction, settings, find_settings, progress, executor, pieces), settings)
     lab = given.lab
     clock.lap(FINDING)
-    entries, left = _offered(given)
-    clock.lap(CANDIDATES)
-    doses, unreached = _doses(given, [entry for entry in entries if entry.same is None])
-    clock.lap(STAGE)
-    answers, unanswered = _answers(given, doses)
-    clock.lap("answers")
+    rows = _compare(given, clock) if settings.compares else {}
+    rows |= _other_parts(given, clock, rows.pop("left_out", []))
     found = BenchResults.of(
         {
             "sentence": "",
@@ -81,27 +77,63 @@ def bench(
             "preset": settings.preset,
             "seed": settings.seed,
             "margin": settings.margin,
-            "kl": settings.kls,
-            "tasks": settings.tasks,
-            "family": FAMILY,
-            "compared": _compared(given, entries, answers),
-            "left_out": [*left, *unreached, *unanswered],
-            "doses": _dose_rows(given, doses),
-            **_rows(answers, settings),
+            "kl": settings.kls if settings.compares else (),
+            "tasks": settings.tasks if settings.compares else (),
+            "family": FAMILY if settings.compares else "none",
+            **rows,
             "timings": stage_timings(lab, clock),
         }
     )
     return found.changed(**judged(found))
 
 
-def _rows(answers: Measured, settings: BenchSettings) -> dict[str, Any]:
-    """The rows that follow from the answers."""
+def _compare(given: Bench, clock: Clock) -> dict[str, Any]:
+    """The rows of all that compares edits, and those of what is left out."""
+    entries, left = _offered(given)
+    clock.lap(CANDIDATES)
+    doses, unreached = _doses(given, [entry for entry in entries if entry.same is None])
+    clock.lap(STAGE)
+    answers, unanswered = answers_of(given, doses)
+    clock.lap(ANSWERS)
+    moved = moved_by(given, doses)
+    clock.lap(BESIDE)
+    return {
+        "compared": _compared(given, entries, answers),
+        "left_out": [*left, *unreached, *unanswered],
+        "doses": _dose_rows(given, doses),
+        **_rows(answers, moved, given.settings),
+    }
+
+
+def _other_parts(given: Bench, clock: Clock, left: Sequence[LeftOut]) -> dict[str, Any]:
+    """The fields of parts that compare no edits, and all that is left out, with those of them that cannot be measured here.
+
+    Raises:
+        StudyError: if there is nothing else in this bench.
+    """
+    found: dict[str, Any] = {"left_out": list(left)}
+    for name in given.settings.only:
+        make = TABLE[name].fields
+        if make is None:
+            continue
+        try:
+            found |= make(given)
+        except StudyError as error:
+            if not given.settings.compares:
+                raise
+            found["left_out"].append(LeftOut(part=name, name=name, reason=str(error)))
+        clock.lap(name)
+    return found
+
+
+def _rows(answers: Measured, moved: Beside, settings: BenchSettings) -> dict[str, Any]:
+    """The rows that follow from the answers, and from what else was measured."""
     comparisons, power = comparisons_of(answers, settings.kls, settings.margin)
     every = {(m.condition, m.label): m for by in answers.values() for some in by.values() for m in some.values()}
     return {
         "rates": [rate_row(m) for m in every.values()],
         "scores": [score_row(m) for m in every.values()],
-        "damage": damage_of(answers),
+        "damage": damage_of(answers, moved),
         "frontier": frontier_of(answers),
         "comparisons": comparisons,
         "power": power,
@@ -159,15 +191,10 @@ def _offered(given: Bench) -> tuple[list[Entry], list[LeftOut]]:
     return [*entries, *given.randoms], left
 
 
-def _searched_for(task: Task) -> str:
-    """The task whose doses a task has: those of inducing, where edits move answers towards refusal."""
-    return next(one.name for one in TASKS.values() if (one.label, one.side, one.op) == (task.label, task.side, task.op))
-
-
 def _doses(given: Bench, entries: Sequence[Entry]) -> tuple[dict[str, list[Dosed]], list[LeftOut]]:
     """Task → what is compared at which dose, for the tasks that doses are searched for."""
     found, left = {}, []
-    for name in dict.fromkeys(_searched_for(TASKS[task]) for task in given.settings.tasks):
+    for name in dict.fromkeys(searched_for(TASKS[task]) for task in given.settings.tasks):
         found[name], missing = dosed(given, entries, TASKS[name])
         left += missing
     if not any(one.entry is given.reference for some in found.values() for one in some):
@@ -175,54 +202,6 @@ def _doses(given: Bench, entries: Sequence[Entry]) -> tuple[dict[str, list[Dosed
             "no dose of the difference of means was found at which it does the damage that is asked for; ask for another --kl"
         )
     return found, left
-
-
-def _answers(given: Bench, doses: Mapping[str, Sequence[Dosed]]) -> tuple[Measured, list[LeftOut]]:
-    """Task → label → condition → its answers to test prompts; each prompt gets one of the random directions."""
-    lab, found, left = given.lab, {}, []
-    for name in given.settings.tasks:
-        task = TASKS[name]
-        by_label: dict[str, dict[str, Measurement]] = {}
-        treatments, seen = _treatments(given, doses[_searched_for(task)], task)
-        left += seen
-        for label in task.tested:
-            n = lab.sizes.tested(label)
-            if not lab.test(label):
-                continue
-            by_label[label] = lab.measure_conditions(treatments, label, n, kl=True, stage=f"answers, {label}")
-            base = by_label[label]["baseline"]  # nothing is done: what rounding leaves between two passes is no damage
-            by_label[label]["baseline"] = replace(base, kl=np.zeros(len(base.prompt_ids[:KL_PROMPTS])))
-            for part in given.settings.only:
-                asked = TABLE[part].answers
-                if asked is not None and name in (TABLE[part].tasks or TASKS):
-                    answered, missing = asked(given, label, n)
-                    by_label[label] |= answered
-                    left += [LeftOut(part=one.part, name=one.name, task=name, reason=one.reason) for one in missing]  # type: ignore[arg-type]
-        if not by_label:
-            left.append(LeftOut(part="task", name=name, reason=f"there are no {' or '.join(task.tested)} test prompts"))
-        found[name] = by_label
-    if not any(found.values()):
-        raise StudyError(f"{lab.prompts.name}: got no test prompts; give more prompts of each label")
-    return found, left
-
-
-def _treatments(
-    given: Bench, doses: Sequence[Dosed], task: Task
-) -> tuple[dict[str, Treatment | RotatedControls], list[LeftOut]]:
-    """Condition → what is done, without edits first; and what has seen these test prompts."""
-    treatments: dict[str, Treatment | RotatedControls] = {"baseline": None}
-    dealt: dict[float, list[Treatment]] = {}
-    left = []
-    for one in doses:
-        if one.entry.part == "control":
-            dealt.setdefault(one.kl, []).append(one.treatment)
-        elif set(one.entry.seen) & set(task.tested):
-            reason = "was found on some of these test prompts"
-            left.append(LeftOut(part=one.entry.part, name=one.entry.name, task=task.name, kl=one.kl, reason=reason))  # type: ignore[arg-type]
-        else:
-            treatments[one.condition] = one.treatment
-    treatments |= {at(given.randoms[0].condition, kl): RotatedControls(tuple(some)) for kl, some in dealt.items()}
-    return treatments, left
 
 
 def _compared(given: Bench, entries: Sequence[Entry], answers: Measured) -> list[Compared]:

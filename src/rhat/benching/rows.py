@@ -9,6 +9,8 @@ from rhat.artifacts.record import (
     Cosine,
     Count,
     Divergence,
+    Fraction,
+    Judgement,
     Label,
     Nats,
     Natural,
@@ -22,6 +24,7 @@ from rhat.vocabulary import Side
 TaskName = Literal["induce", "remove", "over-refusal"]
 
 InParameterUnit = Annotated[float, unit("that of the parameter")]
+InMeasureUnit = Annotated[float, unit("that of the measure")]
 Asked = Annotated[Positive, unit("nats")]
 
 
@@ -151,26 +154,44 @@ class Dose(Record):
 
 
 class Damage(Record):
-    """What else an edit changes, on test prompts: a row for each measure."""
+    """What else an edit changes: a row for each measure, with the paired difference from the unedited model."""
 
     condition: str
     """id, with the KL"""
     task: TaskName
-    """the task"""
+    """the task; of measures with texts or questions of their own the one that doses were searched for: over-refusal has those of inducing"""
     kl: Asked | None = None
     """the KL that was asked for; absent where none was"""
-    prompts: Label
-    """which prompts"""
+    prompts: Label | None = None
+    """which prompts; absent for measures with texts or questions of their own"""
     measure: Annotated[str, unit("see below")]
-    """kl: KL(unedited ‖ edited) of the next token, nats; degenerate: share of answers that are empty or broken"""
-    value: Annotated[float, unit("that of the measure")]
+    """kl: KL(unedited ‖ edited) of the next token, nats; degenerate: share of answers that are empty or broken; cross_entropy_neutral: of neutral texts, nats a token; cross_entropy_own: of the unedited model's own answers to harmless test prompts, nats a token; capability: share of questions answered rightly"""
+    value: InMeasureUnit
     """mean"""
-    ci_low: Annotated[float, unit("that of the measure")]
-    """95 % interval of `value`, lower end"""
-    ci_high: Annotated[float, unit("that of the measure")]
+    ci_low: InMeasureUnit
+    """95 % interval of `value` (Wilson's of shares, t of means; topics are clusters), lower end"""
+    ci_high: InMeasureUnit
     """upper end"""
     n: Natural
-    """prompts measured"""
+    """prompts, texts or questions measured"""
+    available: Natural | None = None
+    """texts or questions in the set that these were drawn from; absent for prompts"""
+    difference: InMeasureUnit | None = None
+    """value − that of the unedited model, item by item; absent, as all below, of the unedited model, and of kl, which is one itself"""
+    difference_low: InMeasureUnit | None = None
+    """95 % interval of `difference` (Tango's of shares, t of means; topics are clusters), lower end"""
+    difference_high: InMeasureUnit | None = None
+    """upper end"""
+    p: Fraction | None = None
+    """two-sided p of the difference by itself (exact McNemar of shares, t of means)"""
+    holm_p: Fraction | None = None
+    """the same, adjusted over all of a task's rows (Holm), with both margins of shares among them"""
+    margin: Share | None = None
+    """margin of equivalence; shares alone have one"""
+    equivalence_p: Fraction | None = None
+    """p of the two one-sided tests at ± margin, adjusted together with the differences"""
+    verdict: Judgement | None = None
+    """better: higher, whatever that is worth; worse: lower; equivalent: `equivalence_p` < 5 % and no difference shown; undecided"""
 
 
 class Frontier(Record):

@@ -46,7 +46,9 @@ TASKS = {
 }
 """The tasks by name. Over-refusal is measured at the doses of inducing."""
 
-PARTS = ("finders", "rules", "operators", "baselines")
+DEFAULT_PARTS = ("finders", "rules", "operators", "baselines")
+PARTS = (*DEFAULT_PARTS, "gauges")
+"""What a bench can be made of. The gauges compare no edits, and are measured where they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Size:
     borderline  the same of borderline prompts and of their twins
     randoms     random directions, dealt to the prompts in turn
     search      whether selection rules may search for candidates of their own
+    items       capability items under each condition, as many of each category
+    texts       neutral texts, and own answers to harmless test prompts, whose cross-entropy is taken
     """
 
     kl: tuple[float, ...]
@@ -67,13 +71,15 @@ class Size:
     borderline: int
     randoms: int
     search: bool
+    items: int
+    texts: int
 
     __repr__ = one_line
 
 
 SIZES = {
-    "quick": Size((0.2,), 24, 40, 20, 4, False),
-    "standard": Size((0.05, 0.2, 1.0), 48, 100, 50, 8, True),
+    "quick": Size((0.2,), 24, 40, 20, 4, False, 48, 12),
+    "standard": Size((0.05, 0.2, 1.0), 48, 100, 50, 8, True, 240, 36),
 }
 """The sizes of a bench by preset."""
 
@@ -82,7 +88,7 @@ SIZES = {
 class BenchSettings:
     """How much a bench measures, and of what.
 
-    only           which parts: finders, rules, operators, baselines
+    only           which parts: finders, rules, operators, baselines, gauges; all but the gauges by default
     tasks          which tasks: induce, remove, over-refusal
     kl             the KL of the next token at which edits are compared, nats; (): the preset's
     finders        which finders, as they are written; (): every one by its name
@@ -96,7 +102,7 @@ class BenchSettings:
         StudyError: if a name is unknown, or a number is outside what it may be.
     """
 
-    only: tuple[str, ...] = PARTS
+    only: tuple[str, ...] = DEFAULT_PARTS
     tasks: tuple[str, ...] = tuple(TASKS)
     kl: tuple[float, ...] = ()
     finders: tuple[str, ...] = ()
@@ -120,6 +126,11 @@ class BenchSettings:
             raise StudyError(f"kl: got {got}, expected different numbers of nats above 0, such as 0.05,0.2,1.0")
         if not 0 < self.margin < 1:
             raise StudyError(f"margin: got {self.margin}, expected a share between 0 and 1; 10 points is 0.10")
+
+    @property
+    def compares(self) -> bool:
+        """Whether edits are compared: whether anything but the gauges is asked for."""
+        return any(part in DEFAULT_PARTS for part in self.only)
 
     @property
     def size(self) -> Size:

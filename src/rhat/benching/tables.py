@@ -7,22 +7,23 @@ from types import SimpleNamespace
 
 from rhat.benching.document import BenchResults
 from rhat.benching.making import REFERENCE, kl_of
+from rhat.benching.moved import difference, moved_tables, value, verdict
 from rhat.benching.settings import TASKS
 from rhat.benching.words import DOING, called
 from rhat.display import wording
 from rhat.display.tables import Column, Head, Table, build, numeric, text
-from rhat.display.wording import PROMPTS, interval, number, percent
+from rhat.display.wording import PROMPTS, interval, number
 
 
 def tables(found: BenchResults) -> list[Table]:
-    """One table a task and kind of test prompts, and one of what is left out."""
+    """One table a task and kind of test prompts, one a task of what else moves, and one of what is left out."""
     made = []
     for task in found.tasks:
         for label in TASKS[task].tested:
             rows = lines(found, task, label)
             made += build(f"{DOING[task]}: {PROMPTS[label]} test prompts", rows, COLUMNS, collapsed=False)
     left = [text("Part", "part"), text("Name", "name"), text("Task", "task"), KL_ASKED, text("Why", "reason")]
-    return [*made, *build("Left out", found.left_out, left, collapsed=False)]
+    return [*made, *moved_tables(found), *build("Left out", found.left_out, left, collapsed=False)]
 
 
 def lines(found: BenchResults, task: str, label: str) -> Sequence[SimpleNamespace]:
@@ -76,12 +77,18 @@ def _within(row: SimpleNamespace) -> str:
 
 def _tested(row: SimpleNamespace) -> str:
     one = row.damage["kl"]
-    return "" if one is None else f"{number(one.value, 3)} {interval(one.ci_low, one.ci_high, digits=3)}"
+    return "" if one is None else value(one)
 
 
 def _broken(row: SimpleNamespace) -> str:
     one = row.damage["degenerate"]
-    return "" if one is None else f"{percent(one.value)} {interval(one.ci_low, one.ci_high, scale=100, digits=1)}"
+    return "" if one is None else value(one)
+
+
+def _broken_more(row: SimpleNamespace) -> str:
+    """How many more answers are broken than without an edit, where that was judged."""
+    one = row.damage["degenerate"]
+    return "" if one is None or one.difference is None else f"{difference(one)}, {verdict(one)}"
 
 
 KL_ASKED: Column = numeric("KL asked", lambda row: "" if row.kl is None else number(row.kl, 2))
@@ -99,4 +106,5 @@ COLUMNS: tuple[Column, ...] = (
     numeric("Holm p", lambda row: "" if row.against is None else wording.p_value(row.against.holm_p)),
     text("Verdict", "against", wording.judgement),
     numeric("Degenerate, 95% interval", _broken),
+    numeric("Degenerate, against no edit", _broken_more),
 )

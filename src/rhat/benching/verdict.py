@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rhat.artifacts.rows import Comparison
+from rhat.benching import moved
 from rhat.benching.document import BenchResults
 from rhat.benching.making import RANDOM, REFERENCE, kl_of
 from rhat.benching.settings import TASKS, Task
@@ -16,7 +17,8 @@ from rhat.display.wording import PROMPTS, count, interval, number, points
 FAMILY = (
     "bench_induce, bench_remove, bench_over_refusal: every edit − the difference of means at the same KL, on each kind of test prompts "
     "of that task and at every KL, adjusted together (Holm; of each the difference and both margins); bench_controls: the difference of "
-    "means − no edit, − random directions, and random directions − no edit, in all tasks, adjusted together likewise"
+    "means − no edit, − random directions, and random directions − no edit, in all tasks, adjusted together likewise; damage: every condition − no edit, of each task at every KL "
+    "and by every measure, adjusted together likewise (means have no margin)"
 )
 
 
@@ -29,7 +31,10 @@ def judged(found: BenchResults) -> dict[str, Any]:
         for label in TASKS[task].tested
         for sentence in _at(found, TASKS[task], kl, label)
     ]
-    return {"sentence": _short(found), "sentences": (*said, *_rests_on(found))}
+    gauges = () if found.gauges is None else (found.gauges.sentence, *found.gauges.sentences)
+    if not found.tasks:
+        return {"sentence": gauges[0] if gauges else "Nothing was measured.", "sentences": gauges[1:]}
+    return {"sentence": _short(found), "sentences": (*said, *moved.sentences(found), *_rests_on(found), *gauges)}
 
 
 def against_reference(found: BenchResults, task: Task, kl: float, label: str) -> list[Comparison]:

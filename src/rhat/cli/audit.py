@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rhat.cli import single, tables
+from rhat.cli import tables
 from rhat.cli.console import out
+from rhat.cli.documents import DocumentOptions
 from rhat.cli.files import check_output
 from rhat.cli.options import (
     DirectionOption,
     Format,
-    FormatOption,
+    MarginOption,
     ModelOptions,
-    OverwriteOption,
+    PresetOption,
     PromptOptions,
-    SeedOption,
     shared,
 )
 from rhat.cli.progress import announce, progress
@@ -58,14 +58,10 @@ def audit(
         ),
     ] = None,
     randoms: Annotated[int, typer.Option("--randoms", help="Random directions as controls, 20 or more.")] = 20,
-    margin: Annotated[
-        float, typer.Option("--margin", help="Largest difference of refusal rates that does not matter.")
-    ] = 0.10,
-    preset: single.PresetOption = DEFAULT_PRESET,
+    margin: MarginOption = 0.10,
+    preset: PresetOption = DEFAULT_PRESET,
     destination: Annotated[Path, typer.Option("--out", "-o", help="Where to save the audit.")] = Path("audit.json"),
-    seed: SeedOption = 0,
-    overwrite: OverwriteOption = False,
-    form: FormatOption = Format.table,
+    asked: DocumentOptions = DocumentOptions(),
 ) -> None:
     """Measure what a vector, such as a persona or style vector, does to refusal.
 
@@ -82,7 +78,7 @@ def audit(
 
     [bold]rhat audit style.safetensors -d direction.safetensors --strength 4 --preset quick[/bold]
     """
-    check_output(destination, overwrite=overwrite)
+    check_output(destination, overwrite=asked.overwrite)
     from rhat.auditing import AuditSettings
     from rhat.auditing import audit as audited
     from rhat.auditing.cost import told_of_audit
@@ -90,10 +86,10 @@ def audit(
     from rhat.model.work import counting
     from rhat.scoring.pieces import Pieces
 
-    settings = AuditSettings(kl, strength, randoms, margin, str(preset), seed, reading.judged_tokens)
+    settings = AuditSettings(kl, strength, randoms, margin, str(preset), asked.seed, reading.judged_tokens)
     which.read(vector)  # before the model is loaded
     r = Direction.load(direction, offline=where.offline)
-    contrast = prompts.read(seed, where.offline)
+    contrast = prompts.read(asked.seed, where.offline)
     finding = reading.read_as(r)
     folder = destination.with_name(destination.name + ".kept")
     with keeping(folder), progress() as report:
@@ -117,13 +113,7 @@ def audit(
             )
         found.save(destination)
     pieces.remove()
-    if form is Format.json:
-        tables.document(found.plain())
-    elif form is Format.jsonl:
-        for row in found.comparisons:
-            tables.line(row.plain())
-    else:
-        _print(found, destination)
+    asked.show(found, found.comparisons, lambda: _print(found, destination))
 
 
 def _print(found: Audit, written: Path) -> None:

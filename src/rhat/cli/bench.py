@@ -10,17 +10,9 @@ import typer
 
 from rhat.cli import tables
 from rhat.cli.console import out
+from rhat.cli.documents import DocumentOptions
 from rhat.cli.files import check_output
-from rhat.cli.options import (
-    DirectionOption,
-    Format,
-    FormatOption,
-    ModelOptions,
-    OverwriteOption,
-    PromptOptions,
-    SeedOption,
-    shared,
-)
+from rhat.cli.options import BorderlineOptions, DirectionOption, MarginOption, ModelOptions, PromptOptions, shared
 from rhat.cli.progress import announce, progress
 from rhat.cli.reading import ReadingOptions
 from rhat.cli.stopping import keeping
@@ -44,7 +36,11 @@ def bench(
     reading: ReadingOptions,
     only: Annotated[
         str,
-        typer.Option("--only", help="Parts, separated by commas.", rich_help_panel=WHAT),
+        typer.Option(
+            "--only",
+            help="Parts, separated by commas: finders, rules, operators, baselines, gauges.",
+            rich_help_panel=WHAT,
+        ),
     ] = "finders,rules,operators,baselines",
     task: Annotated[
         str, typer.Option("--task", help="Tasks, separated by commas.", rich_help_panel=WHAT)
@@ -76,27 +72,19 @@ def bench(
             rich_help_panel=WHAT,
         ),
     ] = None,
-    borderline: Annotated[
-        str | None,
-        typer.Option("--borderline", help="Borderline prompts, if you pass your own prompts.", show_default=False),
-    ] = None,
-    twins: Annotated[
-        str | None, typer.Option("--twins", help="Their unsafe twins, in the same way.", show_default=False)
-    ] = None,
-    margin: Annotated[
-        float, typer.Option("--margin", help="Largest difference of refusal rates that does not matter.")
-    ] = 0.10,
+    more: BorderlineOptions = BorderlineOptions(),
+    margin: MarginOption = 0.10,
     preset: Annotated[BenchPreset, typer.Option("--preset", "-p", help="How many prompts are used.")] = "quick",
     destination: Annotated[Path, typer.Option("--out", "-o", help="Where to save the bench.")] = Path("bench.json"),
-    seed: SeedOption = 0,
-    overwrite: OverwriteOption = False,
-    form: FormatOption = Format.table,
+    asked: DocumentOptions = DocumentOptions(),
 ) -> None:
     """Compare every way to find and to move refusal, at equal damage.
 
     Finders, selection rules and operators each get the dose at which they change the next token equally, by KL on validation
     prompts, and are compared with the difference of means at the same KL by judged answers to test prompts, with Holm's adjustment.
-    Random directions are chance; asking for refusals in words stands beside. Figures are drawn beside the file, as bench.*.svg.
+    Random directions are chance; asking for refusals in words stands beside. What else moves is told with it: cross-entropy of
+    neutral texts and of the model's own answers, and questions answered rightly, against no edit. With gauges in --only, what
+    [bold]rhat gauges[/bold] measures is part of the file. Figures are drawn beside the file, as bench.*.svg.
 
     Completed work is kept beside the output, in bench.json.kept, until the bench ends.
 
@@ -105,6 +93,8 @@ def bench(
     [bold]rhat bench -d direction.safetensors[/bold]
 
     [bold]rhat bench -d direction.safetensors --only operators --task induce --kl 0.1,0.5[/bold]
+
+    [bold]rhat bench -d direction.safetensors --only finders,rules,operators,gauges[/bold]
 
     [bold]rhat bench -d direction.safetensors --preset standard --out standard.json[/bold]
     """
@@ -115,7 +105,7 @@ def bench(
     from rhat.model.work import counting
     from rhat.scoring.pieces import Pieces
 
-    check_output(destination, overwrite=overwrite)
+    check_output(destination, overwrite=asked.overwrite)
     settings = BenchSettings(
         _names(only),
         _names(task),
@@ -124,11 +114,11 @@ def bench(
         str(preset),
         search,
         margin,
-        seed,
+        asked.seed,
         reading.judged_tokens,
     )
     r = Direction.load(direction, offline=where.offline)
-    contrast = prompts.read(seed, where.offline, borderline, twins)
+    contrast = prompts.read(asked.seed, where.offline, more.borderline, more.twins)
     finding = reading.read_as(r)
     folder = destination.with_name(destination.name + ".kept")
     with keeping(folder), progress() as report:
@@ -142,13 +132,7 @@ def bench(
         found.save(destination)
         drawn = figures.write(found, destination)
     pieces.remove()
-    if form is Format.json:
-        tables.document(found.plain())
-    elif form is Format.jsonl:
-        for row in found.comparisons:
-            tables.line(row.plain())
-    else:
-        _print(found, [destination, *drawn])
+    asked.show(found, found.comparisons, lambda: _print(found, [destination, *drawn]))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -9,7 +9,16 @@ import typer
 
 from rhat.cli import tables
 from rhat.cli.console import out
-from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
+from rhat.cli.options import (
+    BorderlineOption,
+    DirectionOption,
+    Format,
+    FormatOption,
+    ModelOptions,
+    PromptOptions,
+    SeedOption,
+    shared,
+)
 from rhat.cli.progress import progress
 from rhat.cli.steer import layers_of
 from rhat.vocabulary import OPERATORS
@@ -51,10 +60,7 @@ def calibrate_dose(
         ),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=2, help="Validation prompts that are used at most.")] = 64,
-    borderline: Annotated[
-        str | None,
-        typer.Option("--borderline", help="Borderline prompts, if you pass your own prompts.", show_default=False),
-    ] = None,
+    borderline: BorderlineOption = None,
     seed: SeedOption = 0,
     form: FormatOption = Format.table,
 ) -> None:

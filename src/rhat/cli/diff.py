@@ -15,7 +15,7 @@ from rhat.cli.console import out
 from rhat.cli.files import check_output
 from rhat.cli.options import (
     MODEL_PANEL,
-    PROMPT_PANEL,
+    BorderlineOptions,
     Dtype,
     Format,
     FormatOption,
@@ -72,27 +72,6 @@ class BOptions:
         """The arguments of `rhat.load` for B."""
         own = {"dtype": self.dtype_b and str(self.dtype_b), "revision": self.revision_b, "adapter": self.adapter_b}
         return {**settings, **{name: value for name, value in own.items() if value is not None}}
-
-
-@dataclass(frozen=True)
-class BorderlineOptions:
-    """Prompts of over-refusal, beside the user's own of both labels."""
-
-    borderline: Annotated[
-        str | None,
-        typer.Option(
-            "--borderline", help="Harmless prompts that contain alarming words.", rich_help_panel=PROMPT_PANEL
-        ),
-    ] = None
-    twins: Annotated[
-        str | None,
-        typer.Option(
-            "--twins",
-            help="Unsafe prompts, worded as the borderline ones are.",
-            show_default=False,
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None
 
 
 @shared

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rhat.cli import single, tables
+from rhat.cli import tables
 from rhat.cli.console import out
+from rhat.cli.documents import DocumentOptions
 from rhat.cli.files import check_output
 from rhat.cli.options import (
-    PROMPT_PANEL,
+    BorderlineOptions,
     DirectionOption,
     Format,
-    FormatOption,
+    MarginOption,
     ModelOptions,
-    OverwriteOption,
+    PresetOption,
     PromptOptions,
-    SeedOption,
     shared,
 )
 from rhat.cli.progress import announce, progress
@@ -45,32 +45,17 @@ def gauges(
     where: ModelOptions,
     prompts: PromptOptions,
     reading: ReadingOptions,
-    borderline: Annotated[
-        str | None,
-        typer.Option(
-            "--borderline", help="Harmless prompts that contain alarming words.", rich_help_panel=PROMPT_PANEL
-        ),
-    ] = None,
-    twins: Annotated[
-        str | None,
-        typer.Option(
-            "--twins", help="Unsafe prompts, worded as the borderline ones are.", rich_help_panel=PROMPT_PANEL
-        ),
-    ] = None,
+    more: BorderlineOptions,
     layer: Annotated[
         int | None,
         typer.Option("--layer", help="Layer of the harmfulness direction; that of r̂ unless given.", show_default=False),
     ] = None,
-    margin: Annotated[
-        float, typer.Option("--margin", help="Largest difference of refusal rates that does not matter.")
-    ] = 0.10,
-    preset: single.PresetOption = DEFAULT_PRESET,
+    margin: MarginOption = 0.10,
+    preset: PresetOption = DEFAULT_PRESET,
     destination: Annotated[
         Path, typer.Option("--out", "-o", help="Where to save the result; the figure goes beside it, as .svg.")
     ] = Path("gauges.json"),
-    seed: SeedOption = 0,
-    overwrite: OverwriteOption = False,
-    form: FormatOption = Format.table,
+    asked: DocumentOptions = DocumentOptions(),
 ) -> None:
     """Measure whether a model's harmfulness and refusal are two directions.
 
@@ -89,16 +74,16 @@ def gauges(
     """
     drawing = _beside(destination)
     for path in (destination, drawing):
-        check_output(path, overwrite=overwrite)
+        check_output(path, overwrite=asked.overwrite)
     from rhat.directions import Direction
     from rhat.gauges import GaugeSettings, told_of_gauges
     from rhat.gauges import gauges as gauged
     from rhat.model.work import counting
     from rhat.scoring.pieces import Pieces
 
-    settings = GaugeSettings(layer, margin, str(preset), seed, reading.judged_tokens)
+    settings = GaugeSettings(layer, margin, str(preset), asked.seed, reading.judged_tokens)
     r = Direction.load(direction, offline=where.offline)
-    contrast = prompts.read(seed, where.offline, borderline, twins)
+    contrast = prompts.read(asked.seed, where.offline, more.borderline, more.twins)
     finding = reading.read_as(r)
     folder = destination.with_name(destination.name + ".kept")
     with keeping(folder), progress() as report:
@@ -111,13 +96,7 @@ def gauges(
             found = gauged(model, contrast, r, settings, find_settings=finding, progress=report, pieces=pieces)
         _write(found, destination, drawing)
     pieces.remove()
-    if form is Format.json:
-        tables.document(found.plain())
-    elif form is Format.jsonl:
-        for row in found.shifts:
-            tables.line(row.plain())
-    else:
-        _print(found, destination, drawing)
+    asked.show(found, found.shifts, lambda: _print(found, destination, drawing))
 
 
 def _beside(destination: Path) -> Path:

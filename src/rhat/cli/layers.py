@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from rhat.cli import single
-from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, PromptOptions, SeedOption, shared
+from rhat.cli.options import (
+    DirectionOption,
+    Format,
+    FormatOption,
+    ModelOptions,
+    PresetOption,
+    PromptOptions,
+    SeedOption,
+    shared,
+)
 from rhat.vocabulary import DEFAULT_PRESET
 
 EXPERIMENT = single.Experiment("layers", "induce", lambda results: results.get("layers", []))
@@ -14,7 +23,7 @@ def layers(
     direction: DirectionOption,
     where: ModelOptions,
     prompts: PromptOptions,
-    preset: single.PresetOption = DEFAULT_PRESET,
+    preset: PresetOption = DEFAULT_PRESET,
     seed: SeedOption = 0,
     form: FormatOption = Format.table,
 ) -> None:

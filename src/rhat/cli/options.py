@@ -43,6 +43,18 @@ FormatOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed for the splits and everything drawn at random.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+MarginOption = Annotated[
+    float, typer.Option("--margin", help="Largest difference of refusal rates that does not matter.")
+]
+PresetOption = Annotated[PresetName, typer.Option("--preset", "-p", help="How many test prompts are used.")]
+BorderlineOption = Annotated[
+    str | None,
+    typer.Option("--borderline", help="Harmless prompts that contain alarming words.", rich_help_panel=PROMPT_PANEL),
+]
+TwinsOption = Annotated[
+    str | None,
+    typer.Option("--twins", help="Unsafe prompts, worded as the borderline ones are.", rich_help_panel=PROMPT_PANEL),
+]
 DirectionOption = Annotated[
     Path,
     typer.Option(
@@ -267,3 +279,11 @@ class PromptOptions:
                     )
             return builtin(seed)
         return read(*sources, borderline=borderline, seed=seed, twins=twins, column=self.column, offline=offline)
+
+
+@dataclass(frozen=True)
+class BorderlineOptions:
+    """Prompts of over-refusal, beside the user's own of both labels."""
+
+    borderline: BorderlineOption = None
+    twins: TwinsOption = None

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from rhat.cli import tables
 from rhat.cli.console import out
-from rhat.cli.options import Format, ModelOptions, PresetName, PromptOptions
+from rhat.cli.options import Format, ModelOptions, PromptOptions
 from rhat.cli.progress import progress
-
-PresetOption = Annotated[PresetName, typer.Option("--preset", "-p", help="How many test prompts are used.")]
 
 
 @dataclass(frozen=True)

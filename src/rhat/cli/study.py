@@ -15,6 +15,7 @@ from rhat.cli.console import out
 from rhat.cli.files import MEGABYTE, check_folder
 from rhat.cli.options import (
     PROMPT_PANEL,
+    BorderlineOption,
     Format,
     FormatOption,
     ModelOptions,
@@ -22,6 +23,7 @@ from rhat.cli.options import (
     PromptOptions,
     SeedOption,
     StudyPresetName,
+    TwinsOption,
     shared,
 )
 from rhat.cli.progress import announce, progress
@@ -51,12 +53,7 @@ def study(
     where: ModelOptions,
     prompts: PromptOptions,
     reading: ReadingOptions,
-    borderline: Annotated[
-        str | None,
-        typer.Option(
-            "--borderline", help="Harmless prompts that contain alarming words.", rich_help_panel=PROMPT_PANEL
-        ),
-    ] = None,
+    borderline: BorderlineOption = None,
     borderline_column: Annotated[
         str | None,
         typer.Option(
@@ -66,15 +63,7 @@ def study(
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
-    twins: Annotated[
-        str | None,
-        typer.Option(
-            "--twins",
-            help="Unsafe prompts, worded as the borderline ones are.",
-            show_default=False,
-            rich_help_panel=PROMPT_PANEL,
-        ),
-    ] = None,
+    twins: TwinsOption = None,
     preset: Annotated[
         StudyPresetName,
         typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rhat.artifacts.measured import Answered
 from rhat.gauges.rows import Cloud, Guarded, Inversion, Placed, Shift
 from rhat.reprs import one_line
-from rhat.statistics import auroc, holm, judge, mean_interval, paired_comparison
+from rhat.statistics import auroc, holm, judge, mean_interval, mean_p, paired_comparison
 from rhat.statistics.logistic import ridge_logistic
 from rhat.statistics.paired_ranking import auroc_difference
 
@@ -76,7 +76,7 @@ def _shift(seen: Seen, label: str, measure: str, condition: str, reference: str,
             "ci_low": found.low,
             "ci_high": found.high,
         }
-        return said | {"p": t_test(apart, seen.topics)}
+        return said | {"p": mean_p(apart, seen.topics)}
     first, second = (seen.answers[name].refused for name in (condition, reference))
     if sign < 0:  # towards the other side is away from refusal
         first, second = ~first, ~second
@@ -89,18 +89,6 @@ def _shift(seen: Seen, label: str, measure: str, condition: str, reference: str,
         "ci_high": compared.ci_high,
         "p": compared.mcnemar_p,
     }
-
-
-def t_test(values: Values, topics: Sequence[str]) -> float:
-    """Two-sided p of a mean of 0 by the t of `mean_interval`; where nothing varies, that of all topics having the same sign."""
-    from scipy.special import stdtr, stdtrit
-
-    clusters = len(set(topics)) if len(set(topics)) > 1 else len(values)
-    found = mean_interval(values, groups=topics)
-    error = (found.high - found.low) / 2 / float(stdtrit(clusters - 1, 0.975))
-    if error <= 1e-12 * abs(found.estimate) or found.estimate == 0:
-        return 1.0 if found.estimate == 0 else max(2 * 0.5**clusters, 1e-300)
-    return float(2 * stdtr(clusters - 1, -abs(found.estimate) / error))
 
 
 def inversion_of(seen: Mapping[str, Seen]) -> Inversion | None:

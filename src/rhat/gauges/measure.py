@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,12 +82,23 @@ def gauges(
         pieces=pieces,
     )
     clock.lap(FINDING)
+    return gauges_of(lab, settings, clock)
+
+
+def gauges_of(lab: Lab, settings: GaugeSettings, clock: Clock | None = None) -> Gauges:
+    """The same in a lab that is there already; of its prompts as many as `settings` say.
+
+    Raises:
+        StudyError: if r̂ was found at the instruction's last token, or the prompts lack a split.
+    """
+    clock = clock or Clock()
+    lab = replace(lab, sizes=settings.sizes, measurements={}, conditions={}, _plans={})
     pair = pair_of(lab, settings.layer)
     guard = _guard(lab, pair)
     clock.lap("two directions")
     seen: dict[str, Seen] = {label: _seen(lab, pair, label) for label in LABELS if lab.test(label)}
     if not seen:
-        raise StudyError(f"{prompts.name}: got no test prompts; give more prompts of each label")
+        raise StudyError(f"{lab.prompts.name}: got no test prompts; give more prompts of each label")
     clock.lap("answers and judgements")
     found = Gauges.of(
         _fields(lab, pair, settings) | _rows(seen, guard, settings.margin) | {"timings": stage_timings(lab, clock)}

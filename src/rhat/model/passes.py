@@ -93,10 +93,15 @@ def accepted(given: dict[str, Any], names: frozenset[str] | None) -> dict[str, A
     return given if names is None else {name: value for name, value in given.items() if name in names}
 
 
-def run_model(model: Decoder, ids: Tensor, mask: Tensor, context: TokenContext, *, bare: bool = False) -> Any:
-    """What the whole model, or with `bare` the decoder without its head, gives for sequences padded on the left."""
+def run_model(
+    model: Decoder, ids: Tensor, mask: Tensor, context: TokenContext, *, bare: bool = False, start: int = 0
+) -> Any:
+    """What the whole model, or with `bare` the decoder without its head, gives for sequences padded on the left.
+
+    `start` is the first block that is run, where `blocks_between` says so: those below it count as no work.
+    """
     given = {"input_ids": ids, "attention_mask": mask, "position_ids": context.positions, "use_cache": False}
-    note_blocks(model, ids.shape[0], ids.shape[1], ids.shape[1], range(model.layout.n_layers))
+    note_blocks(model, ids.shape[0], ids.shape[1], ids.shape[1], range(start, model.layout.n_layers))
     if not bare:
         note_vocabulary(model, ids.numel())
     with model.running(context):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,15 +10,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhat.model.chat import ChatModel
-from rhat.model.edits import Edits
+from rhat.model.decoder import slow
+from rhat.model.edits import Edits, Read, first_layer
+from rhat.model.last_token import reads
 from rhat.model.origin import not_finite
-from rhat.model.passes import lm_head, run_model
+from rhat.model.passes import blocks_between, lm_head, run_model
 from rhat.model.plain import left_padded
 from rhat.model.plans import TokenIds
+from rhat.model.positions import BEYOND
 from rhat.model.precision import wide
-from rhat.model.tap import declared, tap
+from rhat.model.tap import declared, tap, tapped
 from rhat.reprs import one_line
 from rhat.scoring.logodds import ROWS_AT_ONCE
+from rhat.sites import Site
+
+AT_ONCE = 32  # sequences that are run in one pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,26 +66,74 @@ def cross_entropy(
     Raises:
         NonFiniteError: if logits are no distribution, or give one of the completion's tokens no chance at all.
     """
-    out = torch.full((len(prompts),), torch.nan, dtype=torch.float64)
+    return cross_entropies(model, prompts, completions, [edits or {}])[0]
+
+
+def cross_entropies(
+    model: ChatModel,
+    prompts: Sequence[TokenIds],
+    completions: Sequence[TokenIds],
+    conditions: Sequence[Edits],
+) -> Float[Tensor, "conditions n"]:
+    """`cross_entropy` under each of several edits; of several, blocks below the first that one edits are run once for all.
+
+    Raises:
+        NonFiniteError: as there.
+    """
+    out = torch.full((len(conditions), len(prompts)), torch.nan, dtype=torch.float64)
     order = [
         i
         for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(completions[i]))
         if len(completions[i])
     ]
-    at_once = 32 if model.supports_padding else 1
+    at_once = AT_ONCE if model.supports_padding else 1
     for begin in range(0, len(order), at_once):
         group = order[begin : begin + at_once]
         sequences = [(*prompts[i], *completions[i]) for i in group]
-        lengths = torch.tensor([len(prompts[i]) for i in group])
-        ids, mask, context = left_padded(model, sequences, torch.tensor(group), lengths)
-        context = replace(context, length=mask.sum(-1))  # one pass over the whole, not as it was generated
-        with torch.no_grad(), declared(context), tap(model, edits or {}):
-            hidden = run_model(model, ids, mask, context, bare=True)[0]
-        for row, i in enumerate(group):
-            n = len(completions[i])
-            with torch.no_grad():
-                logits = wide(lm_head(model, hidden[row, -n - 1 : -1]))
-            out[i] = -logits.log_softmax(-1)[torch.arange(n), torch.tensor(list(completions[i]))].mean().cpu()
-            if not bool(out[i].isfinite()):
-                raise not_finite(model, sequences[row], edits, row=i, prompt_length=len(prompts[i]))
+        hidden = _hidden(model, sequences, torch.tensor(group), [len(prompts[i]) for i in group], conditions)
+        for which, states in enumerate(hidden):
+            for row, i in enumerate(group):
+                n = len(completions[i])
+                with torch.no_grad():
+                    logits = wide(lm_head(model, states[row, -n - 1 : -1]))
+                out[which, i] = (
+                    -logits.log_softmax(-1)[torch.arange(n), torch.tensor(list(completions[i]))].mean().cpu()
+                )
+                if not bool(out[which, i].isfinite()):
+                    raise not_finite(model, sequences[row], conditions[which], row=i, prompt_length=len(prompts[i]))
     return out
+
+
+def _hidden(
+    model: ChatModel, sequences: Sequence[TokenIds], rows: Tensor, lengths: Sequence[int], conditions: Sequence[Edits]
+) -> Iterator[Float[Tensor, "rows seq d_model"]]:
+    """Last hidden states of sequences, padded on the left, under each condition; `lengths` are those of their prompts."""
+    ids, mask, context = left_padded(model, sequences, rows, torch.tensor(lengths))
+    context = replace(context, length=mask.sum(-1))  # one pass over the whole, not as it was generated
+
+    def run(edits: Edits, start: int = 0, residual: Tensor | None = None) -> Tensor:
+        between = blocks_between(model, start, residual, BEYOND)
+        with torch.no_grad(), declared(context), between, tap(model, edits):
+            hidden: Tensor = run_model(model, ids, mask, context, bare=True, start=start)[0]
+        return hidden
+
+    kept: dict[int, Tensor] = {}
+    starts = {first_layer(edits) for edits in conditions if edits} - {0} if _resumes(model, conditions) else set()
+
+    def keep(layer: int) -> Read:
+        return Read(lambda x, _context: kept.__setitem__(layer, x.clone()))
+
+    unedited = run({Site("resid_pre", layer): keep(layer) for layer in starts}) if starts else None
+    for edits in conditions:
+        if not edits and unedited is not None:
+            yield unedited
+        elif edits and first_layer(edits) in kept:
+            yield run(edits, first_layer(edits), kept[first_layer(edits)])
+        else:
+            yield run(edits)
+
+
+def _resumes(model: ChatModel, conditions: Sequence[Edits]) -> bool:
+    """Whether several conditions can begin where the unedited run first differs from them."""
+    free = model.fast and not slow() and model.memory is None and not tapped(model.hf)
+    return len(conditions) > 1 and free and not any(map(reads, (e for edits in conditions for e in edits.values())))

@@ -15,7 +15,7 @@ from rhat.statistics.equivalence import equivalence_power, prompts_needed
 from rhat.statistics.intervals import Interval
 from rhat.statistics.judgement import Judgement, judge, noninferior, within_margin
 from rhat.statistics.margins import MarginTests, direction_p, margin_tests
-from rhat.statistics.means import mean_interval, paired_mean_difference
+from rhat.statistics.means import mean_interval, mean_p, paired_mean_difference
 from rhat.statistics.misclassification import JudgeErrors, corrected_difference, corrected_rate
 from rhat.statistics.multiplicity import fixed_sequence, holm, holm_exclusive
 from rhat.statistics.paired import PairedComparison, mcnemar_exact, paired_comparison, sign_flip_p, tango_interval
@@ -58,6 +58,7 @@ __all__ = [
     "margin_tests",
     "mcnemar_exact",
     "mean_interval",
+    "mean_p",
     "noninferior",
     "paired_comparison",
     "paired_mean_difference",

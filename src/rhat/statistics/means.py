@@ -35,6 +35,25 @@ def mean_interval(values: ArrayLike, level: float = 0.95, groups: Groups | None 
     return Interval(estimate=mean, low=mean - half, high=mean + half, n=n)
 
 
+def mean_p(values: ArrayLike, groups: Groups | None = None) -> float:
+    """Two-sided p of a mean of 0, by the t of `mean_interval`: below 5 % just where its 95 % interval leaves 0 out.
+
+    Where nothing varies there is no t: then 1 if all values are 0, else the chance that all topics have the same sign, 2 · 0.5^G.
+
+    Raises:
+        StatisticsError: fewer than 2 values, or a NaN or an infinity.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    found = mean_interval(values, groups=groups)
+    topics = 1 if groups is None or not len(groups) else len(by_topic(np.asarray(values, dtype=np.float64), groups)[2])
+    clusters = topics if topics > 1 else found.n
+    error = (found.high - found.low) / 2 / float(stdtrit(clusters - 1, 0.975))
+    if error <= 1e-12 * abs(found.estimate) or found.estimate == 0:
+        return 1.0 if found.estimate == 0 else max(2 * 0.5**clusters, 1e-300)
+    return float(2 * stdtr(clusters - 1, -abs(found.estimate) / error))
+
+
 def paired_mean_difference(treatment: ArrayLike, reference: ArrayLike, level: float = 0.95) -> Interval:
     """Mean of treatment − reference over the same prompts in the same order, with the paired t interval.
 

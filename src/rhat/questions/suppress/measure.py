@@ -11,6 +11,7 @@ from rhat.artifacts.rows import Drift
 from rhat.interventions import Intervention, ablate, subtract
 from rhat.interventions.intervention import Where
 from rhat.lab import Asked, Lab, Measurement, RotatedControls
+from rhat.lab.own import own_answers
 from rhat.lab.rows import compared, drift_row, entropy_part, rate_part, rate_row, score_part, score_row
 from rhat.questions.suppress.rows import Rows
 from rhat.scoring import cross_entropy
@@ -85,7 +86,7 @@ def _harmless_drift(lab: Lab, n: int) -> list[Drift]:
     cross-entropy of the baseline's answers."""
     d = lab.direction
     few = max(1, min(n, lab.sizes.sweep) // 2)
-    said = _baseline_completions(lab, few)
+    said = own_answers(lab, few)
     rows: list[Drift] = []
     treatments = {"ablate": ablate(d), "subtract": subtract(d)}
     measured = lab.measure_conditions(treatments, "harmless", n, kl=True, stage="ablating, harmless")
@@ -97,12 +98,6 @@ def _harmless_drift(lab: Lab, n: int) -> list[Drift]:
             continue
         rows.append(drift_row(measured[name], entropy))
     return rows
-
-
-def _baseline_completions(lab: Lab, n: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Tokenised harmless prompts and the unedited model's own greedy answers to them."""
-    prompts = lab.model.tokenize([p.text for p in lab.test("harmless", n)])
-    return prompts, list(lab.measure("baseline", None, "harmless", n).tokens)
 
 
 def damage(lab: Lab) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -38,3 +39,14 @@ def capability_items() -> tuple[Item, ...]:
     source = resources.files("rhat.scoring.capability") / "items.jsonl"
     rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
     return tuple(Item(**{**row, "options": tuple(row["options"])}) for row in rows)
+
+
+def some_items(n: int, seed: int = 0) -> tuple[Item, ...]:
+    """About n of the items, as many of each category, drawn with a seed, in the order of the file; all of them where n is as many or more."""
+    items = capability_items()
+    drawn = random.Random(seed)
+    chosen: set[str] = set()
+    for category in CATEGORIES:
+        ids = [item.id for item in items if item.category == category]
+        chosen |= set(drawn.sample(ids, min(len(ids), max(1, n // len(CATEGORIES)))))
+    return tuple(item for item in items if item.id in chosen)

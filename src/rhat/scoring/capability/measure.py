@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jaxtyping import Float
+from torch import Tensor
+
 from rhat.executor import Progress
 from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
@@ -43,8 +46,12 @@ def answered_right(
 ) -> list[bool]:
     """Of each item, whether the right option is likelier than every other; a tie is no answer."""
     items = capability_items() if items is None else items
-    found = option_scores(model, items, intervention, progress=progress)
+    return right_of(items, option_scores(model, items, intervention, progress=progress))
+
+
+def right_of(items: Sequence[Item], scores: Sequence[Float[Tensor, " options"]]) -> list[bool]:
+    """Of each item, whether the right option's score is higher than every other."""
     return [
-        all(float(scores[item.right]) > float(score) for i, score in enumerate(scores) if i != item.right)
-        for item, scores in zip(items, found, strict=True)
+        all(float(mine[item.right]) > float(score) for i, score in enumerate(mine) if i != item.right)
+        for item, mine in zip(items, scores, strict=True)
     ]

@@ -15,6 +15,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.precision import wide
 from rhat.model.protocol import AnyIntervention, PerPrompt, edits_per_prompt
+from rhat.model.template import ChatPrompt
 from rhat.scoring.capability.items import Item
 
 BLOCK = 32  # rows whose vocabulary is taken to float64 at once
@@ -25,6 +26,8 @@ def option_scores(
     items: Sequence[Item],
     intervention: AnyIntervention | Edits | None = None,
     *,
+    prompts: Sequence[ChatPrompt] | None = None,
+    edits_per_item: Sequence[Edits] | None = None,
     progress: Progress | None = None,
 ) -> list[Float[Tensor, " options"]]:
     """Mean log-probability a token (nats) of each option as the beginning of the answer, item by item; float64, on the CPU.
@@ -33,16 +36,23 @@ def option_scores(
     worse for being longer; tokens of the option are those of its text alone, and the end of the answer is not scored. The tokens count as generated, as
     while decoding. Options are decoded in one batch, their tokens forced, so that a prompt's options share its prefix and
     the blocks that are not edited; those of one token need one pass over the prompt for all. A model that thinks is asked after an empty think block.
+
+    `prompts` are asked in place of the items' own, one for each. `edits_per_item`, in place of `intervention`, edits each item
+    in its own way: items that are given several times over share the blocks below the first that is edited.
     """
     model = model.at_once
-    prompts = model.tokenize([item.prompt for item in items])
+    tokenized = model.tokenize([item.prompt for item in items] if prompts is None else prompts)
     tokens = [
         [tuple(model.tokenizer(o, add_special_tokens=False)["input_ids"]) for o in item.options] for item in items
     ]
     rows = _rows(tokens)
-    asked = [prompts[item] for item, _ in rows]
+    asked = [tokenized[item] for item, _ in rows]
     forced = _Forced(model, tokens, rows)
-    own = edits_per_prompt(intervention, model, asked) if isinstance(intervention, PerPrompt) else None
+    own: Sequence[Edits | None] | None = None
+    if edits_per_item is not None:
+        own = [edits_per_item[item] for item, _ in rows]
+    elif isinstance(intervention, PerPrompt):
+        own = edits_per_prompt(intervention, model, asked)
     edits = intervention if isinstance(intervention, Mapping) else None
     if own is None and isinstance(intervention, AnyIntervention):
         edits = intervention.edits(model)

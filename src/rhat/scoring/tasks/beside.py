@@ -1,0 +1,51 @@
+"""What else a model says under some conditions: how likely given texts are to it, and which questions it answers rightly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rhat.executor import Worker
+from rhat.model.edits import Edits
+from rhat.model.template import ChatPrompt
+from rhat.scoring.capability import Item, option_scores
+from rhat.scoring.capability.measure import right_of
+from rhat.scoring.drift import cross_entropies
+from rhat.scoring.tasks.prompts import Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Token ids of prompts, and of how each goes on: the text that is scored."""
+
+    prompts: Prompts
+    completions: Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Items of the capability set and what is done to each; `prompts` are asked in place of the items' own."""
+
+    items: tuple[Item, ...]
+    edits: tuple[Edits, ...]
+    prompts: tuple[ChatPrompt, ...] | None = None
+
+
+def entropies(worker: Worker, task: Texts, conditions: tuple[Edits, ...]) -> Float[Tensor, "conditions n"]:
+    """Mean nats per token of each text under each condition; float64, NaN where a text is empty."""
+    return cross_entropies(worker.model, task.prompts, task.completions, conditions)
+
+
+def rightly(worker: Worker, _task: None, asked: Asked) -> Bool[Tensor, " n"]:
+    """Of each item, whether the right option is likelier than every other."""
+    scores = option_scores(
+        worker.model,
+        asked.items,
+        prompts=asked.prompts,
+        edits_per_item=asked.edits,
+        progress=lambda done, total: worker.tell(done * len(asked.items) // max(1, total)),
+    )
+    return torch.tensor(right_of(asked.items, scores))
