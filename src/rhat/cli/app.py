@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from rhat import __version__
 from rhat.cli.console import set_up_logging
+from rhat.cli.importing import watch
 from rhat.cli.stopping import INTERRUPTED, stoppable
 from rhat.errors import RhatError
 
@@ -206,6 +207,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point."""
+    watch()
     sys.exit(run(sys.argv[1:]))
 
 
