@@ -231,3 +231,11 @@ def test_garbage_is_collected_again_even_after_an_error():
         assert not gc.isenabled()  # as it was found
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("plain", "watched"), [("", True), ("1", False)])
+def test_it_can_be_turned_off(plain, watched, monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [each for each in sys.meta_path if each is not importing.Watcher])
+    monkeypatch.setenv("RHAT_PLAIN_IMPORTS", plain)
+    importing.watch()
+    assert (importing.Watcher in sys.meta_path) is watched

@@ -227,6 +227,6 @@ class Watcher:
 
 
 def watch() -> None:
-    """Let torch and `rhat.model` be imported leanly when a command comes to need them."""
-    if Watcher not in sys.meta_path:
+    """Let torch and `rhat.model` be imported leanly when a command comes to need them; RHAT_PLAIN_IMPORTS=1 imports as usual."""
+    if Watcher not in sys.meta_path and not os.environ.get("RHAT_PLAIN_IMPORTS"):
         sys.meta_path.insert(0, Watcher)
