@@ -17,7 +17,6 @@ LONG_FUNCTIONS = {
     "cli/diff.py diff": OPTIONS,
     "cli/export.py export": OPTIONS,
     "cli/find.py find": OPTIONS,
-    "cli/gauges.py gauges": OPTIONS,
     "cli/import_.py import_": OPTIONS,
     "cli/serve.py serve": OPTIONS,
     "cli/steer.py steer": OPTIONS,

@@ -94,11 +94,17 @@ class TestFailures:
         import signal
 
         before = signal.getsignal(signal.SIGTERM)
-        for name, code in (("SIGTERM", 143), ("SIGHUP", 129)):
-            monkeypatch.setattr("rhat.cli.models.models", lambda name=name: signal.raise_signal(getattr(signal, name)))
-            done = cli("models")
-            assert (done.code, done.err) == (code, "error: interrupted; nothing was written\n")
-        assert signal.getsignal(signal.SIGTERM) is before
+        hung_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the tests themselves ignore it
+        try:
+            for name, code in (("SIGTERM", 143), ("SIGHUP", 129)):
+                monkeypatch.setattr(
+                    "rhat.cli.models.models", lambda name=name: signal.raise_signal(getattr(signal, name))
+                )
+                done = cli("models")
+                assert (done.code, done.err) == (code, "error: interrupted; nothing was written\n")
+            assert signal.getsignal(signal.SIGTERM) is before
+        finally:
+            signal.signal(signal.SIGHUP, hung_up)
 
     def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(self, cli, monkeypatch):
         import signal
