@@ -14,6 +14,7 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
+from fastapi.testclient import TestClient
 from safetensors.torch import save_file
 
 from labs import contrast_set
@@ -24,6 +25,7 @@ from rhat.cli.app import COMMANDS, load
 from rhat.directions import Direction
 from rhat.model.catalogue import CATALOGUE, CONVERTER, DEFAULT, MARKER
 from rhat.prompts import ContrastSet, Prompt
+from rhat.server import create_app
 from rhat.vocabulary import PRESETS
 from scoring.test_endpoint_judge import serving
 from test_examples import ROOT, arguments, shown
@@ -57,13 +59,24 @@ REASON = {  # lines that are not run here: why, and the test that runs what they
         "needs the hub",
         "tests/vectors/test_pushing.py::test_the_command_says_where_it_is",
     ),
+    "find --finder median_difference": (
+        "the page adds this finder",
+        "tests/test_architecture_page.py::test_the_finder_of_the_page_is_found_everywhere_once_it_is_added",
+    ),
+    "study --only own_layer": (
+        "the page adds this question",
+        "tests/test_architecture_page.py::test_the_question_of_the_page_is_asked_measured_answered_and_drawn",
+    ),
     "study --executor ray --workers 8": RAY,
     "study -m org/model --executor ray": RAY,
     "study -m org/model --executor ray --ray-address ray://head:10001 --workers 64": RAY,
 }
 CODES = {"diff": (0, 1, 3)}  # a verdict; so few prompts decide nothing, which is 3
-SHORT = {"study": ("--only", "induce"), "bench": ("--finders", "mean_difference,lat")}
-"""Given to lines that leave the option out: all experiments and finders are run by tests of their own."""
+SHORT = {
+    "study": {"--only": ["induce"]},
+    "bench": {"--finders": ["mean_difference,lat"], "--task": ["induce"], "--no-search": []},
+}
+"""Given to lines that leave the option out: all experiments, finders and tasks are run by tests of their own."""
 FOLDERS = ("mine", "my-model", "model", "large", "basque", "mine-finetuned", "model-int4", "lora")
 HUB_NAME = "meta-llama/Llama-3.2-1B-Instruct"  # a folder of this name is what the hub's model would be
 
@@ -171,14 +184,21 @@ def around(tmp_path_factory):
         patch.setenv("COLUMNS", "200")
         patch.setattr("rhat.prompts.builtin", builtin)
         patch.setattr("rhat.study.opening.builtin", builtin)
-        patch.setattr("rhat.server.listening.uvicorn.Server.run", lambda *_arguments, **_options: None)
+        patch.setattr("rhat.server.listening.serve", answered)
         for name in PRESETS:
             patch.setitem(PRESETS, name, small(name))
         for name in benching.SIZES:
             patch.setitem(
-                benching.SIZES, name, replace(benching.SIZES[name], searched=6, tested=8, borderline=4, randoms=3)
+                benching.SIZES, name, replace(benching.SIZES[name], kl=(0.2,), searched=6, tested=8, borderline=4, randoms=3)
             )
         yield folder, endpoint
+
+
+def answered(model, directions, settings, calibrations):
+    """In place of listening on a port: the same application is asked once."""
+    with TestClient(create_app(model, directions, settings, calibrations), base_url="http://127.0.0.1") as client:
+        assert client.get("/health").status_code == 200
+        assert client.get("/v1/models").status_code == 200
 
 
 def small(name: str):
@@ -233,9 +253,8 @@ def given(words: list[str], url: str) -> list[str]:
     if "--help" in rest:
         return found
     options = {option for parameter in load(COMMANDS[name]).params for option in parameter.opts}
-    more = [("--dtype", "float32")] if "--dtype" in options else []
-    more += [SHORT[name]] if name in SHORT else []
-    return [name, *(word for option, value in more if option not in rest for word in (option, value)), *rest]
+    more = ({"--dtype": ["float32"]} if "--dtype" in options else {}) | SHORT.get(name, {})
+    return [name, *(word for option, value in more.items() if option not in rest for word in (option, *value)), *rest]
 
 
 def remove_output(words: list[str]) -> None:
@@ -251,7 +270,7 @@ def remove_output(words: list[str]) -> None:
         target.unlink()
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if line not in REASON])
+@pytest.mark.parametrize("line", [pytest.param(line, id=line) for line in LINES if line not in REASON])
 def test_what_is_shown_runs(line, around, desk, capfd, monkeypatch):
     words = FORMS[line].split() if line in FORMS else LINES[line]
     words = given(words, around[1].url)
