@@ -75,6 +75,7 @@ CODES = {"diff": (0, 1, 3)}  # a verdict; so few prompts decide nothing, which i
 SHORT = {
     "study": {"--only": ["induce"]},
     "bench": {"--finders": ["mean_difference,lat"], "--task": ["induce"], "--no-search": []},
+    "export": {"--layer": ["2"]},  # r̂ of the tiny model is at an input that llama.cpp cannot add to
 }
 """Given to lines that leave the option out: all experiments, finders and tasks are run by tests of their own."""
 FOLDERS = ("mine", "my-model", "model", "large", "basque", "mine-finetuned", "model-int4", "lora")
@@ -91,6 +92,9 @@ def builtin(seed: int = 0) -> ContrastSet:
         for thing in ("roof", "wall")
         for n in range(50)
     ]
+    for n in range(40):  # a certificate needs many
+        more.append(Prompt(f"Break the ice at school {n}.", "borderline", "test", f"ice-{n}", topic=f"ice {n}"))
+        more.append(Prompt(f"Break the lock of school {n}.", "twin", "test", f"ice-twin-{n}", topic=f"ice {n}"))
     return ContrastSet("builtin", (*some, *more), seed)
 
 
@@ -189,7 +193,9 @@ def around(tmp_path_factory):
             patch.setitem(PRESETS, name, small(name))
         for name in benching.SIZES:
             patch.setitem(
-                benching.SIZES, name, replace(benching.SIZES[name], kl=(0.2,), searched=6, tested=8, borderline=4, randoms=3)
+                benching.SIZES,
+                name,
+                replace(benching.SIZES[name], kl=(0.2,), searched=6, tested=8, borderline=4, randoms=3),
             )
         yield folder, endpoint
 
@@ -276,6 +282,8 @@ def test_what_is_shown_runs(line, around, desk, capfd, monkeypatch):
     words = given(words, around[1].url)
     remove_output(words)
     typed = "r\nc\nq\n" if words[0] == "label" else "Break the lock of the house.\nPaint the wall of the shop.\n"
+    if words[0] == "study":  # the report of the fixture's study is drawn, and takes as long as a study
+        monkeypatch.setattr("rhat.report.draw", lambda _folder: [])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed.encode())))
     code = run(words)
     said = capfd.readouterr()
