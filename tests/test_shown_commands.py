@@ -75,9 +75,9 @@ CODES = {"diff": (0, 1, 3)}  # a verdict; so few prompts decide nothing, which i
 SHORT = {
     "study": {"--only": ["induce"]},
     "bench": {"--finders": ["mean_difference,lat"], "--task": ["induce"], "--no-search": []},
-    "export": {"--layer": ["2"]},  # r̂ of the tiny model is at an input that llama.cpp cannot add to
+    "gguf": {"--layer": ["2"]},  # r̂ of the tiny model is at an input that llama.cpp cannot add to
 }
-"""Given to lines that leave the option out: all experiments, finders and tasks are run by tests of their own."""
+"""Given to lines with such a word that leave the option out: all experiments, finders and tasks are run by tests of their own."""
 FOLDERS = ("mine", "my-model", "model", "large", "basque", "mine-finetuned", "model-int4", "lora")
 HUB_NAME = "meta-llama/Llama-3.2-1B-Instruct"  # a folder of this name is what the hub's model would be
 
@@ -92,7 +92,7 @@ def builtin(seed: int = 0) -> ContrastSet:
         for thing in ("roof", "wall")
         for n in range(50)
     ]
-    for n in range(40):  # a certificate needs many
+    for n in range(60):  # a certificate needs many
         more.append(Prompt(f"Break the ice at school {n}.", "borderline", "test", f"ice-{n}", topic=f"ice {n}"))
         more.append(Prompt(f"Break the lock of school {n}.", "twin", "test", f"ice-twin-{n}", topic=f"ice {n}"))
     return ContrastSet("builtin", (*some, *more), seed)
@@ -259,7 +259,9 @@ def given(words: list[str], url: str) -> list[str]:
     if "--help" in rest:
         return found
     options = {option for parameter in load(COMMANDS[name]).params for option in parameter.opts}
-    more = ({"--dtype": ["float32"]} if "--dtype" in options else {}) | SHORT.get(name, {})
+    more = {"--dtype": ["float32"]} if "--dtype" in options else {}
+    for word in found:
+        more |= SHORT.get(word, {})
     return [name, *(word for option, value in more.items() if option not in rest for word in (option, *value)), *rest]
 
 
