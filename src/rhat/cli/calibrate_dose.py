@@ -74,7 +74,7 @@ def calibrate_dose(
 
     [bold]rhat calibrate-dose -d direction.safetensors --op add --kl 0.2[/bold]
 
-    [bold]rhat calibrate-dose -d direction.safetensors --op subtract --kl 0.5 --on harmful --scope generated[/bold]
+    [bold]rhat calibrate-dose -d direction.safetensors --op subtract --kl 0.5 --on harmful --scope last_prompt_token[/bold]
     """
     from rhat.benching import calibrate_dose as calibrated
     from rhat.directions import Direction
