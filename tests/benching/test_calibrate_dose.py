@@ -65,6 +65,8 @@ def test_what_no_dose_reaches_is_one_line_with_the_largest(model, prompts, r):
         ("fold", 0.2, {}, InterventionError, "expected one of"),
         ("add", 0.0, {}, StudyError, "expected a number of nats above 0"),
         ("add", 0.2, {"towards": "answers"}, InterventionError, "moves towards refusal only"),
+        ("add", 0.2, {"scope": "generated"}, StudyError, "tokens of the answer alone"),
+        ("add", 0.2, {"scope": "first_generated:3"}, StudyError, "tokens of the answer alone"),
         (
             "raise_projection",
             0.2,

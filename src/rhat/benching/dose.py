@@ -28,7 +28,7 @@ from rhat.scoring.pieces import Pieces
 from rhat.selection.borderline import thirds
 from rhat.selection.settings import Progress, silent
 from rhat.statistics import Interval, crossing_dose, mean_interval
-from rhat.vocabulary import OPERATORS, Side
+from rhat.vocabulary import OPERATORS, SCOPES, Side
 
 CLOSE = math.log1p(WITHIN) / 2  # of a search: well inside
 ROUNDS = 10
@@ -99,11 +99,18 @@ def calibrate_dose(
 
     Raises:
         InterventionError: if the operator takes no number or does not go that way.
-        StudyError: if no dose makes that KL, with what can be reached; if `kl` is no number above 0; or there are too few prompts.
+        StudyError: if no dose makes that KL, with what can be reached; if `kl` is no number above 0; if the scope holds no tokens of
+            the prompt; or there are too few prompts.
         DirectionError: if the direction does not fit the model, or a mean is needed that nobody measured.
     """
     if not (math.isfinite(kl) and kl > 0):
         raise StudyError(f"kl: got {kl}, expected a number of nats above 0, such as 0.2")
+    kind = SCOPES.get(scope.partition(":")[0])
+    if kind is not None and kind.first(0, 1) >= 1:  # after a prompt of one token
+        raise StudyError(
+            f"scope {scope!r}: got tokens of the answer alone, expected tokens of the prompt among them, such as all: KL is measured on the "
+            "next token after the prompt, which comes before them"
+        )
     direction.check_fits(model)
     side = towards or side_of(op, label)
     course = course_of(op, direction, label, side)
