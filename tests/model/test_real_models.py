@@ -1,6 +1,7 @@
 """Real models end to end: the default one, SmolLM2, which hardly refuses, and a Gemma 3 base model with a template by hand."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -88,9 +89,8 @@ def test_a_study_of_a_model_that_hardly_refuses_says_so_with_the_numbers(tmp_pat
     page = (out / "report.html").read_text("utf-8")
     if results["outcome"] == "no_refusal":
         assert "direction" not in results
-        assert sentence.startswith(
-            "smollm2-135m hardly refuses (prompts on which it behaves as labelled: train harmful: "
-        )
+        counts = r"(train|validation) harmful: \d+ kept of (64|16), \d+ needed"  # of the split that has too few, whichever it is
+        assert re.match(rf"smollm2-135m hardly refuses \(prompts on which it behaves as labelled: {counts}", sentence)
         assert sentence.endswith("needed), so there is no refusal to study")
         assert f"no_refusal: {sentence}" in said
         assert sentence in page
