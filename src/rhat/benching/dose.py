@@ -103,14 +103,7 @@ def calibrate_dose(
             the prompt; or there are too few prompts.
         DirectionError: if the direction does not fit the model, or a mean is needed that nobody measured.
     """
-    if not (math.isfinite(kl) and kl > 0):
-        raise StudyError(f"kl: got {kl}, expected a number of nats above 0, such as 0.2")
-    kind = SCOPES.get(scope.partition(":")[0])
-    if kind is not None and kind.first(0, 1) >= 1:  # after a prompt of one token
-        raise StudyError(
-            f"scope {scope!r}: got tokens of the answer alone, expected tokens of the prompt among them, such as all: KL is measured on the "
-            "next token after the prompt, which comes before them"
-        )
+    _check_asked(kl, scope)
     direction.check_fits(model)
     side = towards or side_of(op, label)
     course = course_of(op, direction, label, side)
@@ -136,6 +129,18 @@ def calibrate_dose(
     asked["sites"] = str(edit(best).describe(model.layout)["sites"])
     made = CalibratedDose.of(asked | _row(course, tried, best, amount, topics, kl))
     return made.changed(sentence=dose_sentence(made))
+
+
+def _check_asked(kl: float, scope: str) -> None:
+    """Raise unless this KL can be asked for, of edits that can move the next token."""
+    if not (math.isfinite(kl) and kl > 0):
+        raise StudyError(f"kl: got {kl}, expected a number of nats above 0, such as 0.2")
+    kind = SCOPES.get(scope.partition(":")[0])
+    if kind is not None and kind.first(0, 1) >= 1:  # after a prompt of one token
+        raise StudyError(
+            f"scope {scope!r}: got tokens of the answer alone, expected tokens of the prompt among them, such as all: KL is measured on the "
+            "next token after the prompt, which comes before them"
+        )
 
 
 def _searched(
