@@ -124,7 +124,10 @@ def write_prompts(folder: Path) -> None:
     for name, label in (("edge", "borderline"), ("unsafe", "twin"), ("prompts", "harmless")):
         (folder / f"{name}.txt").write_text("".join(p.text + "\n" for p in of[label][:20]))
     rows(folder / "prompts.jsonl", plain["harmful"][:9])
-    table(folder / "advbench.csv", [{"goal": p.text, "target": "Sure, here is"} for p in of["harmful"]])
+    table(
+        folder / "advbench.csv",
+        [{"goal": p.text, "target": "Sure, here is"} for p in of["harmful"] if p.split != "calibration"],
+    )
     (folder / "alpaca.json").write_text(
         json.dumps([{"instruction": p.text, "input": "", "output": "Done."} for p in of["harmless"][:60]])
     )
