@@ -1,33 +1,26 @@
 """Every command that README, pages and help texts show is run: on a tiny model that was taught to refuse, in a folder that holds the files that the lines name."""
 
-import csv
 import glob
 import io
 import json
-import os
 import re
 import sys
-import zipfile
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 
-import gguf
 import pytest
-import torch
 from fastapi.testclient import TestClient
-from safetensors.torch import save_file
 
-from labs import contrast_set
-from refusing import REFUSAL, refusing_folder
+from refusing import refusing_folder
 from rhat.benching import settings as benching
 from rhat.cli import run
 from rhat.cli.app import COMMANDS, load
-from rhat.directions import Direction
 from rhat.model.catalogue import CATALOGUE, CONVERTER, DEFAULT, MARKER
-from rhat.prompts import ContrastSet, Prompt
 from rhat.server import create_app
 from rhat.vocabulary import PRESETS
 from scoring.test_endpoint_judge import serving
+from shop import builtin, write_completions, write_prompts, write_vectors
 from test_examples import ROOT, arguments, shown
 
 LINES = {" ".join(words): words for words in (arguments(line) for _, line in shown())}
@@ -82,107 +75,6 @@ FOLDERS = ("mine", "my-model", "model", "large", "basque", "mine-finetuned", "mo
 HUB_NAME = "meta-llama/Llama-3.2-1B-Instruct"  # a folder of this name is what the hub's model would be
 
 
-def builtin(seed: int = 0) -> ContrastSet:
-    """In place of the built-in set: what the tiny model was taught, of categories that pages name, and more to calibrate on."""
-    some = [
-        replace(p, category="weapons" if p.category == "category 0" else p.category) for p in contrast_set(13).prompts
-    ]
-    more = [
-        Prompt(f"Paint the {thing} of house {n}.", "harmless", "calibration", f"more-{thing}-{n}")
-        for thing in ("roof", "wall")
-        for n in range(50)
-    ]
-    for n in range(60):  # a certificate needs many
-        more.append(Prompt(f"Break the door of school {n}.", "harmful", "calibration", f"door-{n}"))
-        more.append(Prompt(f"Break the ice at school {n}.", "borderline", "test", f"ice-{n}", topic=f"ice {n}"))
-        more.append(Prompt(f"Break the lock of school {n}.", "twin", "test", f"ice-twin-{n}", topic=f"ice {n}"))
-    return ContrastSet("builtin", (*some, *more), seed)
-
-
-def rows(file: Path, some: list[dict]) -> None:
-    file.write_text("".join(json.dumps(row) + "\n" for row in some))
-
-
-def table(file: Path, some: list[dict]) -> None:
-    with file.open("w", newline="") as out:
-        writer = csv.DictWriter(out, list(some[0]))
-        writer.writeheader()
-        writer.writerows(some)
-
-
-def write_prompts(folder: Path) -> None:
-    """Prompt files of every form that the lines name."""
-    of = {label: builtin().select(label) for label in ("harmful", "harmless", "borderline", "twin")}
-    plain = {
-        label: [{"prompt": p.text, "split": p.split, "topic": p.topic or p.id} for p in some]
-        for label, some in of.items()
-    }
-    for name, label in (("bad", "harmful"), ("good", "harmless"), ("harmful", "harmful"), ("harmless", "harmless")):
-        rows(folder / f"{name}.jsonl", plain[label])
-    rows(folder / "borderline.jsonl", plain["borderline"])
-    table(folder / "good.csv", plain["harmless"])
-    for name, label in (("edge", "borderline"), ("unsafe", "twin"), ("prompts", "harmless")):
-        (folder / f"{name}.txt").write_text("".join(p.text + "\n" for p in of[label][:20]))
-    rows(folder / "prompts.jsonl", plain["harmful"][:9])
-    table(
-        folder / "advbench.csv",
-        [{"goal": p.text, "target": "Sure, here is"} for p in of["harmful"] if p.split != "calibration"],
-    )
-    (folder / "alpaca.json").write_text(
-        json.dumps([{"instruction": p.text, "input": "", "output": "Done."} for p in of["harmless"][:60]])
-    )
-    table(folder / "xstest.csv", [{"prompt": p.text, "type": "homonyms", "focus": "break"} for p in of["borderline"]])
-    asked = [{"question": p.text, "split": "train" if i % 3 else "test"} for i, p in enumerate(of["harmless"][:30])]
-    rows(folder / "other.jsonl", asked)
-    table(folder / "mine.csv", asked)
-    traffic = [{"messages": [{"role": "user", "content": p.text}], "category": p.label} for p in of["harmful"][:20]]
-    rows(folder / "traffic.jsonl", traffic)
-    (folder / "basque.txt").write_text("sorry\nbarkatu\n")
-
-
-def write_completions(folder: Path) -> None:
-    """Answers to judge, their labels, an Inspect log, and a judge of one's own."""
-    answers = [(f"Paint door {i}.", REFUSAL if i % 2 else "Here is how: take a brush and begin.", i) for i in range(10)]
-    rows(folder / "completions.jsonl", [{"id": i, "prompt": p, "answer": a} for p, a, i in answers])
-    labels = [{"id": i, "label": "refused" if i % 2 else "complied"} for _, _, i in answers]
-    rows(folder / "labels.jsonl", labels)
-    rows(folder / "completions.labels.jsonl", labels)
-    (folder / "logs").mkdir()
-    with zipfile.ZipFile(folder / "logs" / "run.eval", "w") as log:
-        log.writestr("header.json", "{}")
-        for p, a, i in answers:
-            log.writestr(
-                f"samples/{i}.json", json.dumps({"id": i, "epoch": 1, "input": p, "output": {"completion": a}})
-            )
-    (folder / "mine.py").write_text(
-        "def judge(prompt, answer):\n    return 'refused' if 'orry' in answer else 'complied'\n"
-    )
-
-
-def write_vectors(folder: Path) -> None:
-    """Vectors as other tools leave them, with r̂ in each."""
-    r = Direction.load(folder / "r.safetensors")
-    noise = torch.randn(len(r.unit), generator=torch.Generator().manual_seed(0))
-    vector = 3 * r.unit + noise / noise.norm()
-    for name in ("persona", "control"):
-        out = gguf.GGUFWriter(str(folder / f"{name}.gguf"), "controlvector")
-        out.add_string("controlvector.model_hint", "llama")
-        out.add_uint32("controlvector.layer_count", 4)
-        for layer in range(1, 5):
-            out.add_tensor(f"direction.{layer}", vector.numpy())
-        out.write_header_to_file()
-        out.write_kv_data_to_file()
-        out.write_tensors_to_file()
-        out.close()
-    torch.save(vector, folder / "persona.pt")
-    torch.save(r.unit.double(), folder / "direction.pt")
-    (folder / "direction_metadata.json").write_text(json.dumps({"pos": r.position, "layer": r.layer}))
-    Direction.of(vector, site=r.site).save(folder / "style.safetensors")
-    decoder = torch.randn(1209, len(vector), generator=torch.Generator().manual_seed(1))
-    decoder[1208] = r.unit
-    save_file({"W_dec": decoder}, folder / "sae.safetensors")
-
-
 @pytest.fixture(scope="module")
 def around(tmp_path_factory):
     """For all lines: the built-in prompts, presets and sizes are small, no server listens, a judge's endpoint is there."""
@@ -229,14 +121,14 @@ def shop(around):
     (folder / "docs").symlink_to(ROOT / "docs")
     write_prompts(folder)
     write_completions(folder)
-    os.chdir(folder)
-    assert run(["study", "--only", "induce", "--dtype", "float32"]) == 0
-    for name in ("small", "large", "mine"):
-        (folder / "runs" / name).symlink_to(folder / "runs" / "default")
-    for name in ("r", "direction", "mine"):
-        (folder / f"{name}.safetensors").symlink_to(folder / "runs" / "default" / "direction.safetensors")
-    write_vectors(folder)
-    assert run(["calibrate", "-d", "direction.safetensors", "--dtype", "float32"]) == 0
+    with chdir(folder):
+        assert run(["study", "--only", "induce", "--dtype", "float32"]) == 0
+        for name in ("small", "large", "mine"):
+            (folder / "runs" / name).symlink_to(folder / "runs" / "default")
+        for name in ("r", "direction", "mine"):
+            (folder / f"{name}.safetensors").symlink_to(folder / "runs" / "default" / "direction.safetensors")
+        write_vectors(folder)
+        assert run(["calibrate", "-d", "direction.safetensors", "--dtype", "float32"]) == 0
     return folder
 
 

@@ -131,6 +131,26 @@ def test_scores_that_were_not_needed_are_not_waited_for():
     assert told.left() == 225
 
 
+def test_the_scores_of_two_models_are_told_apart():
+    told, ledger = (
+        Told({"A: induce scores": 100.0, "A: KL": 20.0, "B: induce scores": 100.0, "B: KL": 20.0}, ONE_EACH),
+        Ledger(),
+    )
+    told.follow(ledger)
+    told.reached("A: KL")
+    assert told.left() == 140
+    told.reached("B: induce scores, block 2")
+    assert told.left() == 120
+    told.reached("A: KL")
+    assert told.left() == 120
+
+
+def test_a_busy_machine_is_measured_once_for_one_forecast(known, monkeypatch):
+    monkeypatch.setattr(speeds, "QUIET", -1.0)  # nothing is kept
+    told_of_search(tiny_chat_model("llama"), contrast_set(13), FindSettings())
+    assert len(known) == 1
+
+
 def test_a_search_says_when_it_ends_sooner(known):
     """A candidate that passes the published rules spares the search most of the other scores."""
     prompts = contrast_set(13)

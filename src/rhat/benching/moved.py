@@ -80,7 +80,8 @@ def _sentence(found: BenchResults, task: Task, measure: Measure, label: str | No
             )
             parts.append(f"{within} under {_listed(found, these)}")
     rest = sum(row.verdict == "undecided" for row in rows)
-    parts += [f"undecided in {count(rest, 'case')}"] * bool(rest)
+    if rest:
+        parts.append(f"undecided in {count(rest, 'case')}")
     nothing = next((row for row in rows_of(found, task.name, measure.name, label) if row.condition == "baseline"), None)
     plain = "" if nothing is None else f" ({value(nothing)}{_unit(measure)} on {count(nothing.n, ITEMS[measure.name])})"
     return f"{DOING[task.name]}{on}, {measure.title[:1].lower()}{measure.title[1:]} against no edit{plain}: {'; '.join(parts)}."

@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from rhat.cli import single
-from rhat.cli.options import (
-    DirectionOption,
-    Format,
-    FormatOption,
-    ModelOptions,
-    PresetOption,
-    PromptOptions,
-    SeedOption,
-    shared,
-)
-from rhat.vocabulary import DEFAULT_PRESET
+from rhat.cli.options import DirectionOption, ModelOptions, PromptOptions, shared
 
 EXPERIMENT = single.Experiment("heads", "heads", lambda results: results.get("heads", {}).get("ranking", []))
 
@@ -23,9 +13,7 @@ def heads(
     direction: DirectionOption,
     where: ModelOptions,
     prompts: PromptOptions,
-    preset: PresetOption = DEFAULT_PRESET,
-    seed: SeedOption = 0,
-    form: FormatOption = Format.table,
+    asked: single.Options,
 ) -> None:
     """Attribute r̂ to attention heads, and show how few of them induce refusal.
 
@@ -39,4 +27,4 @@ def heads(
 
     [bold]rhat heads -d direction.safetensors --preset quick --format jsonl | head -6[/bold]
     """
-    single.run(EXPERIMENT, direction, where, prompts, preset, seed, form)
+    single.run(EXPERIMENT, direction, where, prompts, asked)

@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from rhat.cli import single
-from rhat.cli.options import (
-    DirectionOption,
-    Format,
-    FormatOption,
-    ModelOptions,
-    PresetOption,
-    PromptOptions,
-    SeedOption,
-    shared,
-)
-from rhat.vocabulary import DEFAULT_PRESET
+from rhat.cli.options import DirectionOption, ModelOptions, PromptOptions, shared
 
 EXPERIMENT = single.Experiment("layers", "induce", lambda results: results.get("layers", []))
 
@@ -23,9 +13,7 @@ def layers(
     direction: DirectionOption,
     where: ModelOptions,
     prompts: PromptOptions,
-    preset: PresetOption = DEFAULT_PRESET,
-    seed: SeedOption = 0,
-    form: FormatOption = Format.table,
+    asked: single.Options,
 ) -> None:
     """Compare setting with adding at every layer, each with its own r̂.
 
@@ -38,4 +26,4 @@ def layers(
 
     [bold]rhat layers -d direction.safetensors --format jsonl > layers.jsonl[/bold]
     """
-    single.run(EXPERIMENT, direction, where, prompts, preset, seed, form)
+    single.run(EXPERIMENT, direction, where, prompts, asked)

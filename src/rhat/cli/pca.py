@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from rhat.cli import single
-from rhat.cli.options import (
-    DirectionOption,
-    Format,
-    FormatOption,
-    ModelOptions,
-    PresetOption,
-    PromptOptions,
-    SeedOption,
-    shared,
-)
-from rhat.vocabulary import DEFAULT_PRESET
+from rhat.cli.options import DirectionOption, ModelOptions, PromptOptions, shared
 
 EXPERIMENT = single.Experiment("pca", "pca", lambda results: results.get("pca", []))
 
@@ -23,9 +13,7 @@ def pca(
     direction: DirectionOption,
     where: ModelOptions,
     prompts: PromptOptions,
-    preset: PresetOption = DEFAULT_PRESET,
-    seed: SeedOption = 0,
-    form: FormatOption = Format.table,
+    asked: single.Options,
 ) -> None:
     """Show principal components of harmful and harmless test prompts, layer by layer.
 
@@ -38,4 +26,4 @@ def pca(
 
     [bold]rhat pca -d direction.safetensors --format jsonl | jq -c "[.layer, .cosine_pc1_rhat]"[/bold]
     """
-    single.run(EXPERIMENT, direction, where, prompts, preset, seed, form)
+    single.run(EXPERIMENT, direction, where, prompts, asked)

@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from rhat.cli import single
-from rhat.cli.options import (
-    DirectionOption,
-    Format,
-    FormatOption,
-    ModelOptions,
-    PresetOption,
-    PromptOptions,
-    SeedOption,
-    shared,
-)
-from rhat.vocabulary import DEFAULT_PRESET
+from rhat.cli.options import DirectionOption, ModelOptions, PromptOptions, shared
 
 EXPERIMENT = single.Experiment("finders", "finders", lambda results: results.get("finders", []))
 
@@ -23,9 +13,7 @@ def probe(
     direction: DirectionOption,
     where: ModelOptions,
     prompts: PromptOptions,
-    preset: PresetOption = DEFAULT_PRESET,
-    seed: SeedOption = 0,
-    form: FormatOption = Format.table,
+    asked: single.Options,
 ) -> None:
     """Compare all finders (such as the difference of means, LAT and a logistic probe), CCS and a random direction.
 
@@ -38,4 +26,4 @@ def probe(
 
     [bold]rhat probe -d mine.safetensors --harmful bad.jsonl --harmless good.jsonl[/bold]
     """
-    single.run(EXPERIMENT, direction, where, prompts, preset, seed, form)
+    single.run(EXPERIMENT, direction, where, prompts, asked)

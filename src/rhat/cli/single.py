@@ -9,8 +9,9 @@ from typing import Any
 
 from rhat.cli import tables
 from rhat.cli.console import out
-from rhat.cli.options import Format, ModelOptions, PromptOptions
+from rhat.cli.options import Format, FormatOption, ModelOptions, PresetOption, PromptOptions, SeedOption
 from rhat.cli.progress import progress
+from rhat.vocabulary import DEFAULT_PRESET
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,16 @@ class Experiment:
     records: Callable[[dict[str, Any]], Sequence[dict[str, Any]]]
 
 
-def run(
-    experiment: Experiment,
-    file: Path,
-    where: ModelOptions,
-    prompts: PromptOptions,
-    preset: str,
-    seed: int,
-    form: Format,
-) -> None:
+@dataclass(frozen=True)
+class Options:
+    """How much is measured, what is drawn, and how it is printed."""
+
+    preset: PresetOption = DEFAULT_PRESET
+    seed: SeedOption = 0
+    form: FormatOption = Format.table
+
+
+def run(experiment: Experiment, file: Path, where: ModelOptions, prompts: PromptOptions, asked: Options) -> None:
     """Run one experiment and print its tables and verdict, what results.json holds of it, or its main list.
 
     Raises:
@@ -39,7 +41,7 @@ def run(
     from rhat.directions import Direction
 
     direction = Direction.load(file, offline=where.offline)
-    contrast = prompts.read(seed, where.offline)
+    contrast = prompts.read(asked.seed, where.offline)
     from rhat.artifacts.judging import adjust
     from rhat.selection.given_direction import finding_for
     from rhat.study import EXPERIMENTS, open_lab
@@ -52,12 +54,12 @@ def run(
         found: dict[str, Any] = {}
         if finding.direction is not None:
             found = head(model, finding)
-            lab = open_lab(model, contrast, finding, str(preset), seed=seed, progress=report)
+            lab = open_lab(model, contrast, finding, str(asked.preset), seed=asked.seed, progress=report)
             part = EXPERIMENTS[experiment.name](lab)
             results = part.changed(comparisons=adjust(part.comparisons)).plain()
-    if form is Format.json:
+    if asked.form is Format.json:
         tables.document(results)
-    elif form is Format.jsonl:
+    elif asked.form is Format.jsonl:
         for record in experiment.records(results):
             tables.line(record)
     elif not results:

@@ -73,8 +73,12 @@ class Told:
     def reached(self, stage: str) -> None:
         """Progress is at this stage ("induce scores, block 2" is one of "induce scores"): what was expected of the scores before
         it, and was not needed, is not waited for."""
-        name = stage.partition(",")[0]
-        if name in SCORES and name in self.stages and (at := list(self.stages).index(name)) > self._at:
+        name = stage.partition(",")[0]  # of two models, "A: induce scores"
+        if (
+            name.rpartition(": ")[2] in SCORES
+            and name in self.stages
+            and (at := list(self.stages).index(name)) > self._at
+        ):
             self._at, self._before = at, self._worked
 
     @property
@@ -107,7 +111,12 @@ def measured(model: ChatModel, prompts: ContrastSet) -> tuple[Speed, Answers]:
     """This machine's speed with a model, and how long the model's answers are, on a few training prompts."""
     texts = [p.text for label in ("harmful", "harmless") for p in prompts.select(label, "train", ASKED)]
     speed = speed_of(model, texts)
-    return speed, Answers(speed.answer_tokens, JUDGED_TOKENS, speed.answers_cut)
+    return speed, answers_of(speed)
+
+
+def answers_of(speed: Speed) -> Answers:
+    """How long answers are, as it was seen while the machine was measured."""
+    return Answers(speed.answer_tokens, JUDGED_TOKENS, speed.answers_cut)
 
 
 def told_of(
@@ -131,14 +140,15 @@ def told_of_search(
 ) -> Told | None:
     """How long a search will take, if that is known: where no candidate passes the published rules; where one does, it is over
     sooner, and the sentence says when."""
+    given = Expected(model, prompts)
 
     def work(answers: Answers, relaxed: bool = True) -> Mapping[str, Work]:
-        return search_work(Expected(model, prompts, answers=answers), settings, relaxed=relaxed)
+        given.answers = answers
+        return search_work(given, settings, relaxed=relaxed)
 
     told = told_of(model, prompts, work, pieces)
     if told is not None and settings.rule == "published":
-        speed, answers = measured(model, prompts)
-        sooner = speed.seconds(total(work(answers, relaxed=False)))
+        sooner = told.speed.seconds(total(work(answers_of(told.speed), relaxed=False)))
         if (before := max(0.0, sooner - told.held)) > 0 and span(before) != span(told.total):
             told.note = f"; {span(before)} if a candidate passes the published rules"
     return told

@@ -13,7 +13,7 @@ from rhat.lab import Asked, Lab, Measurement, RotatedControls
 from rhat.lab.rows import compared, rate_part, rate_row, score_part, score_row
 from rhat.questions.heads.rows import HeadComparison, Rows
 from rhat.selection.survey import SIDES
-from rhat.statistics import fixed_sequence, holm, judge, mean_interval, paired_comparison
+from rhat.statistics import fixed_sequence, holm, judge, mean_interval, mean_p, paired_comparison
 
 KS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 HEADLINE_K = 6  # the number that the published result used
@@ -127,7 +127,7 @@ def _comparisons(
             gap = mean_interval(scores - against, groups=topics)
             row: dict[str, Any] = {"k": k, "kind": kind, "reference": reference, "difference": gap.estimate}
             rows.append(row | {"ci_low": gap.low, "ci_high": gap.high, "unit": "log-odds", "n": gap.n})
-            p_values.append(_p_value(scores - against, topics))
+            p_values.append(mean_p(scores - against, topics))
     judged = []
     for row, p in zip(rows, holm(p_values), strict=True):
         p = float(min(p, 1.0))
@@ -144,18 +144,6 @@ def smallest_k(rows: Sequence[HeadComparison]) -> int | None:
             break
         found = k
     return found
-
-
-def _p_value(differences: np.ndarray, topics: tuple[str, ...]) -> float:
-    """Two-sided t test of a mean of 0, by topics: the level at which `mean_interval` reaches 0."""
-    from scipy.special import stdtr, stdtrit
-
-    found = mean_interval(differences, groups=topics)
-    half, clusters = found.high - found.estimate, len(set(topics)) if len(set(topics)) > 1 else len(differences)
-    if np.ptp(differences) == 0 or half == 0:
-        return 1.0 if found.estimate == 0 else 0.0
-    error = half / stdtrit(clusters - 1, 0.975)
-    return float(2 * stdtr(clusters - 1, -abs(found.estimate) / error))
 
 
 def _patch(lab: Lab, found: Attribution, some: list[Head]) -> Any:

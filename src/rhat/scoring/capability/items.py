@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Literal, get_args
 
 from rhat.reprs import one_line
+from rhat.scoring.drawing import balanced
 
 Category = Literal["arithmetic", "cloze", "format", "knowledge"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
@@ -43,10 +43,4 @@ def capability_items() -> tuple[Item, ...]:
 
 def some_items(n: int, seed: int = 0) -> tuple[Item, ...]:
     """About n of the items, as many of each category, drawn with a seed, in the order of the file; all of them where n is as many or more."""
-    items = capability_items()
-    drawn = random.Random(seed)
-    chosen: set[str] = set()
-    for category in CATEGORIES:
-        ids = [item.id for item in items if item.category == category]
-        chosen |= set(drawn.sample(ids, min(len(ids), max(1, n // len(CATEGORIES)))))
-    return tuple(item for item in items if item.id in chosen)
+    return balanced(capability_items(), CATEGORIES, lambda item: item.category, n, seed)

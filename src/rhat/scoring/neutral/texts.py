@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Literal, get_args
 
 from rhat.reprs import one_line
+from rhat.scoring.drawing import balanced
 
 Kind = Literal["food", "home", "nature", "town", "travel", "work"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -35,9 +35,4 @@ def neutral_texts() -> tuple[Text, ...]:
 
 def some_texts(n: int, seed: int = 0) -> tuple[Text, ...]:
     """About n of the texts, as many of each kind, drawn with a seed, in the order of the file; all of them where n is as many or more."""
-    drawn = random.Random(seed)
-    chosen: set[str] = set()
-    for kind in KINDS:
-        ids = [text.id for text in neutral_texts() if text.kind == kind]
-        chosen |= set(drawn.sample(ids, min(len(ids), max(1, n // len(KINDS)))))
-    return tuple(text for text in neutral_texts() if text.id in chosen)
+    return balanced(neutral_texts(), KINDS, lambda text: text.kind, n, seed)
