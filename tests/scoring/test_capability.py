@@ -11,6 +11,7 @@ import torch
 import rhat
 from refusing import Lesson, refusing_hf
 from rhat.interventions import ablate, add
+from rhat.model.work import counting
 from rhat.scoring.capability import (
     CATEGORIES,
     Item,
@@ -19,6 +20,7 @@ from rhat.scoring.capability import (
     capability_rows,
     measure,
     option_scores,
+    shared,
 )
 from rhat.sites import Site
 from rhat.statistics import holm, paired_comparison, wilson
@@ -186,3 +188,54 @@ def test_the_library_call_compares_with_the_unedited_model(monkeypatch):
     assert rhat.capability(model, ablate(r), before=before) == rows
     assert rhat.capability(model)[-1].accuracy == rows[-1].before
     assert told[-1][0] == told[-1][1]
+
+
+PASSES = [
+    ("llama", "all", (3,)),
+    ("llama", "prompt", (2, 3)),
+    ("llama", "last_prompt_token", (3,)),
+    ("llama", "generated", (3,)),
+    ("llama", "all", "all layers"),
+    ("gemma2", "prompt", "all layers"),
+]
+
+
+@pytest.mark.parametrize(("family", "scope", "layers"), PASSES)
+def test_prompts_that_are_run_once_give_the_scores_of_the_plain_path(family, scope, layers, monkeypatch):
+    """Shared prefixes, prompts run once under each edit from its first block on, options after them; against whole sequences."""
+    model = tiny_chat_model(family, n_layers=4, dtype=torch.float64)
+    edits = [{}, *(one.edits(model) for one in adding(model, scope, layers))]
+    asked = [(item, one) for one in edits for item in (*ITEMS[::90], ITEMS[121], OF_ONE_TOKEN)]
+    items, own = [item for item, _ in asked], [one for _, one in asked]
+    with counting() as once:
+        found = option_scores(model, items, edits_per_item=own)
+    monkeypatch.setenv("RHAT_SLOW", "1")
+    with counting() as plain:
+        expected = option_scores(model, items, edits_per_item=own)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-9, rtol=1e-9)
+    assert once.total.flop < plain.total.flop / 3
+
+
+def test_whether_the_right_option_is_the_likeliest_takes_fewer_tokens_than_all_scores(monkeypatch):
+    """The same answers as of whole scores, whichever option is said to be right, and however little may be kept at once."""
+    model = tiny_chat_model("llama", n_layers=3, dtype=torch.float64)
+    [edit, *_] = adding(model, "all", (2,))
+    for right in range(4):
+        some = [Item(i.id, i.category, i.prompt, i.options, right) for i in ITEMS[::20]]
+        with counting() as whole:
+            scores = [mine.tolist() for mine in option_scores(model, some, edit)]
+        truth = [sorted(mine)[-1] == mine[right] and mine.count(mine[right]) == 1 for mine in scores]
+        with counting() as part:
+            assert answered_right(model, edit, some) == truth
+        assert part.total.vocabulary_tokens < whole.total.vocabulary_tokens
+        monkeypatch.setattr(shared, "BYTES", 1)
+        assert answered_right(model, edit, some) == truth
+
+
+def adding(model, scope, layers, n=2):
+    """Random directions added."""
+    units = torch.randn(n, model.d_model, generator=torch.Generator().manual_seed(1))
+    for unit in torch.nn.functional.normalize(units, dim=1):
+        r = rhat.Direction.of(unit, site=Site("resid_pre", 2), model=model)
+        yield add(r, 3.0, scope=scope, where=layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from rhat.scoring.capability import capability_items, some_items
 from rhat.scoring.neutral import neutral_texts, some_texts
 
 STAGE = "what else moves"
-CHUNK = 16  # conditions that are run in one pass over texts, beside the unedited model
-ROWS = 512  # questions, times conditions, times options, that are answered in one piece
+TEXTS = 12  # texts that are read in one piece, under all conditions
+PAIRS = 2048  # questions, times conditions, that are answered in one piece
 NONE: Edits = {}
 
 
@@ -86,13 +87,16 @@ def cross_entropy_own(bench: Bench, conditions: Conditions, stage: str) -> Measu
 
 
 def capability(bench: Bench, conditions: Conditions, stage: str) -> Measured:
-    """Of questions of the capability set, whether each is answered rightly: 1 or 0."""
+    """Of questions of the capability set, whether each is answered rightly: 1 or 0.
+
+    Those of about one length are answered together, under all conditions: each prompt's lower blocks are run once for all of them.
+    """
     lab, items = bench.lab, some_items(bench.settings.size.items, bench.settings.seed)
     plain = {name: under.edits for name, under in conditions.items() if under.put is None}
-    options = max(len(item.options) for item in items)
-    each = max(1, ROWS // (options * max(1, len(plain))))
-    rows = range(len(items))
-    pieces = [(tuple(plain), rows[i : i + each]) for i in range(0, len(items), each)] if plain else []
+    lengths = [len(ids) for ids in lab.model.tokenize([item.prompt for item in items])]
+    order = sorted(range(len(items)), key=lambda i: lengths[i])
+    each = max(1, PAIRS // max(1, len(plain)))
+    pieces = [(tuple(plain), order[i : i + each]) for i in range(0, len(items), each)] if plain else []
     shards = [
         tasks.Asked(
             tuple(items[i] for _ in names for i in some),
@@ -103,7 +107,7 @@ def capability(bench: Bench, conditions: Conditions, stage: str) -> Measured:
     for name, under in conditions.items():
         if under.put is not None:
             asked = tuple(under.put(item.prompt) for item in items)
-            pieces.append(((name,), rows))
+            pieces.append(((name,), list(range(len(items)))))
             shards.append(tasks.Asked(items, under.edits * len(items), asked))
     found = {name: np.zeros(len(items)) for name in conditions}
     for (names, some), right in zip(
@@ -119,7 +123,7 @@ def capability(bench: Bench, conditions: Conditions, stage: str) -> Measured:
         strict=True,
     ):
         for name, part in zip(names, right.double().numpy().reshape(len(names), len(some)), strict=True):
-            found[name][list(some)] = part
+            found[name][some] = part
     return {name: Values(values, available=len(capability_items())) for name, values in found.items()}
 
 
@@ -138,21 +142,31 @@ def _entropies(
     edits: Mapping[str, tuple[Edits, ...]],
     stage: str,
 ) -> dict[str, np.ndarray]:
-    """Condition → mean nats per token of each completion; of edits that are dealt out each text gets one."""
+    """Condition → mean nats per token of each completion; of edits that are dealt out each text gets one.
+
+    Texts of about one length are read together, under all conditions: their lower blocks are run once for all of them.
+    """
     lab = bench.lab
-    single = [name for name, dealt in edits.items() if len(dealt) == 1]
-    jobs = [(single[i : i + CHUNK], slice(None)) for i in range(0, len(single), CHUNK)]
-    found = {name: np.full(len(prompts), np.nan) for name in edits}
-    dealt = [
-        ([name], slice(i, None, len(some))) for name, some in edits.items() if len(some) > 1 for i in range(len(some))
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(completions[i]))
+    pieces = [order[i : i + TEXTS] for i in range(0, len(order), TEXTS)]
+    shards = [
+        tasks.Texts(
+            tuple(tuple(prompts[i]) for i in some),
+            tuple(tuple(completions[i]) for i in some),
+            tuple(
+                dealt[0] if len(dealt) == 1 else tuple(dealt[i % len(dealt)] for i in some) for dealt in edits.values()
+            ),
+        )
+        for some in pieces
     ]
-    jobs += dealt
-    for done, (names, rows) in enumerate(jobs, 1):
-        texts = tasks.Texts(tuple(map(tuple, prompts[rows])), tuple(map(tuple, completions[rows])))
-        if texts.prompts:
-            which = tuple(edits[name][(rows.start or 0) % len(edits[name])] for name in names)
-            [values] = lab.executor.map(tasks.entropies, lab.model, texts, [which])
-            for name, mine in zip(names, values.numpy(), strict=True):
-                found[name][rows] = mine
-        lab.progress(stage, done, len(jobs))
+    found = {name: np.full(len(prompts), np.nan) for name in edits}
+    sizes = [len(some) for some in pieces]
+    progress = partial(lab.progress, stage)
+    for some, values in zip(
+        pieces,
+        lab.executor.map(tasks.entropies, lab.model, None, shards, sizes=sizes, progress=progress),
+        strict=True,
+    ):
+        for name, mine in zip(edits, values.numpy(), strict=True):
+            found[name][some] = mine
     return found

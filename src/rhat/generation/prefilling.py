@@ -17,7 +17,7 @@ from rhat.model.edits import Edits, Read, first_layer
 from rhat.model.kv import KeyValues
 from rhat.model.passes import run_tokens
 from rhat.model.plans import Batch, common_prefix, make_batch
-from rhat.model.prefix import PrefixCache
+from rhat.model.prefix import PrefixCache, Wanted
 from rhat.model.tap import tapped, whole_prompts
 from rhat.sites import Site
 
@@ -133,7 +133,7 @@ class Prefill:
     def run(self, group: Group) -> JoinedRows:
         """Run the rows of a group."""
         rows, shared, start = group.rows, group.shared, group.start
-        prefixes = [self._prefix(row, shared) for row in rows] if shared else None
+        prefixes = self._prefixes(rows, shared) if shared else None
         batch = self._batch(rows, shared)
         residual, below = self._share_unedited_layers(rows, shared, start) if start else (None, None)
         done = run_tokens(
@@ -166,7 +166,7 @@ class Prefill:
             batch.ids,
             batch.context,
             {Site("resid_pre", start): Read(lambda x, _context: kept.append(x.clone()))},
-            prefix_kv=_stacked([self._prefix(row, shared) for row in different]) if shared else None,
+            prefix_kv=_stacked(self._prefixes(different, shared)) if shared else None,
             prefix_length=shared,
             stop=start,
         )
@@ -184,10 +184,11 @@ class Prefill:
         lengths = template_lengths(self.model, rows)
         return make_batch([r.tokens for r in requests], [r.row for r in requests], shared, lengths, self.model.device)
 
-    def _prefix(self, row: Row, shared: int) -> KeyValues:
-        """Keys and values of a row's first `shared` tokens under the engine's edits and its own."""
-        own = int(template_lengths(self.model, [row]))
-        return self.prefixes.get(row.request.tokens, shared, own, row.request.edits)
+    def _prefixes(self, rows: Sequence[Row], shared: int) -> list[KeyValues]:
+        """Keys and values of each row's first `shared` tokens under the engine's edits and its own."""
+        own = template_lengths(self.model, rows).tolist()
+        wanted = [Wanted(row.request.tokens, n, row.request.edits) for row, n in zip(rows, own, strict=True)]
+        return self.prefixes.get(wanted, shared)
 
 
 def _stacked(prefixes: Sequence[KeyValues]) -> KeyValues:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rhat.model.chat import ChatModel
 from rhat.model.decoder import slow
+from rhat.model.dispatch import Group, per_row
 from rhat.model.edits import Edits, Read, first_layer
 from rhat.model.last_token import reads
 from rhat.model.origin import not_finite
@@ -25,6 +26,7 @@ from rhat.scoring.logodds import ROWS_AT_ONCE
 from rhat.sites import Site
 
 AT_ONCE = 32  # sequences that are run in one pass
+STATES = 128  # hidden states that meet the vocabulary at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +75,11 @@ def cross_entropies(
     model: ChatModel,
     prompts: Sequence[TokenIds],
     completions: Sequence[TokenIds],
-    conditions: Sequence[Edits],
+    conditions: Sequence[Edits | Sequence[Edits]],
 ) -> Float[Tensor, "conditions n"]:
     """`cross_entropy` under each of several edits; of several, blocks below the first that one edits are run once for all.
+
+    A condition may have edits of its own for each prompt.
 
     Raises:
         NonFiniteError: as there.
@@ -90,18 +94,43 @@ def cross_entropies(
     for begin in range(0, len(order), at_once):
         group = order[begin : begin + at_once]
         sequences = [(*prompts[i], *completions[i]) for i in group]
-        hidden = _hidden(model, sequences, torch.tensor(group), [len(prompts[i]) for i in group], conditions)
+        under = [_together(model, edits, group) for edits in conditions]
+        hidden = _hidden(model, sequences, torch.tensor(group), [len(prompts[i]) for i in group], under)
+        said = [len(completions[i]) for i in group]
+        tokens = torch.tensor([token for i in group for token in completions[i]])
         for which, states in enumerate(hidden):
-            for row, i in enumerate(group):
-                n = len(completions[i])
-                with torch.no_grad():
-                    logits = wide(lm_head(model, states[row, -n - 1 : -1]))
-                out[which, i] = (
-                    -logits.log_softmax(-1)[torch.arange(n), torch.tensor(list(completions[i]))].mean().cpu()
-                )
+            scored = torch.cat([states[row, -n - 1 : -1] for row, n in enumerate(said)])
+            likely = _of_tokens(model, scored, tokens)
+            for row, (i, some) in enumerate(zip(group, likely.split(said), strict=True)):
+                out[which, i] = -some.mean()
                 if not bool(out[which, i].isfinite()):
-                    raise not_finite(model, sequences[row], conditions[which], row=i, prompt_length=len(prompts[i]))
+                    own = conditions[which]
+                    alone = own if isinstance(own, Mapping) else own[i]
+                    raise not_finite(model, sequences[row], alone, row=i, prompt_length=len(prompts[i]))
     return out
+
+
+def _of_tokens(model: ChatModel, states: Float[Tensor, "n d_model"], tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Log-probability of each token after its state; float64, on the CPU."""
+    found = []
+    at_once = STATES if model.memory is None else model.room["max_rows"]
+    for some, those in zip(states.split(at_once), tokens.split(at_once), strict=True):
+        with torch.no_grad():
+            logits = lm_head(model, some)
+        for values, mine in zip(logits.split(ROWS_AT_ONCE), those.split(ROWS_AT_ONCE), strict=True):
+            found.append(wide(values).log_softmax(-1).cpu()[torch.arange(len(mine)), mine])
+    return torch.cat(found)
+
+
+def _together(model: ChatModel, edits: Edits | Sequence[Edits], group: Sequence[int]) -> Edits:
+    """The edits of one pass over some prompts, each of which may have its own."""
+    if isinstance(edits, Mapping):
+        return edits
+    members: dict[int, list[int]] = {}
+    for row, i in enumerate(group):
+        members.setdefault(id(edits[i]), []).append(row)
+    own = {id(edits[i]): edits[i] for i in group}
+    return per_row([(own[k], Group(torch.tensor(rows, device=model.device))) for k, rows in members.items()])
 
 
 def _hidden(

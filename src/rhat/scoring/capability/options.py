@@ -17,8 +17,8 @@ from rhat.model.precision import wide
 from rhat.model.protocol import AnyIntervention, PerPrompt, edits_per_prompt
 from rhat.model.template import ChatPrompt
 from rhat.scoring.capability.items import Item
-
-BLOCK = 32  # rows whose vocabulary is taken to float64 at once
+from rhat.scoring.capability.shared import BLOCK, can_share, sums_under
+from rhat.scoring.capability.unedited import Question
 
 
 def option_scores(
@@ -34,30 +34,84 @@ def option_scores(
 
     An option's score is Σ log p(token | prompt, tokens before it) / its number of tokens, so that longer options are not
     worse for being longer; tokens of the option are those of its text alone, and the end of the answer is not scored. The tokens count as generated, as
-    while decoding. Options are decoded in one batch, their tokens forced, so that a prompt's options share its prefix and
-    the blocks that are not edited; those of one token need one pass over the prompt for all. A model that thinks is asked after an empty think block.
+    while decoding. A prompt is run once under each edit, from the first edited block on, and its options' tokens after it; those of one token
+    need the prompt alone. A model that thinks is asked after an empty think block.
 
     `prompts` are asked in place of the items' own, one for each. `edits_per_item`, in place of `intervention`, edits each item
-    in its own way: items that are given several times over share the blocks below the first that is edited.
+    in its own way: items that are given several times over share the blocks below the first that is edited. Edits that read, or take
+    tokens together, are decoded token by token, as is everything with RHAT_SLOW=1.
     """
+    return _scores(model, items, intervention, prompts, edits_per_item, progress)
+
+
+def scores_of_right(
+    model: ChatModel,
+    items: Sequence[Item],
+    intervention: AnyIntervention | Edits | None = None,
+    *,
+    prompts: Sequence[ChatPrompt] | None = None,
+    edits_per_item: Sequence[Edits] | None = None,
+    progress: Progress | None = None,
+) -> list[Float[Tensor, " options"]]:
+    """`option_scores`, as far as it takes to know whether each item's right option has the highest.
+
+    Where the first tokens of an option say that it has not, or cannot reach the right one's, its score is an upper bound, which
+    is on the same side: no token adds anything above 0.
+    """
+    return _scores(model, items, intervention, prompts, edits_per_item, progress, of_right=True)
+
+
+def _scores(
+    model: ChatModel,
+    items: Sequence[Item],
+    intervention: AnyIntervention | Edits | None,
+    prompts: Sequence[ChatPrompt] | None,
+    edits_per_item: Sequence[Edits] | None,
+    progress: Progress | None,
+    of_right: bool = False,
+) -> list[Float[Tensor, " options"]]:
     model = model.at_once
     tokenized = model.tokenize([item.prompt for item in items] if prompts is None else prompts)
-    tokens = [
-        [tuple(model.tokenizer(o, add_special_tokens=False)["input_ids"]) for o in item.options] for item in items
+    known = {o: tuple(model.tokenizer(o, add_special_tokens=False)["input_ids"]) for i in items for o in i.options}
+    asked = [
+        Question(tuple(prompt), tuple(known[o] for o in item.options), item.right if of_right else None)
+        for prompt, item in zip(tokenized, items, strict=True)
     ]
-    rows = _rows(tokens)
-    asked = [tokenized[item] for item, _ in rows]
-    forced = _Forced(model, tokens, rows)
-    own: Sequence[Edits | None] | None = None
-    if edits_per_item is not None:
-        own = [edits_per_item[item] for item, _ in rows]
-    elif isinstance(intervention, PerPrompt):
-        own = edits_per_prompt(intervention, model, asked)
-    edits = intervention if isinstance(intervention, Mapping) else None
-    if own is None and isinstance(intervention, AnyIntervention):
+    own: Sequence[Edits | None] | None = edits_per_item
+    edits: Edits = intervention if isinstance(intervention, Mapping) else {}
+    if own is None and isinstance(intervention, PerPrompt):
+        own = edits_per_prompt(intervention, model, tokenized)
+    elif own is None and isinstance(intervention, AnyIntervention):
         edits = intervention.edits(model)
-    longest = max(len(option) for options in tokens for option in options)
-    generate_tokens(model, asked, edits, max_new_tokens=longest, choose=forced, edits_per_prompt=own, progress=progress)
+    each = [edits if own is None else own[i] or edits for i in range(len(asked))]
+    conditions = list({id(one): one for one in each}.values())
+    if not can_share(model, asked, conditions):
+        return decoded_scores(model, asked, each, progress)
+    number = {id(one): c for c, one in enumerate(conditions)}
+    place = {q: at for at, q in enumerate(dict.fromkeys(asked))}
+    pairs = [(place[q], number[id(one)]) for q, one in zip(asked, each, strict=True)]
+    different = list(dict.fromkeys(pairs))
+    tell = (lambda done: progress(done, len(different))) if progress else (lambda _done: None)
+    sums = sums_under(model, list(place), conditions, different, tell)
+    return [torch.tensor(sums[pair].scores, dtype=torch.float64) for pair in pairs]
+
+
+def decoded_scores(
+    model: ChatModel, asked: Sequence[Question], edits: Sequence[Edits], progress: Progress | None = None
+) -> list[Float[Tensor, " options"]]:
+    """The same, decoded token by token: options are rows of one batch, their tokens forced. The reference, and the way for models
+    that the fast path does not suit, and for edits that read."""
+    tokens = [q.options for q in asked]
+    rows = _rows(tokens)
+    forced = _Forced(model, tokens, rows)
+    generate_tokens(
+        model,
+        [asked[item].prompt for item, _ in rows],
+        max_new_tokens=max(len(option) for options in tokens for option in options),
+        choose=forced,
+        edits_per_prompt=[edits[item] for item, _ in rows],
+        progress=progress,
+    )
     return [sums / torch.tensor([len(o) for o in options]) for sums, options in zip(forced.sums, tokens, strict=True)]
 
 

@@ -11,18 +11,20 @@ from torch import Tensor
 from rhat.executor import Worker
 from rhat.model.edits import Edits
 from rhat.model.template import ChatPrompt
-from rhat.scoring.capability import Item, option_scores
+from rhat.scoring.capability import Item
 from rhat.scoring.capability.measure import right_of
+from rhat.scoring.capability.options import scores_of_right
 from rhat.scoring.drift import cross_entropies
 from rhat.scoring.tasks.prompts import Prompts
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Token ids of prompts, and of how each goes on: the text that is scored."""
+    """Token ids of prompts, and of how each goes on: the text that is scored; and conditions, each with the edits of all or of each."""
 
     prompts: Prompts
     completions: Prompts
+    conditions: tuple[Edits | tuple[Edits, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +36,14 @@ class Asked:
     prompts: tuple[ChatPrompt, ...] | None = None
 
 
-def entropies(worker: Worker, task: Texts, conditions: tuple[Edits, ...]) -> Float[Tensor, "conditions n"]:
+def entropies(worker: Worker, _task: None, texts: Texts) -> Float[Tensor, "conditions n"]:
     """Mean nats per token of each text under each condition; float64, NaN where a text is empty."""
-    return cross_entropies(worker.model, task.prompts, task.completions, conditions)
+    return cross_entropies(worker.model, texts.prompts, texts.completions, texts.conditions)
 
 
 def rightly(worker: Worker, _task: None, asked: Asked) -> Bool[Tensor, " n"]:
     """Of each item, whether the right option is likelier than every other."""
-    scores = option_scores(
+    scores = scores_of_right(
         worker.model,
         asked.items,
         prompts=asked.prompts,
