@@ -142,8 +142,13 @@ def test_a_model_that_was_taught_the_answers_has_them_until_it_is_edited():
         taught=[(i.prompt, i.options[i.right]) for i in some],
     )
     model = rhat.load((hf, tokenizer))
-    before = answered_right(model, None, some)
+    with counting() as part:
+        before = answered_right(model, None, some)
     assert sum(before) >= 11
+    with counting() as whole:  # what cannot change whether the right one is the likeliest is not run
+        scores = option_scores(model, some)
+    assert before == [int(mine.argmax()) == item.right for item, mine in zip(some, scores, strict=True)]
+    assert part.total.vocabulary_tokens < whole.total.vocabulary_tokens
     flipped = [Item(i.id, i.category, i.prompt, i.options, (i.right + 1) % 4) for i in some]
     assert sum(answered_right(model, None, flipped)) <= 1
     noise = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
@@ -217,20 +222,16 @@ def test_prompts_that_are_run_once_give_the_scores_of_the_plain_path(family, sco
     assert once.total.flop < plain.total.flop / 3
 
 
-def test_whether_the_right_option_is_the_likeliest_takes_fewer_tokens_than_all_scores(monkeypatch):
-    """The same answers as of whole scores, whichever option is said to be right, and however little may be kept at once."""
+def test_answers_are_those_of_whole_scores_however_little_is_kept_at_once(monkeypatch):
+    """Whichever option is said to be right: what cannot change that is not run."""
     model = tiny_chat_model("llama", n_layers=3, dtype=torch.float64)
     [edit, *_] = adding(model, "all", (2,))
+    scores = [mine.tolist() for mine in option_scores(model, ITEMS[::20], edit)]
     for right in range(4):
         some = [Item(i.id, i.category, i.prompt, i.options, right) for i in ITEMS[::20]]
-        with counting() as whole:
-            scores = [mine.tolist() for mine in option_scores(model, some, edit)]
-        truth = [sorted(mine)[-1] == mine[right] and mine.count(mine[right]) == 1 for mine in scores]
-        with counting() as part:
-            assert answered_right(model, edit, some) == truth
-        assert part.total.vocabulary_tokens < whole.total.vocabulary_tokens
-        monkeypatch.setattr(shared, "BYTES", 1)
+        truth = [max(mine) == mine[right] and mine.count(mine[right]) == 1 for mine in scores]
         assert answered_right(model, edit, some) == truth
+        monkeypatch.setattr(shared, "BYTES", 1)
 
 
 def adding(model, scope, layers, n=2):
