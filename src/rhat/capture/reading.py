@@ -12,6 +12,7 @@ from torch import Tensor
 from rhat.capture.moments import gather_positions
 from rhat.errors import SiteError
 from rhat.model.chat import ChatModel
+from rhat.model.clean_run import CleanRun
 from rhat.model.edits import Edit, Edits, Read, merge
 from rhat.model.logits import last_logits, run_until
 from rhat.model.origin import check_read, check_rows
@@ -81,17 +82,24 @@ def capture(
 
 
 def captured(
-    model: ChatModel, plan: Plan, sites: Sequence[Site], positions: Sequence[int], edits: Edits | None = None
+    model: ChatModel,
+    plan: Plan,
+    sites: Sequence[Site],
+    positions: Sequence[int],
+    edits: Edits | None = None,
+    clean: CleanRun | None = None,
 ) -> Iterator[tuple[Int[Tensor, " rows"], dict[Site, Float[Tensor, "rows k d"]]]]:
-    """The same without logits, batch by batch: (which prompts, {site: [rows, k, d]}). Nothing above the sites is run.
+    """The same without logits, batch by batch: (which prompts, {site: [rows, k, d]}). Nothing above the sites is run, and with a
+    `clean` run of the plan nothing below the first site or edit.
 
     Raises:
         SiteError: if a site or position is not there.
         NonFiniteError: if an activation that is read is not finite.
     """
-    plan = _reaching(model, plan, positions)
+    whole, plan = plan, _reaching(model, plan, positions)
+    clean = clean if plan is whole else None
     held, readers = _readers(sites, positions)
-    for rows in run_until(model, plan, merge(edits or {}, readers), _end(sites)):
+    for rows in run_until(model, plan, merge(edits or {}, readers), _end(sites), clean):
         check_read(model, plan.prompts, rows, held, edits)
         yield rows, dict(held)
         held.clear()

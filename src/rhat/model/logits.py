@@ -60,8 +60,11 @@ def _last_logits(
         yield done.batch.rows, logits
 
 
-def run_until(model: Decoder, plan: Plan, edits: Edits, stop: int) -> Iterator[Int[Tensor, " rows"]]:
-    """Run every batch for what `edits` read and no further than the input of block `stop`; yields which prompts ran.
+def run_until(
+    model: Decoder, plan: Plan, edits: Edits, stop: int, clean: CleanRun | None = None
+) -> Iterator[Int[Tensor, " rows"]]:
+    """Run every batch for what `edits` read and no further than the input of block `stop`; yields which prompts ran. With `clean` it
+    begins at the highest kept layer that no edit and no reading precedes.
 
     The plain path, where it is taken, runs to the end.
     """
@@ -69,5 +72,5 @@ def run_until(model: Decoder, plan: Plan, edits: Edits, stop: int) -> Iterator[I
         for rows, _ in plain_last_logits(model, plan, edits):
             yield rows
         return
-    for done in prefill(model, plan, edits, stop=stop):
+    for done in prefill(model, plan, edits, clean, stop=stop):
         yield done.batch.rows

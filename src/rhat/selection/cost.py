@@ -135,14 +135,15 @@ class Expected:
             each = max(1, round(conditions * rows / passes))
             one = work_of_blocks(model, each, own, keys, range(start, model.n_layers), at_ends=each)
             self.total += one.times(conditions * rows / each)
-        if plan.prefix_length:
-            one = work_of_blocks(model, 1, plan.prefix_length, plan.prefix_length, range(model.n_layers), at_ends=0)
-            self.total += one.times(conditions)
         n = conditions * len(prompts)
+        pieces = -(-n // ANSWERED)
+        if shared := plan.prefix_length:  # in each piece, under each condition
+            one = work_of_blocks(model, conditions, shared, shared, range(start, model.n_layers), at_ends=0)
+            one += work_of_blocks(model, 1, shared, shared, range(start)) if start else Work()
+            self.total += one.times(pieces)
         self.total += work_of_vocabulary(model, n)
         said = max(0.0, self.answers.of_at_most(tokens) - 1)
         keys = max(map(len, plan.prompts)) + round(said)
-        pieces = -(-n // ANSWERED)
         rows = min(SLOTS, -(-n // pieces))
         shared = COMMON * (conditions - 1) / conditions if start else 0.0
         step = work_of_blocks(model, rows, 1, keys, range(start)).times(1 - shared) if start else Work()

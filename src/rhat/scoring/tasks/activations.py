@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from rhat.capture import Moments, capture, captured
 from rhat.executor import Worker
 from rhat.model.chat import ChatModel
-from rhat.model.edits import Edits
+from rhat.model.clean_run import CleanRun, cache_clean_run
+from rhat.model.edits import Edits, first_layer
 from rhat.model.logits import last_logits
 from rhat.model.precision import wide
 from rhat.scoring.logodds import refusal_score
@@ -46,21 +47,44 @@ def read(worker: Worker, task: Reading, batches: range) -> tuple[Int[Tensor, " n
 
 @dataclass(frozen=True, eq=False)
 class Summing:
-    """Prompts whose resid_pre is added up at one position and some layers, under conditions."""
+    """Prompts whose resid_pre is added up at one position and some layers, rising, under conditions.
+
+    resume  layers of which the unedited run is kept, rising: a condition whose edits begin there is run from there on
+    """
 
     prompts: Prompts
     layers: tuple[int, ...]
     position: int
+    resume: tuple[int, ...] = ()
 
 
 def sums(worker: Worker, task: Summing, run: Run) -> Float[Tensor, "condition layer d_model"]:
-    """Sums over the prompts of some batches under each condition, float64, on the CPU."""
+    """Sums over the prompts of some batches under each condition, float64, on the CPU.
+
+    Layers below the first that a condition edits have the sums of the unedited model, which are worked out once.
+    """
     sites = [Site("resid_pre", layer) for layer in task.layers]
     some = planned(worker, task.prompts, run.batches)
+    clean: CleanRun | None = None
+    if task.resume:
+        clean = worker.keep(
+            ("sums", task.prompts, run.batches, task.resume), lambda: cache_clean_run(worker.model, some, task.resume)
+        )
     found = torch.zeros(len(run.conditions), len(sites), worker.model.d_model, dtype=torch.float64)
+
+    def summed(these: Sequence[Site], edits: Edits) -> Float[Tensor, "layer d_model"]:
+        total = torch.zeros(len(these), worker.model.d_model, dtype=torch.float64)
+        for _, at in captured(worker.model, some, these, [task.position], edits, clean):
+            total += torch.stack([at[site][:, 0].cpu().double().sum(0) for site in these])
+        return total
+
     for i, edits in enumerate(run.conditions):
-        for _, at in captured(worker.model, some, sites, [task.position], edits):
-            found[i] += torch.stack([at[site][:, 0].cpu().double().sum(0) for site in sites])
+        below = sum(site.layer < first_layer(edits) for site in sites) if clean is not None else 0
+        if below:
+            key = ("plain sums", task.prompts, run.batches, task.layers, task.position)
+            found[i, :below] = worker.keep(key, lambda: summed(sites, {}))[:below]
+        if below < len(sites):
+            found[i, below:] = summed(sites[below:], edits)
         worker.tell(i + 1)
     return found
 

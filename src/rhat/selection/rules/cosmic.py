@@ -35,7 +35,8 @@ def cosmic(given: Field) -> Choice:
     harmful, harmless = (plain[label][[layer - 1 for layer in layers]] for label in ("harmful", "harmless"))
     some = given.open
     ablated = _means(given, "harmful", given.ablated(some), layers, "COSMIC, ablated")
-    added = _means(given, "harmless", given.added(some), layers, "COSMIC, added")
+    begins = sorted({c["layer"] for c in some})
+    added = _means(given, "harmless", given.added(some), layers, "COSMIC, added", begins)
     table = given.more["cosmic"] = {}
     for candidate, without, with_it in zip(some, ablated, added, strict=True):
         ablate, induce = _cosine(without, harmless), _cosine(with_it, harmful)
@@ -49,12 +50,15 @@ def cosmic(given: Field) -> Choice:
 
 
 def cosmic_cost(expected: Any, settings: Any, harmful: Any, harmless: Any) -> None:
-    """Every candidate ablated on harmful prompts and added on harmless ones, up to the middle of the blocks on average; and some KL."""
+    """Every candidate ablated on harmful prompts and added on harmless ones, from its own layer on, up to three quarters of the blocks;
+    and some KL."""
     layers = range(1, max(2, int((1 - settings.skip_last) * expected.model.n_layers)))
     n = expected.model.template_length * len(layers)
     stop = round(0.75 * expected.model.n_layers)
     expected.scored(n, harmful, stop=stop, head=False)
-    expected.scored(n, harmless, stop=stop, head=False)
+    expected.scored(1, harmless, stop=stop, head=False)
+    for layer in (one for one in layers if one < stop):
+        expected.scored(expected.model.template_length, harmless, layer, stop=stop, head=False)
     expected.scored(n if settings.all_kl else 3, harmless)
 
 
@@ -82,11 +86,17 @@ def best_by_kl(given: Field, order: Sequence[dict[str, Any]], rule: str) -> Choi
 
 
 def _means(
-    given: Field, label: str, conditions: Sequence[Edits], layers: Sequence[int], stage: str = ""
+    given: Field,
+    label: str,
+    conditions: Sequence[Edits],
+    layers: Sequence[int],
+    stage: str = "",
+    begins: Sequence[int] = (),
 ) -> list[Float[Tensor, "layer d_model"]]:
-    """Mean activations at the last token of the prompts of a label under each condition, float64."""
+    """Mean activations at the last token of the prompts of a label under each condition, float64; conditions begin at some layers,
+    where these are known."""
     scorer, plan = given.scorer, given.plans[label]
-    asked = tasks.Summing(plan.prompts, tuple(layers), -1)
+    asked = tasks.Summing(plan.prompts, tuple(layers), -1, tuple(layer for layer in begins if layer < max(layers)))
     runs = [
         tasks.Run(tuple(conditions[i : i + AT_ONCE]), batches)
         for i in range(0, len(conditions), AT_ONCE)
