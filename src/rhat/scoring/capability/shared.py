@@ -86,6 +86,7 @@ def sums_under(
     room = min(map(len, prompts)) - max(model.template_length, 1)
     shared = max(0, min(common_prefix(prompts), room))
     found: dict[tuple[int, int], Sums] = {}
+    wanted = set(pairs)
     for piece in _pieces(model, questions, shared, len(layers)):
         run = _Run(model, questions, conditions, shared, found)
         some = run.unedited(piece, layers)
@@ -94,7 +95,6 @@ def sums_under(
             at = [c for c, begin in enumerate(starts) if begin == start]
             each = max(1, model.room["max_tokens"] // max(1, shared))
             for those in (at[i : i + each] for i in range(0, len(at), each)):
-                wanted = {(q, c) for q, c in pairs if c in set(those)}
                 prefix = run.prefixes(those)
                 for one in some:
                     mine = [(row, c) for row, q in enumerate(one.which) for c in those if (q, c) in wanted]
