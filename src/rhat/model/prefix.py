@@ -113,7 +113,7 @@ class PrefixCache:
                 edits = self._edits(key, one)
                 start = 0 if on else min(first_layer(edits), self.model.n_layers - 1) if edits else 0
                 missing.setdefault((start, *key[1:]), {})[key] = one
-        most = max(1, self.model.room["max_tokens"] // shared)
+        most = 1 if on else max(1, self.model.room["max_tokens"] // shared)
         for (start, *_), some in missing.items():
             together = list(some.items())
             for part in (together[i : i + most] for i in range(0, len(together), most)):
