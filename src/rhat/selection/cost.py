@@ -145,8 +145,8 @@ class Expected:
         said = max(0.0, self.answers.of_at_most(tokens) - 1)
         keys = max(map(len, plan.prompts)) + round(said)
         rows = min(SLOTS, -(-n // pieces))
-        shared = COMMON * (conditions - 1) / conditions if start else 0.0
-        step = work_of_blocks(model, rows, 1, keys, range(start)).times(1 - shared) if start else Work()
+        common = COMMON * (conditions - 1) / conditions if start else 0.0
+        step = work_of_blocks(model, rows, 1, keys, range(start)).times(1 - common) if start else Work()
         step += work_of_blocks(model, rows, 1, keys, range(start, model.n_layers)) + work_of_vocabulary(model, rows)
         self.total += step.times(said * n / rows)
 
