@@ -81,7 +81,7 @@ def test_all_four_conditions_on_one_label_are_a_double_dissociation(prompts):
         (
             "refused_baseline",
             "worse",
-            "refusal on harmful prompts is not shown to be moved by the refusal direction (−50.0",
+            "refusal on harmful prompts is moved away from the other side by the refusal direction (−50.0",
         ),
         (
             "judged_harmful_refusal",
@@ -115,14 +115,18 @@ def test_halves_on_different_labels_are_no_double_dissociation():
 
 def test_a_model_that_cannot_answer_the_question_is_named():
     rows = {"n_positive": 20, "n_negative": 20, "low": 0.4, "high": 0.7}
-    able, unable = (
+    able, unable, reversed_ = (
         document().changed(inversion=Inversion(**{**rows, **ends}))
-        for ends in ({"auroc": 0.9, "low": 0.8, "high": 0.95}, {"auroc": 0.55})
+        for ends in ({"auroc": 0.9, "low": 0.8, "high": 0.95}, {"auroc": 0.55}, {"auroc": 0.3, "low": 0.2, "high": 0.4})
     )
     assert any(
         "tells harmful from harmless test prompts with AUROC 0.90 [0.80, 0.95]" in s for s in judged(able)["sentences"]
     )
     assert any("is not shown to tell harmful from harmless" in s for s in judged(unable)["sentences"])
+    assert any(
+        "says so more readily of harmless test prompts than of harmful ones (AUROC 0.30 [0.20, 0.40])" in s
+        for s in judged(reversed_)["sentences"]
+    )
 
 
 def test_guards_and_over_refused_prompts_are_told_as_they_are():

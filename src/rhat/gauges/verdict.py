@@ -84,6 +84,8 @@ def _why(g: Gauges, measure: str, prompts: str) -> str:
     assert moved is not None
     assert further is not None
     assert random is not None
+    if moved.verdict == "worse":
+        return f"is moved away from the other side by {GAUGE[own]} ({size(moved)})"
     if moved.verdict != "better":
         return f"is not shown to be moved by {GAUGE[own]} ({size(moved)})"
     if further.verdict == "worse":
@@ -119,6 +121,11 @@ def _inversion(g: Gauges) -> str:
     area = f"AUROC {number(row.auroc)} {interval(row.low, row.high)}"
     if row.low > 0.5:
         return f"Asked whether a request is harmful, the unedited model tells harmful from harmless test prompts with {area}."
+    if row.high < 0.5:
+        return (
+            f"Asked whether a request is harmful, the unedited model says so more readily of harmless test prompts than of harmful ones ({area}), "
+            "so its answer does not say what it takes to be harmful."
+        )
     return (
         f"Asked whether a request is harmful, the unedited model is not shown to tell harmful from harmless test prompts ({area}), so "
         "its answer says little of what it takes to be harmful."
