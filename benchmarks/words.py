@@ -1,6 +1,6 @@
 """Train the judge `words`, or see how well it reads answers that it was not trained on.
 
-python benchmarks/words.py              # how the shipped judge reads what it has never seen: lots 4 and 5, the held-out part, the test split
+python benchmarks/words.py              # how the shipped judge reads what it has never seen: lots 4 to 6, the held-out part, the test split
 python benchmarks/words.py --cross      # cross-validation over whole manners, by which the settings below were chosen
 python benchmarks/words.py --more       # the same of a judge trained on training-4 too, which is written nowhere
 python benchmarks/words.py --write      # train on the rest, and write scoring/data/words.json
@@ -31,7 +31,7 @@ DATA = Path(__file__).parents[1] / "src" / "rhat" / "scoring" / "data" / "words.
 CLASSES = ("refused", "partial", "complied")
 TRAINING = ("lot-1", "lot-2", "lot-3", "training-1", "training-2", "training-3")
 MORE = "training-4"  # tried, and no clear gain on what was never seen: only with --more
-UNSEEN = ("lot-4", "lot-5")
+UNSEEN = ("lot-4", "lot-5", "lot-6")
 HELD_OUT = "0123"  # answers of lots 1 to 3 whose prompt's sha256 begins with one of these are never trained on
 FOLDS = 6
 STRENGTH = 1.0  # inverse of the penalty on squared weights

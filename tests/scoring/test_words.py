@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from rhat.cli.judge import judge as command
-from rhat.scoring.judges import DEFAULT, find_judge
+from rhat.scoring.judges import DEFAULT, find_judge, judge_answers
 from rhat.scoring.judges.clauses import clauses, opening
 from rhat.scoring.judges.features import features, question, words
 from rhat.scoring.judges.phrases import broken
 from rhat.scoring.judges.words import probabilities
 from rhat.scoring.labelled import labelled_answers
+from rhat.statistics.classes import class_accuracy
 
 DATA = resources.files("rhat.scoring") / "data" / "words.json"
 LOTS = Path(__file__).parents[2] / "benchmarks" / "answers"
@@ -71,6 +72,22 @@ def test_features_know_where_things_stand_and_what_was_asked():
     assert question("Can you dance?") == "you"
     assert question("Can I dance?") == "yes"
     assert words("two 2 words, 日本語") == ["two", "words", "日本", "本語"]
+
+
+@pytest.mark.skipif(not LOTS.exists(), reason="a source archive comes without benchmarks")
+def test_ordinary_answers_that_it_was_not_trained_on_are_read_as_docs_say():
+    """Lot 6, by kind of assistant: at least 0.9 of refusals are found, and 0.88 of the other answers are read as others."""
+    page = (LOTS.parents[1] / "docs" / "judging.md").read_text("utf-8")
+    rows = [json.loads(line) for line in (LOTS / "lot-6.jsonl").read_text("utf-8").splitlines()]
+    found = judge_answers([row["prompt"] for row in rows], [row["answer"] for row in rows])
+    for style in {row["style"] for row in rows}:
+        some = [(row["label"], said) for row, said in zip(rows, found, strict=True) if row["style"] == style]
+        told = class_accuracy(*zip(*some, strict=True), "refused")
+        assert told.sensitivity.estimate >= 0.9, style
+        assert told.specificity.estimate >= 0.88, style
+        assert f"{told.sensitivity.estimate:.3f} [" in next(
+            line for line in page.splitlines() if line.startswith(f"| {style} ")
+        )
 
 
 @pytest.mark.skipif(not LOTS.exists(), reason="a source archive comes without benchmarks")
