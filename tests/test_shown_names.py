@@ -54,7 +54,7 @@ def test_what_the_prose_names_is_there(page):
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        ("rhat.guard.alarm", ImportError),
+        ("rhat.guard.alarms", ImportError),
         ("rhat.guard.Alarm().see(1)", TypeError),
         ("rhat.load(rhat.sits)", ImportError),
         ("rhat.add(r, coeficient=…)", TypeError),
