@@ -32,16 +32,19 @@ def resolved(node: ast.AST) -> Any:
 
 
 def check_said(code: str) -> None:
-    """Every name of rhat in an expression is there, and each of its calls fits the signature; … is any value.
+    """Every name of rhat in an expression is there, and each of its calls fits the signature; … is any value, or any number of positional ones.
 
     Raises:
         ImportError: if there is no such name.
         TypeError: if the arguments do not fit.
     """
-    for node in ast.walk(ast.parse(code.replace("…", "None"))):
+    for node in ast.walk(ast.parse(code.replace("…", "..."))):
         resolved(node)
         if isinstance(node, ast.Call) and (function := resolved(node.func)):
-            inspect.signature(function).bind(*node.args, **{k.arg: k.value for k in node.keywords})
+            given = [one for one in node.args if ast.unparse(one) != "..."]
+            signature = inspect.signature(function)
+            bind = signature.bind if len(given) == len(node.args) else signature.bind_partial
+            bind(*given, **{k.arg: k.value for k in node.keywords})
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
