@@ -2,25 +2,15 @@
 
 import glob
 import io
-import json
 import re
 import sys
-from contextlib import chdir
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 
-from refusing import refusing_folder
-from rhat.benching import settings as benching
 from rhat.cli import run
 from rhat.cli.app import COMMANDS, load
-from rhat.model.catalogue import CATALOGUE, CONVERTER, DEFAULT, MARKER
-from rhat.server import create_app
-from rhat.vocabulary import PRESETS
-from scoring.test_endpoint_judge import serving
-from shop import builtin, write_completions, write_prompts, write_vectors
+from shop import around, desk, shop  # noqa: F401
 from test_examples import ROOT, arguments, shown
 
 LINES = {" ".join(words): words for words in (arguments(line) for _, line in shown())}
@@ -71,78 +61,6 @@ SHORT = {
     "gguf": {"--layer": ["2"]},  # r̂ of the tiny model is at an input that llama.cpp cannot add to
 }
 """Given to lines with such a word that leave the option out: all experiments, finders and tasks are run by tests of their own."""
-FOLDERS = ("mine", "my-model", "model", "large", "basque", "mine-finetuned", "model-int4", "lora")
-HUB_NAME = "meta-llama/Llama-3.2-1B-Instruct"  # a folder of this name is what the hub's model would be
-
-
-@pytest.fixture(scope="module")
-def around(tmp_path_factory):
-    """For all lines: the built-in prompts, presets and sizes are small, no server listens, a judge's endpoint is there."""
-    folder = tmp_path_factory.mktemp("shop")
-    with pytest.MonkeyPatch.context() as patch, serving() as endpoint:
-        patch.setenv("RHAT_CACHE", str(folder / "cache"))
-        patch.setenv("COLUMNS", "200")
-        patch.setattr("rhat.prompts.builtin", builtin)
-        patch.setattr("rhat.study.opening.builtin", builtin)
-        patch.setattr("rhat.server.listening.serve", answered)
-        for name in PRESETS:
-            patch.setitem(PRESETS, name, small(name))
-        for name in benching.SIZES:
-            patch.setitem(
-                benching.SIZES,
-                name,
-                replace(benching.SIZES[name], kl=(0.2,), searched=6, tested=8, borderline=4, randoms=3),
-            )
-        yield folder, endpoint
-
-
-def answered(model, directions, settings, calibrations):
-    """In place of listening on a port: the same application is asked once."""
-    with TestClient(create_app(model, directions, settings, calibrations), base_url="http://127.0.0.1") as client:
-        assert client.get("/health").status_code == 200
-        assert client.get("/v1/models").status_code == 200
-
-
-def small(name: str):
-    """A preset that takes a second."""
-    few = {"headline": 10, "sweep": 6, "train": None, "validation": 8, "randoms": 4, "dealt": 2}
-    return replace(PRESETS[name], **few, borderline=8, horizon=24)
-
-
-@pytest.fixture(scope="module")
-def shop(around):
-    """The folder: models, prompts, directions and studies under the names that the lines give them."""
-    folder, _ = around
-    refusing_folder(folder / "mine")
-    for name in (*FOLDERS[1:], HUB_NAME, f"cache/models/{CATALOGUE[DEFAULT].sha256[:16]}"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(folder / "mine")
-    (folder / "mine" / MARKER).write_text(json.dumps({"converter": CONVERTER}))
-    (folder / "docs").symlink_to(ROOT / "docs")
-    write_prompts(folder)
-    write_completions(folder)
-    with chdir(folder):
-        assert run(["study", "--only", "induce", "--dtype", "float32"]) == 0
-        for name in ("small", "large", "mine"):
-            (folder / "runs" / name).symlink_to(folder / "runs" / "default")
-        for name in ("r", "direction", "mine"):
-            (folder / f"{name}.safetensors").symlink_to(folder / "runs" / "default" / "direction.safetensors")
-        write_vectors(folder)
-        assert run(["calibrate", "-d", "direction.safetensors", "--dtype", "float32"]) == 0
-    return folder
-
-
-@pytest.fixture
-def desk(shop, tmp_path, monkeypatch):
-    """A folder of the line's own, in which everything is a link."""
-    for path in shop.iterdir():
-        if path.name not in ("runs", "cache"):
-            (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "runs").mkdir()
-    for path in (shop / "runs").iterdir():
-        (tmp_path / "runs" / path.name).symlink_to(path.resolve())
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def given(words: list[str], url: str) -> list[str]:
@@ -175,9 +93,9 @@ def remove_output(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("line", [pytest.param(line, id=line) for line in LINES if line not in REASON])
-def test_what_is_shown_runs(line, around, desk, capfd, monkeypatch):
+def test_what_is_shown_runs(line, around, desk, capfd, monkeypatch):  # noqa: F811
     words = FORMS[line].split() if line in FORMS else LINES[line]
-    words = given(words, around[1].url)
+    words = given(words, around.url)
     remove_output(words)
     typed = "r\nc\nq\n" if words[0] == "label" else "Break the lock of the house.\nPaint the wall of the shop.\n"
     if words[0] == "study":  # the report of the fixture's study is drawn, and takes as long as a study

@@ -1,7 +1,5 @@
-"""The examples of docs/serving.md and docs/guard.md run as they stand, against a tiny model."""
+"""The requests that docs/serving.md and docs/guard.md show run as they stand, against a tiny model; programs: see test_shown_python.py."""
 
-import contextlib
-import io
 import json
 import re
 import subprocess
@@ -15,8 +13,8 @@ from rhat.server import Settings
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def blocks(name, language):
-    return re.findall(rf"```{language}\n(.*?)```", (DOCS / name).read_text("utf-8"), re.DOTALL)
+def requests(name):
+    return re.findall(r"```bash\n(.*?)```", (DOCS / name).read_text("utf-8"), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +28,7 @@ def up(tiny_model, directions, calibrations):
         yield server
 
 
-CURLS = [*blocks("serving.md", "bash"), *blocks("guard.md", "bash")]
+CURLS = [*requests("serving.md"), *requests("guard.md")]
 
 
 @pytest.mark.parametrize("command", CURLS)
@@ -48,33 +46,8 @@ def test_curl_commands(up, command):
         assert answer["error"]["message"] == "resid_pre.99: this model has layers 0 to 2; the last is resid_pre.2"
 
 
-@pytest.mark.parametrize("program", blocks("serving.md", "python"))
-def test_client_programs(up, program):
-    pytest.importorskip("openai", reason="the openai client is not installed")
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        exec(compile(program.replace("http://127.0.0.1:8000", up.url), "docs/serving.md", "exec"), {})
-    assert said.getvalue().strip()
-
-
-@pytest.mark.parametrize("program", blocks("guard.md", "python"))
-def test_library_programs(tiny_model, directions, calibrations, program, tmp_path, monkeypatch):
-    import rhat
-
-    directions["r"].save(tmp_path / "direction.safetensors")
-    calibrations["r"].save(tmp_path / "direction.guard.json")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rhat, "load", lambda: tiny_model, raising=False)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        exec(compile(program, "docs/guard.md", "exec"), {})
-    assert said.getvalue().strip()
-
-
 def test_there_are_examples():
     assert len(CURLS) == 3
-    assert len(blocks("serving.md", "python")) == 2
-    assert len(blocks("guard.md", "python")) == 3
 
 
 def test_every_option_of_the_command_is_known_to_the_page():
