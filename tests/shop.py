@@ -54,7 +54,9 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             patch.setitem(
                 benching.SIZES,
                 name,
-                replace(benching.SIZES[name], kl=(0.2,), searched=6, tested=8, borderline=4, randoms=3),
+                replace(
+                    benching.SIZES[name], kl=(0.2,), searched=6, tested=8, borderline=4, randoms=3, items=8, texts=4
+                ),
             )
         yield endpoint
 
