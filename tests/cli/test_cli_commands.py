@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -663,7 +664,7 @@ class TestProgress:
         from rhat.cli import progress
 
         clock = iter([0, 5, 20, 30, 40])
-        monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
         report = progress.Lines()
         for stage, done, total in (
             ("one", 0, 10),
@@ -674,6 +675,21 @@ class TestProgress:
         ):
             report(stage, done, total)
         assert capfd.readouterr().err == "one …\none: 20 %, 1:20 left\ntwo …\n"
+
+    @pytest.mark.parametrize(("left", "says"), [(185.0, "3:05 left of all"), (0.0, "longer than was told")])
+    def test_what_is_left_of_all_is_no_time_once_more_is_used_than_was_told(self, left, says, capfd, monkeypatch):
+        from rhat.cli import progress
+        from rhat.scoring.speed import Speed
+        from rhat.selection.told import Told
+
+        told = Told({"one": left}, Speed(1.0, 0.5, 2.0, 0.25, 3.0, 0.125, 10.0, 0.0))
+        clock = iter([0, 5, 20])
+        report = progress.Lines()
+        report.told = told
+        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        for done in range(3):
+            report("one", done, 10)
+        assert capfd.readouterr().err == f"one …\none: 20 %, 1:20 left; {says}\n"
 
     def test_bars_name_the_stage_and_keep_the_seconds(self, monkeypatch):
         from rich.console import Console

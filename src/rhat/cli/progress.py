@@ -64,7 +64,9 @@ def bar() -> Iterator[Progress]:
 
         def render(self, task: Task) -> Text:
             told = task.fields.get("told")
-            return super().render(task) if told is None else Text(duration(told.left()), "progress.remaining")
+            if told is None:
+                return super().render(task).append(" left")
+            return Text(left_of(told), "progress.remaining")
 
     columns = (
         SpinnerColumn(),
@@ -72,7 +74,6 @@ def bar() -> Iterator[Progress]:
         BarColumn(),
         TaskProgressColumn(),
         Left(),
-        TextColumn("left"),
     )
     with Progress(*columns, console=err(), transient=True, refresh_per_second=4) as shown:
         yield shown
@@ -136,11 +137,17 @@ class Lines:
         elif done < total and now - self.said >= EVERY and done > 0:
             self.said = now
             left = (now - self.began) * (total - done) / done
-            whole = "" if self.told is None else f"; {duration(self.told.left())} left of all"
+            whole = "" if self.told is None else f"; {left_of(self.told, ' of all')}"
             self._say(f"{stage}: {100 * done / total:.0f} %, {duration(left)} left{whole}")
 
     def _say(self, text: str) -> None:
         err().print(text, markup=False, soft_wrap=True)
+
+
+def left_of(told: Told, what: str = "") -> str:
+    """The time left of all that was told, such as "3:05 left"; where it is used up and work goes on, that it takes longer."""
+    left = told.left()
+    return f"{duration(left)} left{what}" if left >= 0.5 else "longer than was told"
 
 
 def duration(seconds: int | float) -> str:
