@@ -12,7 +12,7 @@ from rhat.model.chat import ChatModel
 from rhat.model.edits import Edits
 from rhat.model.protocol import AnyIntervention
 from rhat.scoring.capability.items import Item, capability_items
-from rhat.scoring.capability.options import scores_of_right
+from rhat.scoring.capability.options import option_scores
 from rhat.scoring.capability.rows import MARGIN, CapabilityRow, capability_rows
 
 
@@ -46,7 +46,7 @@ def answered_right(
 ) -> list[bool]:
     """Of each item, whether the right option is likelier than every other; a tie is no answer."""
     items = capability_items() if items is None else items
-    return right_of(items, scores_of_right(model, items, intervention, progress=progress))
+    return right_of(items, option_scores(model, items, intervention, of_right=True, progress=progress))
 
 
 def right_of(items: Sequence[Item], scores: Sequence[Float[Tensor, " options"]]) -> list[bool]:

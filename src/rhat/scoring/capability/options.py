@@ -28,6 +28,7 @@ def option_scores(
     *,
     prompts: Sequence[ChatPrompt] | None = None,
     edits_per_item: Sequence[Edits] | None = None,
+    of_right: bool = False,
     progress: Progress | None = None,
 ) -> list[Float[Tensor, " options"]]:
     """Mean log-probability a token (nats) of each option as the beginning of the answer, item by item; float64, on the CPU.
@@ -40,36 +41,11 @@ def option_scores(
     `prompts` are asked in place of the items' own, one for each. `edits_per_item`, in place of `intervention`, edits each item
     in its own way: items that are given several times over share the blocks below the first that is edited. Edits that read, or take
     tokens together, are decoded token by token, as is everything with RHAT_SLOW=1.
+
+    With `of_right` only as far as it takes to know whether each item's right option has the highest score: where the first tokens of
+    an option say that it has not, or cannot reach the right one's, its score is an upper bound, which is on the same side (no
+    token adds anything above 0).
     """
-    return _scores(model, items, intervention, prompts, edits_per_item, progress)
-
-
-def scores_of_right(
-    model: ChatModel,
-    items: Sequence[Item],
-    intervention: AnyIntervention | Edits | None = None,
-    *,
-    prompts: Sequence[ChatPrompt] | None = None,
-    edits_per_item: Sequence[Edits] | None = None,
-    progress: Progress | None = None,
-) -> list[Float[Tensor, " options"]]:
-    """`option_scores`, as far as it takes to know whether each item's right option has the highest.
-
-    Where the first tokens of an option say that it has not, or cannot reach the right one's, its score is an upper bound, which
-    is on the same side: no token adds anything above 0.
-    """
-    return _scores(model, items, intervention, prompts, edits_per_item, progress, of_right=True)
-
-
-def _scores(
-    model: ChatModel,
-    items: Sequence[Item],
-    intervention: AnyIntervention | Edits | None,
-    prompts: Sequence[ChatPrompt] | None,
-    edits_per_item: Sequence[Edits] | None,
-    progress: Progress | None,
-    of_right: bool = False,
-) -> list[Float[Tensor, " options"]]:
     model = model.at_once
     tokenized = model.tokenize([item.prompt for item in items] if prompts is None else prompts)
     known = {o: tuple(model.tokenizer(o, add_special_tokens=False)["input_ids"]) for i in items for o in i.options}

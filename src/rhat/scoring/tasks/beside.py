@@ -11,9 +11,8 @@ from torch import Tensor
 from rhat.executor import Worker
 from rhat.model.edits import Edits
 from rhat.model.template import ChatPrompt
-from rhat.scoring.capability import Item
+from rhat.scoring.capability import Item, option_scores
 from rhat.scoring.capability.measure import right_of
-from rhat.scoring.capability.options import scores_of_right
 from rhat.scoring.drift import cross_entropies
 from rhat.scoring.tasks.prompts import Prompts
 
@@ -43,9 +42,10 @@ def entropies(worker: Worker, _task: None, texts: Texts) -> Float[Tensor, "condi
 
 def rightly(worker: Worker, _task: None, asked: Asked) -> Bool[Tensor, " n"]:
     """Of each item, whether the right option is likelier than every other."""
-    scores = scores_of_right(
+    scores = option_scores(
         worker.model,
         asked.items,
+        of_right=True,
         prompts=asked.prompts,
         edits_per_item=asked.edits,
         progress=lambda done, total: worker.tell(done * len(asked.items) // max(1, total)),
