@@ -33,6 +33,7 @@ from rhat.model.plans import plan as lay_out
 from rhat.model.positions import Scope
 from rhat.model.prefill import prefill
 from rhat.model.tap import has
+from rhat.model.work import counting
 from rhat.scoring import last_token_scores, refusals
 from rhat.selection import find
 from rhat.selection.settings import FindSettings
@@ -474,6 +475,24 @@ class TestCapture:
         assert relative(fast, read()) == 0
         after = in_order(last_logits(model, model.plan(PROMPTS)))  # and the model is whole again
         assert relative(after, slowly(lambda: in_order(last_logits(model, model.plan(PROMPTS))))) < EXACT
+
+    @pytest.mark.parametrize("further", [0, 1], ids=["own tokens", "into the prefix"])
+    def test_what_is_shared_is_run_once_unless_it_is_read(self, model, unit, slowly, further):
+        """Positions before the template are read from each prompt's own tokens; only what lies in the prefix wants prompts whole."""
+        plan = model.plan(PROMPTS)
+        own = min(map(len, plan.prompts)) - plan.prefix_length
+        assert own > model.template_length
+        sites = [Site("resid_pre", 2)]
+
+        def read():
+            batches = captured(model, plan, sites, [-own - further, -1], edited(model, unit))
+            return in_order([(rows, at[sites[0]].flatten(1)) for rows, at in batches])
+
+        with counting() as ledger:
+            fast = read()
+        tokens = plan.prefix_length + sum(batch.ids.numel() for batch in plan.batches)
+        assert (ledger.total.block_tokens == 2 * tokens) is (further == 0)
+        assert relative(fast, slowly(read)) < EXACT
 
     def test_projections_of_every_token(self, model, unit, slowly):
         def read():

@@ -30,7 +30,7 @@ def _columns(context: TokenContext, positions: Sequence[int]) -> Int[Tensor, "ro
 
 
 def _reaching(model: ChatModel, plan: Plan, positions: Sequence[int]) -> Plan:
-    """The plan, its prompts whole where a position may lie before the template tokens: those are run once for all prompts.
+    """The plan, its prompts whole where a position of the shortest lies in the shared prefix, which is run once for all prompts.
 
     Raises:
         SiteError: if a prompt has no such position.
@@ -43,7 +43,7 @@ def _reaching(model: ChatModel, plan: Plan, positions: Sequence[int]) -> Plan:
             f"position {last if last >= 0 else first}: positions count from the end of a prompt, −1 its last token, and prompt "
             f"{short + 1} has {lengths[short]} tokens, chat template included; give one from −{lengths[short]} to −1"
         )
-    if first >= -plan.template_length or not plan.prefix_length:
+    if first >= plan.prefix_length - min(lengths) or not plan.prefix_length:
         return plan
     if sum(len(batch.rows) for batch in plan.batches) < len(plan):  # some batches of a plan stay those batches
         whole = [
