@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/against.py /tmp/before --direction direction.safetensors [--rounds 3]
 
 Each round starts a process for each checkout, with its own sources and its own benchmark functions, in float32, so that processors without native bfloat16
-can be used. Prints a table of medians and of the smallest and largest.
+can be used; then the servers of both answer the same streaming clients, one server at a time. Prints a table of medians and of the smallest and largest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
+
+from servers import AT_ONCE, rhat_command, started
+from subject import Subject
 
 HERE = Path(__file__).resolve().parents[1]
 RUN = """
@@ -64,6 +68,31 @@ def one(checkout: Path, direction: Path) -> dict[str, float]:
     return found
 
 
+def served(checkouts: dict[str, Path], direction: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Work of the servers → checkout → seconds: to the first token and for each token, of one client and of many."""
+    subject = Subject(quick=True)
+    texts = [p.text for p in subject.prompts.select("harmless", "test", AT_ONCE)]
+    loads = {"one client": (1, texts[:2]), f"{AT_ONCE} clients": (AT_ONCE, texts)}
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with ExitStack() as stack:
+        command = rhat_command(direction, "--dtype", "float32")
+        servers = {
+            name: stack.enter_context(started(name, "default", command, {"PYTHONPATH": str(checkout / "src")}))
+            for name, checkout in checkouts.items()
+        }
+        for turn in range(rounds + 1):  # the first warms up
+            for name in list(servers)[:: 1 if turn % 2 == 0 else -1]:
+                server = servers[name]
+                with server.awake():
+                    for load, (at_once, some) in loads.items():
+                        server.loaded(load, some, at_once, subject.model.tokenizer)
+                        one = server.rounds[load][-1]
+                        if turn:
+                            found[f"server, {load}, first token"][name].append(one.first)
+                            found[f"server, {load}, a token"][name].append(1 / one.rate)
+    return found
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,6 +106,7 @@ def main() -> None:
         for name in list(checkouts)[:: 1 if turn % 2 == 0 else -1]:
             for work, seconds in one(checkouts[name], chosen.direction.resolve()).items():
                 times[work][name].append(seconds)
+    times |= served(checkouts, chosen.direction.resolve(), chosen.rounds)
     print("| Work | Other: median, range | This: median, range | Ratio |\n| --- | --- | --- | --- |")
     for work, both in times.items():
         said = [f"{statistics.median(t):.3g} s ({min(t):.3g} to {max(t):.3g})" for t in both.values()]
