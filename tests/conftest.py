@@ -90,6 +90,14 @@ def default_model():
 
 
 @pytest.fixture(scope="session")
+def single_precision(default_model):
+    """The default model in float32: the same one where it is loaded so."""
+    import rhat
+
+    return default_model if default_model.dtype == torch.float32 else rhat.load(dtype="float32")
+
+
+@pytest.fixture(scope="session")
 def studied():
     """The folder of a study of all experiments on the tiny taught model, once for all processes; only to be read."""
     from studies import everything

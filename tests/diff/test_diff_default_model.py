@@ -19,6 +19,7 @@ LAYER = 15
 # How many prompts: near equality is shown on eighty, the loss of all refusals on a few.
 EIGHTY = Preset("eighty", 80, 8, 32, 16, 3, 2, borderline=0)
 FEW = Preset("few", 24, 8, 32, 16, 3, 2, borderline=0)
+READ = 12  # tokens of an answer: refusals of this model come at once, and both models are read alike
 
 
 def difference_of_means(model, n=32):
@@ -36,19 +37,14 @@ def fewer_means(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def whole(default_model):
-    return rhat.load(dtype="float32") if default_model.dtype != torch.float32 else default_model
+def r(single_precision):
+    return difference_of_means(single_precision)
 
 
 @pytest.fixture(scope="module")
-def r(whole):
-    return difference_of_means(whole)
-
-
-@pytest.fixture(scope="module")
-def copied(whole):
+def copied(single_precision):
     """A model of the same weights, to be edited in memory."""
-    return rhat.load((copy.deepcopy(whole.hf), whole.tokenizer))
+    return rhat.load((copy.deepcopy(single_precision.hf), single_precision.tokenizer))
 
 
 @contextmanager
@@ -74,24 +70,36 @@ def named(model, unit):
     return is_removed(sum(one.low[0] for one in found), len(found))
 
 
-def test_bfloat16_is_no_worse_than_float32(whole, default_model, r):
-    rounded = copy.deepcopy(whole.hf).to(torch.bfloat16)
+def test_bfloat16_is_no_worse_than_float32(single_precision, default_model, r):
+    rounded = copy.deepcopy(single_precision.hf).to(torch.bfloat16)
     if (
         default_model.dtype != torch.bfloat16
     ):  # no processor for it: an hour of emulation; the weights are rounded all the same
         rounded = rounded.to(torch.float32)
-    half = rhat.load((rounded, whole.tokenizer))
-    found = diff(whole, half, builtin(), DiffSettings(preset=EIGHTY), directions=(r, difference_of_means(half)))
+    half = rhat.load((rounded, single_precision.tokenizer))
+    found = diff(
+        single_precision,
+        half,
+        builtin(),
+        DiffSettings(preset=EIGHTY, judged_tokens=READ),
+        directions=(r, difference_of_means(half)),
+    )
     assert found.outcome == "no worse", found.sentences
     assert {row.prompts for row in found.changes} == {"harmful", "harmless"}
     assert found.direction_cosine > 0.99
     assert not any(row.removed or row.low for row in found.removals)
-    assert found.removals[0].matrices == 1 + 2 * whole.n_layers
+    assert found.removals[0].matrices == 1 + 2 * single_precision.n_layers
 
 
-def test_the_model_without_r_is_worse_than_itself_and_the_removal_is_named(whole, copied, r):
+def test_the_model_without_r_is_worse_than_itself_and_the_removal_is_named(single_precision, copied, r):
     with without(copied, r.unit) as matrices:
-        found = diff(whole, copied, builtin(), DiffSettings(preset=FEW), directions=(r, difference_of_means(copied)))
+        found = diff(
+            single_precision,
+            copied,
+            builtin(),
+            DiffSettings(preset=FEW, judged_tokens=READ),
+            directions=(r, difference_of_means(copied)),
+        )
     assert (found.outcome, found.exit_code) == ("worse", 1), found.sentences
     assert found.change("harmful").outcome == "worse"
     assert {(row.direction, row.model): (row.removed, row.low) for row in found.removals if row.removed} == {

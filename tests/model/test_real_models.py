@@ -13,6 +13,7 @@ from rhat.cli import run as command
 from rhat.errors import TemplateError
 from rhat.interventions import Intervention
 from rhat.model import last_logits
+from rhat.model.catalogue import DEFAULT
 from rhat.model.check import check
 from rhat.selection.finding import find
 from rhat.selection.settings import FindSettings
@@ -33,6 +34,8 @@ def by_hand(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=LAYERS)
 def model(request, by_hand):
+    if request.param == DEFAULT:
+        return request.getfixturevalue("single_precision")
     own = {"chat_template": by_hand} if request.param == "gemma3-270m-base" else {}
     return rhat.load(request.param, dtype="float32", **own)
 

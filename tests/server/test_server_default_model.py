@@ -18,13 +18,6 @@ NEW = 8
 
 
 @pytest.fixture(scope="module")
-def single_precision():
-    import rhat
-
-    return rhat.load(dtype="float32")
-
-
-@pytest.fixture(scope="module")
 def texts():
     return [prompt.text for prompt in builtin().select("harmless", "test", 64)]
 

@@ -21,7 +21,7 @@ ONLY = ("induce", "suppress")
 def folder(tmp_path_factory):
     """Fewer prompts than the quick preset: its claims are as plain on these, and two cores without bfloat16 take half the time."""
     out = tmp_path_factory.mktemp("study") / "default"
-    few = replace(PRESETS["quick"], headline=32, sweep=16, train=64, validation=16, randoms=3, dealt=2)
+    few = replace(PRESETS["quick"], headline=24, sweep=12, train=64, validation=16, randoms=3, dealt=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "quick", few)
         run(StudyConfig(preset="quick", out=out, only=ONLY))
