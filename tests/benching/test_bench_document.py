@@ -19,6 +19,8 @@ from rhat.benching.entries import Bench, Entry
 from rhat.benching.settings import TASKS
 from rhat.benching.tables import tables
 from rhat.benching.verdict import judged
+from rhat.benching.words import called
+from rhat.display import wording
 from rhat.errors import ArtifactError, StudyError
 from rhat.vocabulary import OPERATORS, Operator, Way
 from rhat.vocabulary.parameters import COEFFICIENT
@@ -82,8 +84,24 @@ def test_the_page_is_written_from_a_saved_bench(found):
     assert written.count(f"> {found.sentence}\n") == 1
     for sentence in found.sentences:
         assert f"- {sentence}\n" in written
-    rows = [line for line in written.partition(module.BEGIN)[2].splitlines() if line.startswith("| ")]
-    assert len(rows) == sum(2 + len(table.rows) for table in tables(found))  # heads and the rule below them
+    every = [line for line in module.rows_page(found, "rhat bench").splitlines() if line.startswith("| ")]
+    assert len(every) == sum(2 + len(table.rows) for table in tables(found))  # heads and the rule below them
+    made = module.overview(found, "induce", "harmless")[0]
+    assert {row[0] for row in made.rows} == {called(row.condition) for row in found.rates if row.prompts == "harmless"}
+    for row in made.rows:
+        cells = dict(zip([head.title for head in made.heads], row, strict=True))
+        rates = [rate for rate in found.rates if rate.prompts == "harmless" and called(rate.condition) == row[0]]
+        assert {cells["Refused, without a KL asked"], cells["Refused at 2 nats"]} - {""} == {
+            wording.rate(one) for one in rates
+        }
+        compared = [
+            one
+            for one in found.comparisons
+            if one.prompts == "harmless" and one.question == "bench_induce" and called(one.treatment) == row[0]
+        ]
+        assert cells["Against mean difference"] == "".join(
+            f"{wording.difference(one)}, {wording.judgement(one)}" for one in compared
+        )
     (before, _, after), (kept, _, rest) = text.partition(module.BEGIN), written.partition(module.BEGIN)
     assert (before, after.partition(module.END)[2]) == (kept, rest.partition(module.END)[2])
     assert module.page(written, found, "rhat bench -d r.safetensors") == written
