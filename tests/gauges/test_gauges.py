@@ -8,11 +8,14 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+import rhat
 from rhat.errors import StudyError
 from rhat.executor import SerialExecutor
 from rhat.gauges import Gauges, GaugeSettings, gauges
 from rhat.gauges.cost import gauges_work
 from rhat.gauges.inversion import ORDERS
+from rhat.gauges.pair import pair_of
+from rhat.lab.around import lab_around
 from rhat.model.work import counting
 from rhat.scoring.pieces import Pieces
 from rhat.selection.cost import Answers, total
@@ -200,6 +203,18 @@ def test_what_was_kept_is_not_measured_again_and_work_is_expected_as_it_comes(pl
     assert {**again.plain(), "timings": []} == {**found.plain(), "timings": []}
     expected = gauges_work(planted.model, some, planted.rhat(some), SETTINGS, answers=Answers(1.0, 24, 0.0))
     assert total(expected).flop == pytest.approx(work.flop, rel=0.1)
+
+
+def test_random_directions_go_as_far_from_the_mean_of_such_prompts(planted, some):
+    lab = lab_around(planted.model, some, planted.rhat(some), SETTINGS.sizes, purpose="gauge")
+    pair = pair_of(lab)
+    gap = max(gauge.mean_harmful - gauge.mean_harmless for gauge in (pair.harmfulness, pair.refusal))
+    for label, further in (("harmful", -gap), ("harmless", gap)):
+        texts = [p.text for p in lab.finding.kept["train"][label]]
+        at = rhat.activations(planted.model, texts, pair.refusal.site, -1)[:, 0].double()
+        for one in pair.random_on(lab, label):
+            assert max(abs(float(one.unit @ gauge.unit)) for gauge in (pair.harmfulness, pair.refusal)) < 1e-6
+            assert one.value == pytest.approx(float((at @ one.unit.double()).mean()) + further, abs=1e-4)
 
 
 def test_a_direction_from_before_the_template_is_no_refusal_gauge(planted, some):

@@ -34,8 +34,6 @@ def gauges_work(
         given.scored(2, some, stop=layer, head=False)
         given.scored(1, some, stop=direction.layer, head=False)
     found["two directions"] = given.lap()
-    for label in SIDES:  # where random directions begin
-        given.scored(1, given.some(label, TRAINED, "train"), stop=model.n_layers - 1, head=False)  # type: ignore[arg-type]
     for label in LABELS:
         some = given.some(label, settings.sizes.tested(label))
         given.answered(1 + (len(GAUGES) + 1) * (label in SIDES), some, settings.judged_tokens, direction.layer)

@@ -38,11 +38,13 @@ class Pair:
         }
 
     def random_on(self, lab: Lab, label: str) -> tuple[Intervention, ...]:
-        """Random directions orthogonal to both, moved as far as the gauge whose means lie further apart, from the mean of these prompts."""
+        """Random directions orthogonal to both, moved as far as the gauge whose means lie further apart, from the mean of such
+        training prompts where the refusal gauge is read."""
         layer = self.refusal.layer
         gaps = [gauge.mean_harmful - gauge.mean_harmless for gauge in (self.harmfulness, self.refusal)]
         moved = max(gaps) * (-1.0 if label == "harmful" else 1.0)
-        mean = lab.training[label][:, layer].double().mean(0)
+        means = lab.means.harmful if label == "harmful" else lab.means.harmless
+        mean = means[layer, lab.means.positions.index(self.refusal.position)].double()
         return tuple(
             Intervention("set_projection", unit, layer, float(mean @ unit.double()) + moved)
             for unit in self._random_units(lab)
