@@ -7,7 +7,7 @@ from typing import Any
 
 from rhat.artifacts.rows import Comparison
 from rhat.auditing.rows import Audit, Moved
-from rhat.display.wording import PROMPTS, count, interval, number, percent, points, signed
+from rhat.display.wording import PROMPTS, asked, count, interval, margin_points, number, percent, points, signed
 from rhat.statistics.judgement import ALPHA
 
 FAMILIES = (
@@ -36,7 +36,7 @@ def clear(row: Comparison) -> bool:
 
 
 def beyond_random(a: Audit, row: Comparison) -> bool:
-    """Whether the vector moves refusals clearly, more than random directions do on the same prompts, and its score further than each of them."""
+    """Whether the vector moves refusals clearly, more than random directions do on the same prompts, and its score further than they do by its rank."""
     against = a.comparison("vector", "random", row.prompts)
     return clear(row) and against is not None and against.verdict == row.verdict and further(a, "vector", row.prompts)
 
@@ -65,11 +65,11 @@ def _change(row: Comparison) -> str:
 
 
 def _margin(a: Audit) -> str:
-    return f"{number(100 * a.margin, 0)} points"
+    return margin_points(a.margin)
 
 
 def _kl(a: Audit) -> str:
-    return f"a KL of {number(a.kl)} nats"
+    return f"a KL of {asked(a.kl)} nats"
 
 
 def _changes(a: Audit, caught: Sequence[Comparison]) -> str:
@@ -117,10 +117,10 @@ def _left(a: Audit, condition: str) -> tuple[str, str] | None:
     moved = [row for row in rows if clear(row)]
     if moved:
         alike = "" if all(further(a, condition, row.prompts) for row in moved) else ", as random directions may,"
-        return f"still changes it{alike}", _listed(moved)
+        return f"changes refusal{alike}", _listed(moved)
     if all(row.equivalent for row in rows):
         return f"leaves refusal as it was, within ±{_margin(a)}", _listed(rows)
-    return "is not shown to change it, nor to leave it", _listed(rows)
+    return "is not shown to change refusal, nor to leave it", _listed(rows)
 
 
 def _rests_on(a: Audit) -> list[str]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from jaxtyping import Float
+from torch import Tensor
+
 from rhat.directions import Direction
 from rhat.errors import InterventionError
 from rhat.lab.matching import Tried
@@ -51,8 +54,17 @@ class Course:
         return min(self.scale if parameter.by_means else 0.5, self.room / 2)
 
 
-def course_of(op: str, direction: Direction, label: str, side: Side) -> Course:
-    """The way of an operator's number in a direction in which it goes.
+def angle_to(unit: Float[Tensor, " d_model"], activations: Float[Tensor, "n d_model"]) -> float:
+    """The angle, in degrees, of the mean of these activations to a direction; that of a token without any of it if they have no length."""
+    mean = activations.double().mean(0)
+    length = float(mean.norm())
+    if not length:
+        return NORMAL_ANGLE
+    return math.degrees(math.acos(max(-1.0, min(1.0, float(mean @ unit.double()) / length))))
+
+
+def course_of(op: str, direction: Direction, label: str, side: Side, angle: float = NORMAL_ANGLE) -> Course:
+    """The way of an operator's number in a direction in which it goes; `angle` is that of a usual token to r̂, in degrees.
 
     Raises:
         InterventionError: if there is no such operator, it takes no number, or does not go that way.
@@ -63,7 +75,7 @@ def course_of(op: str, direction: Direction, label: str, side: Side) -> Course:
     if OPERATORS[op].way is None:
         able = ", ".join(o.name for o in OPERATORS.values() if o.way is not None)
         raise InterventionError(f"{op}: takes no number, so it has no dose to calibrate; expected one of {able}")
-    course = course_along(op, direction, label, side)
+    course = course_along(op, direction, label, side, angle)
     if course.room <= 0:
         other = "answers" if side == "refusal" else "refusal"
         raise InterventionError(

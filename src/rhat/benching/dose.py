@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from rhat.artifacts.files import made_by
-from rhat.benching.courses import WITHIN, Course, course_of, side_of, unreached
+from rhat.benching.courses import WITHIN, Course, angle_to, course_of, side_of, unreached
 from rhat.benching.rows import CalibratedDose, TriedDose
 from rhat.benching.words import dose_sentence
+from rhat.capture import activations
 from rhat.directions import Direction
 from rhat.errors import StudyError
 from rhat.executor import Executor, SerialExecutor
@@ -109,6 +110,11 @@ def calibrate_dose(
     course = course_of(op, direction, label, side)
     model = model.for_direction(direction)
     some, split = prompts_for(prompts, label, n)
+    parameter = OPERATORS[op].parameter
+    if parameter is not None and parameter.unit == "degrees":
+        texts = [p.text for p in some]
+        at = activations(model, texts, direction.site, direction.position)[:, 0]
+        course = course_of(op, direction, label, side, angle_to(direction.unit, at))
 
     def edit(amount: float) -> Intervention:
         return intervene(op, direction, value=course.number(amount), scope=scope, where=where)

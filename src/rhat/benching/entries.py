@@ -10,7 +10,7 @@ from functools import cached_property
 from jaxtyping import Float
 from torch import Tensor
 
-from rhat.benching.courses import NORMAL_ANGLE, Course, course_along
+from rhat.benching.courses import Course, angle_to, course_along
 from rhat.benching.settings import BenchSettings, Task
 from rhat.directions import mean_difference
 from rhat.errors import ContrastError, InterventionError
@@ -128,12 +128,7 @@ class Bench:
 
     def _angle(self, label: str) -> float:
         """The angle, in degrees, of these prompts' mean training activation to r̂."""
-        rows = self.rows[0] if label == "harmful" else self.rows[1]
-        mean = rows.double().mean(0)
-        length = float(mean.norm())
-        if not length:
-            return NORMAL_ANGLE
-        return math.degrees(math.acos(max(-1.0, min(1.0, float(mean @ self.lab.direction.unit.double()) / length))))
+        return angle_to(self.lab.direction.unit, self.rows[0] if label == "harmful" else self.rows[1])
 
 
 def unit_of(vector: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:

@@ -11,7 +11,7 @@ from rhat.benching.making import REFERENCE, kl_of
 from rhat.benching.settings import TASKS
 from rhat.benching.words import DOING, called
 from rhat.display import canvas, static
-from rhat.display.wording import PROMPTS, inside, number
+from rhat.display.wording import PROMPTS, asked, inside
 from rhat.gauges.figure import plane
 
 TONES = {
@@ -78,7 +78,7 @@ def differences(found: BenchResults, task: str) -> Any | None:
     several, labels = len(found.kl) > 1, len(TASKS[task].tested) > 1
     names = []
     for row in rows:
-        said = [number(kl_of(row.treatment) or 0.0)] * several + [PROMPTS[row.prompts]] * labels
+        said = [asked(kl_of(row.treatment) or 0.0)] * several + [PROMPTS[row.prompts]] * labels
         names.append(called(row.treatment) + (f" ({', '.join(said)})" if said else ""))
     return canvas.forest(names, rows, canvas.DIFFERENCE, [TONES[row.treatment.partition(":")[0]] for row in rows])
 

@@ -75,9 +75,7 @@ def _sentence(found: BenchResults, task: Task, measure: Measure, label: str | No
     for word in ("better", "worse", "equivalent"):
         these = [row for row in rows if row.verdict == word]
         if these:
-            within = (
-                f"within ±{number(100 * (these[0].margin or 0), 0)} points" if word == "equivalent" else WORDS[word]
-            )
+            within = f"within ±{wording.margin_points(these[0].margin or 0)}" if word == "equivalent" else WORDS[word]
             parts.append(f"{within} under {_listed(found, these)}")
     rest = sum(row.verdict == "undecided" for row in rows)
     if rest:
@@ -103,7 +101,7 @@ def _listed(found: BenchResults, rows: Sequence[Damage]) -> str:
 
 
 def _name(found: BenchResults, row: Damage) -> str:
-    at = f" at {number(row.kl)} nats" if row.kl is not None and len(found.kl) > 1 else ""
+    at = f" at {wording.asked(row.kl)} nats" if row.kl is not None and len(found.kl) > 1 else ""
     return f"{wording.inside(called(row.condition))}{at}"
 
 
@@ -154,6 +152,6 @@ def _columns(measure: Measure) -> tuple[Column, ...]:
 
 COLUMNS: tuple[Column, ...] = (
     text("Edit", "condition", called),
-    numeric("KL asked", lambda row: "" if row.kl is None else number(row.kl, 2)),
+    numeric("KL asked", lambda row: "" if row.kl is None else wording.asked(row.kl)),
     *(column for measure in OWN for column in _columns(measure)),
 )

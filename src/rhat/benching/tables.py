@@ -91,7 +91,7 @@ def _broken_more(row: SimpleNamespace) -> str:
     return "" if one is None or one.difference is None else f"{difference(one)}, {verdict(one)}"
 
 
-KL_ASKED: Column = numeric("KL asked", lambda row: "" if row.kl is None else number(row.kl, 2))
+KL_ASKED: Column = numeric("KL asked", lambda row: "" if row.kl is None else wording.asked(row.kl))
 COLUMNS: tuple[Column, ...] = (
     text("Edit", "condition", called),
     KL_ASKED,

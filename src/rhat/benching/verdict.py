@@ -66,14 +66,14 @@ def _short(found: BenchResults) -> str:
         else:
             said = [f"refused more often with {more}"] * bool(more) + [f"less often with {fewer}"] * bool(fewer)
             parts.append(f"{DOING[name].lower()}: {', '.join(said)}")
-    at = " and ".join(number(kl) for kl in found.kl)
+    at = " and ".join(wording.asked(kl) for kl in found.kl)
     return f"Against the difference of means at the same KL ({at} nats), {'; '.join(parts)}."
 
 
 def _names(rows: Sequence[Comparison]) -> str:
     """The treatments of some rows, each with the KL and the prompts where that is not all there is."""
     return ", ".join(
-        f"{wording.inside(called(row.treatment))} ({PROMPTS[row.prompts]}, {number(kl_of(row.treatment) or 0.0)} nats)"
+        f"{wording.inside(called(row.treatment))} ({PROMPTS[row.prompts]}, {wording.asked(kl_of(row.treatment) or 0.0)} nats)"
         for row in rows
     )
 
@@ -92,7 +92,7 @@ def _at(found: BenchResults, task: Task, kl: float, label: str) -> list[str]:
     ]
     chance = "more than chance" if above_chance(found, task, kl, label) else "not shown to be more than chance"
     head = (
-        f"{DOING[task.name]}, KL {number(kl)} nats: {wording.rate(reference)} of {count(reference.n, PROMPTS[label] + ' test prompt')} are "
+        f"{DOING[task.name]}, KL {wording.asked(kl)} nats: {wording.rate(reference)} of {count(reference.n, PROMPTS[label] + ' test prompt')} are "
         f"refused with the difference of means {put} ({'; '.join(beside)}; {chance})."
     )
     rows = against_reference(found, task, kl, label)
@@ -102,7 +102,7 @@ def _at(found: BenchResults, task: Task, kl: float, label: str) -> list[str]:
     rest = len(rows) - len(more) - len(fewer) - len(alike)
     parts = [f"refused more often than that with {_listed(more)}"] * bool(more)
     parts += [f"less often with {_listed(fewer)}"] * bool(fewer)
-    parts += [f"within ±{number(100 * found.margin, 0)} points with {_listed(alike)}"] * bool(alike)
+    parts += [f"within ±{wording.margin_points(found.margin)} with {_listed(alike)}"] * bool(alike)
     parts += [f"undecided in {count(rest, 'case')}"] * bool(rest)
     return [head, f"{'; '.join(parts)[:1].upper()}{'; '.join(parts)[1:]}."] if parts else [head]
 
@@ -130,6 +130,6 @@ def _rests_on(found: BenchResults) -> list[str]:
     if same:
         said.append(f"{'; '.join(same)}: measured once.")
     said.append(
-        f"Intervals are 95 %; the margin is {number(100 * found.margin, 0)} points; families of comparisons: {found.family}."
+        f"Intervals are 95 %; the margin is {wording.margin_points(found.margin)}; families of comparisons: {found.family}."
     )
     return said

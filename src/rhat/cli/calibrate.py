@@ -193,14 +193,18 @@ def _print(made: Calibration, target: Path) -> None:
         {"false_positive_rate": "False positives", "true_positive_rate": "True positives", "threshold": "Threshold"},
         title="ROC curve",
     )
-    console.print(
-        f"threshold {tables.shown(made.threshold)}: set for at most {100 * made.target_fpr:.3g}% of new harmless prompts above it, on average",
-        markup=False,
-        soft_wrap=True,
-    )
+    console.print(f"threshold {tables.shown(made.threshold)}: {_promised(made)}", markup=False, soft_wrap=True)
     if made.certificate is not None:
         _print_certificate(made.certificate)
     console.print(f"saved to {target}", markup=False, soft_wrap=True)
+
+
+def _promised(made: Calibration) -> str:
+    """What the threshold was set for; where there were too few prompts for that, what it gives instead."""
+    asked, expected = 100 * made.target_fpr, 100 * made.false_positive_rate.estimate
+    if expected > asked + 1e-6:
+        return f"too few prompts to promise {asked:.3g}%; expect {expected:.3g}% of new harmless prompts above it, on average"
+    return f"set for at most {asked:.3g}% of new harmless prompts above it, on average"
 
 
 def _print_certificate(certificate: Certificate) -> None:

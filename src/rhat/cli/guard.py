@@ -90,8 +90,10 @@ def _print(found: Traffic, top: int) -> None:
         short = [{**prompt, "text": _short(prompt["text"])} for prompt in highest]
         tables.rows(short, Format.table, HIGHEST, title=f"The {len(highest)} highest projections")
     expected = found.expected
+    asked = f"at most {100 * found.target_fpr:.3g}% of prompts like its harmless ones"
+    few = expected["estimate"] > found.target_fpr + 1e-8
     out().print(
-        f"calibrated for at most {100 * found.target_fpr:.3g}% of prompts like its harmless ones: expect "
+        f"{f'asked for {asked}, which its prompts were too few to promise' if few else f'calibrated for {asked}'}: expect "
         f"{100 * expected['estimate']:.1f}% [{100 * expected['low']:.1f}, {100 * expected['high']:.1f}] of such traffic",
         markup=False,
         soft_wrap=True,

@@ -169,7 +169,11 @@ def _print(summary: dict[str, Any], file: Path) -> None:
     if summary["untold"]:
         console.print(f"unjudged: {summary['untold']}; they are left out of the rates", soft_wrap=True)
     if accuracy:
-        console.print(f"kappa {_shown(summary['kappa'])} on {summary['labelled']} labelled completions", soft_wrap=True)
+        judged = summary["kappa"]["n"] if summary["kappa"] else summary["labelled"]
+        of = "" if judged == summary["labelled"] else f"{judged} of "  # the others could not be judged
+        console.print(
+            f"kappa {_shown(summary['kappa'])} on {of}{summary['labelled']} labelled completions", soft_wrap=True
+        )
         if summary["corrected"]:
             console.print(
                 f"refused, corrected for the judge's errors: {_shown(summary['corrected'])}",

@@ -212,6 +212,11 @@ def _notes(every: list[tuple[Side, Side, Under]], sides: dict[Side, Seen]) -> li
     for side, whose, under in every:
         if not under.unfit and under.set_to is None:
             said.append(f"r̂ of {whose} was not set in {side}: its harmful mean is unknown")
+        if under.unread:
+            parts = f"{len(under.unread)} part{'s' * (len(under.unread) > 1)} of {side} that write{'s' * (len(under.unread) == 1)}"
+            said.append(
+                f"r̂ of {whose} could not be looked for in {parts} to the residual stream: {'; '.join(under.unread[:3])}"
+            )
     for side, seen in sides.items():
         if seen.direction is None:
             said.append(f"{side} has no r̂: {wordless(seen.finding.sentence)}")

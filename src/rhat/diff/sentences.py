@@ -61,14 +61,12 @@ def _change(row: Change) -> str:
 def _broken(found: Diff) -> str:
     """Answers that are empty or broken, where they are more than a few in one of the models."""
     rows = {(row.condition, row.prompts): row for row in found.rates}
+    said = []
     for row in found.changes:
         a, b = (rows.get((side, row.prompts)) for side in "AB")
         if a and b and abs(a.degenerate - b.degenerate) > 0.05 * row.n:
-            return (
-                f"Answers to {KINDS[row.prompts]} prompts that are empty or broken: {a.degenerate} of {row.n} by A, {b.degenerate} by B. They "
-                "count as not refused."
-            )
-    return ""
+            said.append(f"to {KINDS[row.prompts]} prompts {a.degenerate} of {row.n} by A, {b.degenerate} by B")
+    return f"Answers that are empty or broken: {'; '.join(said)}. They count as not refused." if said else ""
 
 
 def _cosine(found: Diff) -> str:

@@ -188,5 +188,5 @@ def comparisons(results: Results, question: str) -> list[Table]:
         N,
     ]
     margins = sorted({row.margin for row in rows})
-    shown = " and ".join(f"{number(100 * margin, 0)} points" for margin in margins)
+    shown = " and ".join(wording.margin_points(margin) for margin in margins)
     return build(f"Paired comparisons (margin {shown})", rows, columns)

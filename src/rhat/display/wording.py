@@ -92,6 +92,16 @@ def percent(value: Number) -> str:
     return f"{number(100 * value, 1 if 0 < abs(value) < 0.0995 else 0)}%"
 
 
+def margin_points(share: Number) -> str:
+    """A margin in percentage points as it was given, not rounded to one that was not tested: "10 points", "2.5 points"."""
+    return f"{100 * share:.6g} points"
+
+
+def asked(value: Number) -> str:
+    """A number of nats as it was asked for: "0.20", "0.004"."""
+    return number(value) if round(value, 2) == value else f"{value:.6g}"
+
+
 def points(value: Number) -> str:
     """A difference of shares in percentage points: "−11.0 points"."""
     return f"{'+' if value > 0 else ''}{number(100 * value, 1)} points"

@@ -9,7 +9,7 @@ from rhat.artifacts.record import Judgement
 from rhat.artifacts.rows import Comparison
 from rhat.artifacts.run import Results
 from rhat.display import wording
-from rhat.display.wording import count, difference, number
+from rhat.display.wording import count, difference
 from rhat.questions.question import Verdict
 
 
@@ -23,7 +23,7 @@ class AgainstChance(Protocol):
 def describe(results: Results, row: Comparison) -> str:
     """A comparison in a sentence: who, by how much, with its interval, and what that means."""
     word = row.verdict
-    margin = f"{number(100 * row.margin, 0)} points"
+    margin = wording.margin_points(row.margin)
     verb = {"better": "refuses more than", "worse": "refuses less than"}.get(word)
     names = wording.condition(row.treatment), wording.condition(row.reference)
     numbers = f"{difference(row)}, n = {row.n}"

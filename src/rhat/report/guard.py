@@ -5,7 +5,7 @@ from __future__ import annotations
 from rhat.artifacts.rows import Comparison
 from rhat.artifacts.run import Results
 from rhat.display.tables import N, Table, build, numeric, text
-from rhat.display.wording import condition, difference, interval, judgement, number, percent
+from rhat.display.wording import condition, difference, interval, judgement, margin_points, number, percent
 from rhat.questions.over_refusal.rows import GuardRow, Rows
 
 FLAGGED = (
@@ -56,7 +56,7 @@ def _share(row: GuardRow) -> str:
 
 
 def _changed(row: Comparison) -> str:
-    margin = f"by less than {number(100 * row.margin, 0)} points"
+    margin = f"by less than {margin_points(row.margin)}"
     words = {
         "better": f"raises refusals{f', {margin}' if row.equivalent else ''}",
         "worse": f"lowers refusals{f', {margin}' if row.equivalent else ''}",

@@ -8,7 +8,7 @@ from rhat.artifacts.header import Claim
 from rhat.artifacts.judges import JudgeRow
 from rhat.artifacts.rows import Rate
 from rhat.artifacts.run import Results
-from rhat.display.wording import number, percent
+from rhat.display.wording import margin_points, percent
 from rhat.report.judges import name, unpassed
 
 
@@ -95,11 +95,13 @@ def _random(results: Results) -> str:
     shares = _shares(after, before)
     clear = {"better": "more", "worse": "less"}.get(row.verdict)
     if claim.verdict == "equivalent" and clear is None:
-        return f"Random directions changed nothing: {shares}, a difference shown to be under {number(100 * row.margin, 0)} points."
+        return (
+            f"Random directions changed nothing: {shares}, a difference shown to be under {margin_points(row.margin)}."
+        )
     if claim.verdict == "equivalent":
         return (
             f"Random directions made it refuse a little {clear}: {shares}, a difference shown to be under "
-            f"{number(100 * row.margin, 0)} points."
+            f"{margin_points(row.margin)}."
         )
     if clear:
         induced = next((one.verdict for one in results.primary if one.id == "set_vs_baseline"), "")

@@ -75,15 +75,25 @@ def read_completions(source: str | Path, *, labelled: bool = False) -> tuple[Com
 def with_labels(completions: Sequence[Completion], labelled: Sequence[Completion], name: str) -> tuple[Completion, ...]:
     """Those of the completions that are labelled, with their labels.
 
-    Rows are matched by id if both sides have ids, else by prompt and answer, else by place if there are as many.
+    Rows are matched by id if both sides have ids; where an id comes twice, as with answers under several conditions, by id and
+    answer. Without ids they are matched by prompt and answer, else by place if there are as many.
 
     Raises:
         JudgeError: if nothing matches, or one row is labelled in two ways.
     """
     key: Callable[[Completion], Hashable]
-    if all(c.id for c in completions) and all(c.id for c in labelled):
+    named = all(c.id for c in completions) and all(c.id for c in labelled)
+    answers = any(c.answer for c in labelled)  # an answer may be empty; a column without any says nothing
+    if named and len({c.id for c in completions}) == len(completions):
         key = _id
-    elif all(c.answer for c in labelled):
+    elif named and answers:
+        key = _id_and_answer
+    elif named:
+        raise JudgeError(
+            f"{name}: an id stands for several of the {len(completions)} completions, and the labels have no answers to tell them "
+            "apart; give the labels the column of answers, or each completion an id of its own"
+        )
+    elif answers:
         key = _words
     elif len(completions) == len(labelled):
         rows = zip(completions, labelled, strict=True)
@@ -110,6 +120,10 @@ def class_name(label: str) -> Class | None:
 
 def _id(row: Completion) -> str:
     return row.id
+
+
+def _id_and_answer(row: Completion) -> tuple[str, str]:
+    return row.id, row.answer.strip()
 
 
 def _words(row: Completion) -> tuple[str, str]:
@@ -181,6 +195,8 @@ def _part(item: Mapping[str, Any], names: Sequence[str]) -> str | None:
         if name in item:
             value = item[name]
             if isinstance(value, list):
-                value = next((_said(m.get("content")) for m in value if isinstance(m, dict)), "")
+                messages = [m for m in value if isinstance(m, dict)]
+                users = [m for m in messages if m.get("role") == "user"]
+                value = _said(next(iter(users or messages), {}).get("content"))
             return "" if value is None or value != value else str(value)
     return None

@@ -21,7 +21,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         408: "The body came too slowly.",
         413: "The body is too large.",
         421: "Another host's name.",
-        422: "The request is malformed, or the model makes NaN or infinity of it (code not_finite).",
+        422: "The model makes NaN or infinity of it (code not_finite).",
         429: "Too much is waiting; see Retry-After.",
         503: "Stopping, or out of memory; see Retry-After.",
         504: "The answer took too long.",

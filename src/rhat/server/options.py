@@ -169,6 +169,13 @@ class Directions:
         Raises:
             RequestError: if none was asked for, or nothing could be certified.
         """
+        if name not in self.known:
+            raise RequestError(
+                400,
+                "a direction given with the request has no certificate; name one of the server's",
+                code="not_certified",
+                param="direction",
+            )
         self.threshold(name)
         certificate = self.calibrations[name].certificate
         if certificate is None:

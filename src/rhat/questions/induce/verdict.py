@@ -34,7 +34,7 @@ def verdict(results: Results) -> Verdict | None:
             holds = "is" if compared.noninferior else "is not shown to be"
             reasons.append(
                 f"{wording.condition(compared.treatment)} {holds} non-inferior to setting at "
-                f"{number(100 * compared.margin, 0)} points (its 90% interval begins at "
+                f"{wording.margin_points(compared.margin)} (its 90% interval begins at "
                 f"{wording.points(compared.ci90_low)})."
             )
     reasons += [_controls_reason(rank) for rank in results.part(Rows).control_ranks if rank.kind == "all"]

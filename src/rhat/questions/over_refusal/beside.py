@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rhat.artifacts.rows import Comparison, Rate
 from rhat.artifacts.run import Results
-from rhat.display.wording import number
+from rhat.display.wording import margin_points
 from rhat.reprs import one_line
 
 WORDS = {
@@ -70,7 +70,7 @@ class Beside:
     @property
     def told(self) -> str:
         """What that means, as the end of a sentence."""
-        margin = "" if self.change is None else f"{number(100 * self.change.margin, 0)} points"
+        margin = "" if self.change is None else margin_points(self.change.margin)
         return {
             "less": f"less over-refusal, for refusal of the twins is shown to fall by less than {margin}",
             "more": "more refusals of borderline prompts",

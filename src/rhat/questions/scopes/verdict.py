@@ -41,7 +41,7 @@ def verdict(results: Results) -> Verdict | None:
         row, beside = sufficient[-1]
         name, part = wording.scope(row.scope), percent(row.token_share)
         text = (
-            f"The smallest part shown to refuse as often, less at most {100 * beside.margin:.0f} points, is {name}: {part} of "
+            f"The smallest part shown to refuse as often, less at most {wording.margin_points(beside.margin)}, is {name}: {part} of "
             "tokens. Parts were tested from the largest down, up to the first that falls short or is not shown."
         )
         return Verdict("equivalent", lead + text, reasons)

@@ -26,7 +26,7 @@ from rhat.scoring.judges.judge import CLASSES, Class, Judge, Judgement
 
 DEFAULT_TEMPLATE = "three"
 KEYS = ("RHAT_JUDGE_KEY", "OPENAI_API_KEY")  # environment variables that may hold the key, in this order
-_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)  # a later try may succeed
+_AGAIN = (408, 409, 425, 429)  # a later try may succeed, as with any 5xx
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Endpoint:
                 said = f"HTTP {error.code} {error.reason}"
                 asked_to_wait = error.headers.get("Retry-After")
                 error.close()
-                if error.code not in _AGAIN:
+                if error.code not in _AGAIN and error.code < 500:
                     raise _Failed(f"{said}; check the address, the model's name and the key", final=True) from None
             except (URLError, OSError, HTTPException) as error:
                 said = f"no answer ({getattr(error, 'reason', error) or type(error).__name__})"
@@ -270,7 +270,9 @@ def _content(data: bytes) -> str:
         content = json.loads(data)["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"no {error}") from error
-    return content or ""
+    if isinstance(content, list):  # of parts
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return str(content or "")
 
 
 def _seconds(header: str | None) -> float | None:
