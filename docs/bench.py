@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from rhat.benching.document import BenchResults
 from rhat.benching.settings import TASKS
 from rhat.benching.tables import lines, tables
+from rhat.benching.verdict import judged
 from rhat.benching.words import DOING, called
 from rhat.display import wording
 from rhat.display.tables import Column, Table, build, numeric, text
@@ -97,5 +98,6 @@ def rows_page(found: BenchResults, command: str) -> str:
 if __name__ == "__main__":
     file, command = sys.argv[1:]
     bench = BenchResults.load(file)
+    bench = bench.changed(**judged(bench))  # in this version's words
     PAGE.write_text(page(PAGE.read_text("utf-8"), bench, command), "utf-8")
     ROWS.write_text(rows_page(bench, command), "utf-8")

@@ -140,7 +140,13 @@ def test_what_is_left_at_the_same_dose_and_at_the_same_kl_is_told_apart():
     shares = CAUGHT | {"cleaned": {"harmful": 0.2}}
     found = audit_of(shares, FAR | {"cleaned": {"harmful": -5.0}})
     assert "leaves refusal as it was, within ±10 points at the same dose (" in found.sentence
-    assert "and still changes it at the same KL (harmful −80.0 points [" in found.sentence
+    assert "and changes refusal at the same KL (harmful −80.0 points [" in found.sentence
+
+
+def test_a_margin_and_a_kl_are_said_as_they_were_given():
+    plain = audit_of({"rhat": {"harmless": 1.0}}, n=2000).plain() | {"margin": 0.025, "kl": 0.004}
+    said = judged(Audit.of(plain))["sentence"]
+    assert "within ±2.5 points, at a KL of 0.004 nats" in said
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=5, max_size=60))

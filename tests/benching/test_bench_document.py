@@ -121,7 +121,17 @@ def test_what_was_found_on_test_prompts_is_not_tested_on_them():
 
 @pytest.mark.parametrize(
     "given",
-    [{"only": ("figures",)}, {"tasks": ()}, {"kl": (0.0,)}, {"kl": (0.2, 0.2)}, {"preset": "full"}, {"margin": 0.0}],
+    [
+        {"only": ("figures",)},
+        {"tasks": ()},
+        {"kl": (0.0,)},
+        {"kl": (0.2, 0.2)},
+        {"kl": (0.2, 0.20000001)},
+        {"only": ("finders", "finders")},
+        {"finders": ("lat", "lat")},
+        {"preset": "full"},
+        {"margin": 0.0},
+    ],
 )
 def test_settings_that_cannot_be_are_rejected(given):
     with pytest.raises(StudyError, match="expected") as raised:

@@ -100,6 +100,7 @@ def test_chance_is_what_random_directions_do_and_goes_the_way_the_task_does():
     found = bench_of({})
     for start in ("Inducing refusal", "Removing refusal"):
         assert "; more than chance)" in said(found, start)[0]
+    assert "chance" not in found.sentence.partition("over-refusal")[0]
     turned = bench_of({RANDOM: {"harmless": 0.5, "harmful": 0.5}})
     for start in ("Inducing refusal", "Removing refusal"):
         assert "not shown to be more than chance)" in said(turned, start)[0]
@@ -107,6 +108,19 @@ def test_chance_is_what_random_directions_do_and_goes_the_way_the_task_does():
         {REFERENCE: {"harmful": 1.0}, RANDOM: {"harmful": 0.5}}
     )  # refused more often than with random ones
     assert "not shown to be more than chance)" in said(wrong, "Removing refusal")[0]
+    removing = wrong.sentence.partition("removing refusal")[2]
+    assert "(the difference of means is not shown to do more than chance there)" in removing
+    assert "chance" not in wrong.sentence.partition("removing refusal")[0]
+
+
+def test_an_uneven_kl_is_compared_and_said_as_it_was_asked_for():
+    from rhat.benching import BenchSettings
+
+    [kl] = BenchSettings(kl=(1 / 3,)).kls
+    assert kl == 0.333333
+    found = bench_of({LAT: {"harmless": 0.9}}, kls=(kl,))
+    assert "nothing was compared" not in found.sentence
+    assert f"with LAT (harmless, {kl:g} nats)" in found.sentence
 
 
 def test_few_prompts_are_undecided_and_many_alike_are_within_the_margin():

@@ -67,6 +67,21 @@ def same(taught):
     return diff(chat(taught), chat(copy.deepcopy(taught)), prompts(), SETTINGS)
 
 
+def test_matrices_that_cannot_be_read_are_said(taught, r, monkeypatch):
+    """A removal that is not seen in some matrices says nothing of the others."""
+    from rhat.diff import seen, weights
+
+    monkeypatch.setattr(weights, "_writers", lambda model: ([], ["the mlp of layer 1"]))
+    few = DiffSettings(preset=Preset("few", 12, 8, None, 8, 3, 2, borderline=0), margin=0.2)
+    found = diff(chat(taught), chat(copy.deepcopy(taught)), prompts(12), few, directions=(r, r))
+    assert seen.lengths is weights.lengths
+    assert not found.removals
+    assert any(
+        "r̂ of A could not be looked for in 1 part of B that writes to the residual stream" in line
+        for line in found.notes
+    )
+
+
 @pytest.fixture(scope="module")
 def edited(taught, r):
     """The taught model with its own r̂ projected out of what writes to the residual stream, in memory."""

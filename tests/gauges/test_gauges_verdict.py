@@ -45,7 +45,6 @@ def document(prompts="harmful", **verdicts):
             "model": {**model, "dtype": "float32", "weight_format": "x"},
             "prompts_fingerprint": "0",
             "seed": 0,
-            "margin": 0.1,
             "gauges": (
                 Gauge.of({**about, "name": "harmfulness", "position": -5}),
                 Gauge.of({**about, "name": "refusal", "position": -1}),

@@ -73,7 +73,7 @@ def test_the_table_names_the_rates(folder, capsys):
         "area under the ROC curve",
         "false-positive rate to expect",
         "threshold",
-        "at most 5%",
+        "too few prompts to promise 5%",
         "other.guard.json",
     ):
         assert words in said

@@ -100,6 +100,17 @@ def test_too_few_calibration_prompts_are_an_error_unless_forced(folder, capsys):
     assert not target.exists()
     assert run(arguments(folder, "--fpr", "0.01", "--out", str(target), "--force")) == 0
     assert target.exists()
+    said = capsys.readouterr().out
+    assert "too few prompts to promise 1%; expect" in said
+    assert "set for at most" not in said
+    traffic = folder / "traffic.jsonl"
+    traffic.write_text("\n".join(map(json.dumps, ROWS)))
+    assert guarded(folder, traffic, "--calibration", str(target)) == 0
+    said = capsys.readouterr().out
+    assert (
+        "asked for at most 1% of prompts like its harmless ones, which its prompts were too few to promise: expect"
+        in said
+    )
 
 
 @pytest.mark.parametrize("threshold", [-9.0, 0.0, 0.3, 9.0])

@@ -112,18 +112,25 @@ def test_it_asks_about_each_answer_and_reads_the_reply(state, monkeypatch):
     "fault",
     [
         (500, b"oops", {}, 0),
+        (529, b"overloaded", {}, 0),
         (429, b"", {"Retry-After": "0.01"}, 0),
         (200, b"not json", {}, 0),
         (200, b"{}", {}, 0),
         (0, b"", {}, 0),
         (200, "full", {}, 1.0),
     ],
-    ids=["500", "429", "no json", "no choices", "no answer", "late"],
+    ids=["500", "529", "429", "no json", "no choices", "no answer", "late"],
 )
 def test_a_fault_that_passes_costs_nothing(state, fault):
     state.behave = lambda number, body: fault if number < 2 else (200, "full", {}, 0)
     assert labels(asking(state).judge(PROMPTS, ANSWERS)) == ["refused"] * 6
     assert len(state.bodies) == 8
+
+
+def test_a_reply_in_parts_is_read(state):
+    parts = {"choices": [{"message": {"content": [{"type": "text", "text": "fu"}, {"type": "text", "text": "ll"}]}}]}
+    state.behave = lambda number, body: (200, json.dumps(parts).encode(), {}, 0)
+    assert labels(asking(state).judge(PROMPTS, ANSWERS)) == ["refused"] * 6
 
 
 def test_what_was_judged_is_kept_and_the_same_call_asks_for_the_rest_only(state, tmp_path):

@@ -57,6 +57,12 @@ def test_wrong_interventions(server, rhat, words):
     check(post(server, **CHAT, rhat=rhat), 400, *words)
 
 
+def test_a_direction_given_with_the_request_has_no_certificate(server):
+    vector = {"vector": [1.0] * 48, "site": "resid_pre.1", "mean_harmful": 9.0, "mean_harmless": 1.0}
+    asked = {"op": "set_projection", "when": "certified", "direction": vector}
+    check(post(server, **CHAT, rhat=asked), 400, "a direction given with the request has no certificate")
+
+
 def test_numbers_that_json_does_not_have(server):
     for number in ("NaN", "Infinity", "-Infinity", "1e999"):
         raw = json.dumps({**CHAT, "rhat": {"op": "set_projection", "target": 0}}).replace(

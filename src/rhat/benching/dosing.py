@@ -12,7 +12,7 @@ from rhat.benching.courses import WITHIN, Course, nearest
 from rhat.benching.entries import Bench, Entry
 from rhat.benching.rows import Dose, LeftOut
 from rhat.benching.settings import Task
-from rhat.errors import InterventionError
+from rhat.errors import InterventionError, StudyError
 from rhat.interventions import Intervention
 from rhat.lab.matching import best_of, search_doses
 from rhat.lab.measurement import Treatment, topics_of
@@ -69,6 +69,11 @@ def dosed(bench: Bench, entries: Sequence[Entry], task: Task) -> tuple[list[Dose
         except InterventionError as error:
             left.append(LeftOut(part=entry.part, name=entry.name, task=task.name, reason=str(error)))  # type: ignore[arg-type]
     n = min(bench.settings.size.searched, len(lab.finding.kept["validation"][task.label]))
+    if n < 2:
+        raise StudyError(
+            f"{lab.prompts.name}: got {n} {task.label} validation prompt{'s' * (n != 1)} on which the model behaves as labelled, expected "
+            "2 or more; give more prompts of that label"
+        )
 
     def measure(treatments: Sequence[Treatment]) -> list[np.ndarray]:
         scored = lab.score_conditions(treatments, task.label, n, "validation", kl=True, stage=f"{STAGE}, {task.name}")

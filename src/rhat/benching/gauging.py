@@ -12,7 +12,7 @@ from rhat.gauges.measure import gauges_of
 
 def gauge_settings(settings: BenchSettings) -> GaugeSettings:
     """How much `rhat gauges` measures with the same preset."""
-    return GaugeSettings(None, settings.margin, settings.preset, settings.seed, settings.judged_tokens)
+    return GaugeSettings(None, settings.preset, settings.seed, settings.judged_tokens)
 
 
 def gauges(bench: Bench) -> dict[str, Any]:

@@ -84,6 +84,11 @@ SIZES = {
 """The sizes of a bench by preset."""
 
 
+def _told(kl: float) -> float:
+    """A KL as condition ids say it, to six digits."""
+    return float(f"{kl:g}")
+
+
 @dataclass(frozen=True)
 class BenchSettings:
     """How much a bench measures, and of what.
@@ -121,7 +126,10 @@ class BenchSettings:
             strange = [one for one in given if one not in known]
             if strange or not given:
                 raise StudyError(f"{name}: got {', '.join(strange) or 'nothing'}, expected some of {', '.join(known)}")
-        if any(not (math.isfinite(kl) and kl > 0) for kl in self.kl) or len(set(self.kl)) < len(self.kl):
+        for name, given in (("only", self.only), ("task", self.tasks), ("finders", self.finders)):
+            if len(set(given)) < len(given):
+                raise StudyError(f"{name}: got {', '.join(given)}, expected each name once")
+        if any(not (math.isfinite(kl) and kl > 0) for kl in self.kl) or len(set(map(_told, self.kl))) < len(self.kl):
             got = ", ".join(map(str, self.kl))
             raise StudyError(f"kl: got {got}, expected different numbers of nats above 0, such as 0.05,0.2,1.0")
         if not 0 < self.margin < 1:
@@ -140,7 +148,7 @@ class BenchSettings:
     @property
     def kls(self) -> tuple[float, ...]:
         """What edits are matched at, nats, rising."""
-        return tuple(sorted(self.kl or self.size.kl))
+        return tuple(sorted(_told(kl) for kl in self.kl or self.size.kl))
 
     @property
     def searches(self) -> bool:

@@ -52,8 +52,18 @@ def above_chance(found: BenchResults, task: Task, kl: float, label: str) -> bool
     return row is not None and row.verdict == ("better" if task.side == "refusal" else "worse")
 
 
+def _by_chance(found: BenchResults, task: Task) -> str:
+    """Where the reference is not shown to do more than random directions, in brackets: there the other comparisons mean little."""
+    cases = [(kl, label) for kl in found.kl for label in task.tested if against_reference(found, task, kl, label)]
+    not_shown = sum(not above_chance(found, task, kl, label) for kl, label in cases)
+    if not not_shown:
+        return ""
+    where = "there" if not_shown == len(cases) else f"in {not_shown} of {len(cases)} cases"
+    return f" (the difference of means is not shown to do more than chance {where})"
+
+
 def _short(found: BenchResults) -> str:
-    """The whole in one sentence: what differs clearly from the reference, in the tasks in which it acts at all."""
+    """The whole in one sentence: what differs clearly from the reference, and where that is not shown to do more than chance."""
     parts = []
     for name in found.tasks:
         task = TASKS[name]
@@ -66,6 +76,7 @@ def _short(found: BenchResults) -> str:
         else:
             said = [f"refused more often with {more}"] * bool(more) + [f"less often with {fewer}"] * bool(fewer)
             parts.append(f"{DOING[name].lower()}: {', '.join(said)}")
+        parts[-1] += _by_chance(found, task)
     at = " and ".join(wording.asked(kl) for kl in found.kl)
     return f"Against the difference of means at the same KL ({at} nats), {'; '.join(parts)}."
 

@@ -15,7 +15,6 @@ from rhat.cli.options import (
     BorderlineOptions,
     DirectionOption,
     Format,
-    MarginOption,
     ModelOptions,
     PresetOption,
     PromptOptions,
@@ -50,7 +49,6 @@ def gauges(
         int | None,
         typer.Option("--layer", help="Layer of the harmfulness direction; that of r̂ unless given.", show_default=False),
     ] = None,
-    margin: MarginOption = 0.10,
     preset: PresetOption = DEFAULT_PRESET,
     destination: Annotated[
         Path, typer.Option("--out", "-o", help="Where to save the result; the figure goes beside it, as .svg.")
@@ -81,7 +79,7 @@ def gauges(
     from rhat.model.work import counting
     from rhat.scoring.pieces import Pieces
 
-    settings = GaugeSettings(layer, margin, str(preset), asked.seed, reading.judged_tokens)
+    settings = GaugeSettings(layer, str(preset), asked.seed, reading.judged_tokens)
     r = Direction.load(direction, offline=where.offline)
     contrast = prompts.read(asked.seed, where.offline, more.borderline, more.twins)
     finding = reading.read_as(r)

@@ -42,7 +42,7 @@ class Seen:
     __repr__ = one_line
 
 
-def shifts_of(seen: Mapping[str, Seen], margin: float) -> list[Shift]:
+def shifts_of(seen: Mapping[str, Seen]) -> list[Shift]:
     """Every comparison of the family, adjusted together (Holm), oriented towards the other side."""
     rows: list[dict[str, Any]] = []
     for label in SIDES:
@@ -53,7 +53,7 @@ def shifts_of(seen: Mapping[str, Seen], margin: float) -> list[Shift]:
             own = "harmfulness" if measure == "judged_harmful" else "refusal"
             other = next(gauge for gauge in GAUGES if gauge != own)
             for condition, reference in [*pairs, (own, other), (own, "random")]:
-                part = _shift(seen[label], label, measure, condition, reference, margin)
+                part = _shift(seen[label], label, measure, condition, reference)
                 ids = {"measure": measure, "condition": condition, "reference": reference, "prompts": label}
                 rows.append(ids | part)
     if not rows:
@@ -64,7 +64,7 @@ def shifts_of(seen: Mapping[str, Seen], margin: float) -> list[Shift]:
     return [Shift.of(row) for row in rows]
 
 
-def _shift(seen: Seen, label: str, measure: str, condition: str, reference: str, margin: float) -> dict[str, Any]:
+def _shift(seen: Seen, label: str, measure: str, condition: str, reference: str) -> dict[str, Any]:
     sign = -1.0 if label == "harmful" else 1.0
     if measure == "judged_harmful":
         apart = sign * (seen.judged[condition] - seen.judged[reference])
@@ -80,7 +80,7 @@ def _shift(seen: Seen, label: str, measure: str, condition: str, reference: str,
     first, second = (seen.answers[name].refused for name in (condition, reference))
     if sign < 0:  # towards the other side is away from refusal
         first, second = ~first, ~second
-    compared = paired_comparison(first, second, margin=margin, groups=seen.topics)
+    compared = paired_comparison(first, second, groups=seen.topics)
     return {
         "n": compared.n,
         "unit": "share",

@@ -74,7 +74,6 @@ def gauges(
         settings.sizes,
         purpose="gauge",
         seed=settings.seed,
-        margin=settings.margin,
         judged_tokens=settings.judged_tokens,
         find_settings=find_settings,
         progress=progress,
@@ -100,9 +99,7 @@ def gauges_of(lab: Lab, settings: GaugeSettings, clock: Clock | None = None) -> 
     if not seen:
         raise StudyError(f"{lab.prompts.name}: got no test prompts; give more prompts of each label")
     clock.lap("answers and judgements")
-    found = Gauges.of(
-        _fields(lab, pair, settings) | _rows(seen, guard, settings.margin) | {"timings": stage_timings(lab, clock)}
-    )
+    found = Gauges.of(_fields(lab, pair, settings) | _rows(seen, guard) | {"timings": stage_timings(lab, clock)})
     return found.changed(**judged(found))
 
 
@@ -116,7 +113,6 @@ def _fields(lab: Lab, pair: Pair, settings: GaugeSettings) -> dict[str, Any]:
         "model": lab.model.describe(),
         "prompts_fingerprint": lab.prompts.fingerprint,
         "seed": settings.seed,
-        "margin": settings.margin,
         "gauges": (_gauge("harmfulness", pair.harmfulness), _gauge("refusal", pair.refusal)),
         "cosine": pair.harmfulness.cosine(pair.refusal),
         "chance": lab.model.d_model**-0.5,
@@ -125,10 +121,10 @@ def _fields(lab: Lab, pair: Pair, settings: GaugeSettings) -> dict[str, Any]:
     }
 
 
-def _rows(seen: Mapping[str, Seen], guard: tuple[Values, float], margin: float) -> dict[str, Any]:
+def _rows(seen: Mapping[str, Seen], guard: tuple[Values, float]) -> dict[str, Any]:
     return {
         "inversion": inversion_of(seen),
-        "shifts": shifts_of(seen, margin),
+        "shifts": shifts_of(seen),
         "rates": [rate_row(m) for s in seen.values() for m in s.answers.values()],
         "clouds": clouds_of(seen),
         "guards": guards_of(seen, guard),

@@ -20,7 +20,6 @@ from rhat.artifacts.record import (
     Nats,
     Positive,
     Record,
-    Share,
     Units,
     unit,
 )
@@ -188,8 +187,6 @@ class Gauges(Document):
     """pins the prompts"""
     seed: int
     """of what is drawn"""
-    margin: Share
-    """margin of the refusal rates' comparisons"""
     gauges: tuple[Gauge, Gauge]
     """harmfulness, and refusal"""
     cosine: CosineValue

@@ -14,7 +14,6 @@ class GaugeSettings:
     """How much is measured, and where.
 
     layer          layer of the harmfulness direction; None: that of r̂
-    margin         the difference of refusal rates that is too small to matter, as a share
     preset         how many test prompts of each label are answered
     seed           of what is drawn
     judged_tokens  tokens of each answer that are generated and judged
@@ -24,7 +23,6 @@ class GaugeSettings:
     """
 
     layer: int | None = None
-    margin: float = 0.10
     preset: str = DEFAULT_PRESET
     seed: int = 0
     judged_tokens: int = JUDGED_TOKENS
@@ -36,8 +34,6 @@ class GaugeSettings:
             raise StudyError(
                 f"layer: got {self.layer}, expected 1 or more: the input of block 0 has seen no token but its own"
             )
-        if not 0 < self.margin < 1:
-            raise StudyError(f"margin: got {self.margin}, expected a share between 0 and 1; 10 points is 0.10")
         if self.preset not in PRESETS:
             raise StudyError(f"preset {self.preset!r}: expected one of {', '.join(PRESETS)}")
 
