@@ -170,6 +170,24 @@ def test_the_course_of_an_angle_ends_at_its_ends(r):
     assert course_of("set_angle", r, "harmful", "answers").room == 90.0
 
 
+@pytest.mark.parametrize("label", ["harmful", "harmless"])
+def test_an_angle_is_searched_for_from_that_of_the_prompts(model, prompts, r, label):
+    """Harmful prompts lean towards r̂: a small change sets them a little further away, not beyond a right angle."""
+    texts = [p.text for p in prompts.select(label, "validation")]
+    at = rhat.activations(model, texts, r.site, r.position)[:, 0].double().mean(0)
+    own = math.degrees(math.acos(float(at @ r.unit.double() / at.norm())))
+    found = rhat.calibrate_dose(model, prompts, r, "set_angle", 0.02, label=label)
+    assert (found.dose > own) is (found.towards == "answers")
+
+    def turned(x):
+        across = x - (x @ r.unit)[..., None] * r.unit
+        across = across / across.norm(dim=-1, keepdim=True)
+        angle = math.radians(found.dose)
+        return x.norm(dim=-1, keepdim=True) * (math.cos(angle) * r.unit + math.sin(angle) * across)
+
+    assert plain_kl(model, texts, r.layer, turned) == pytest.approx(0.02, rel=0.12)
+
+
 def test_the_command_prints_the_dose_or_one_line(model, prompts, r, tmp_path, capfd, monkeypatch):
     from rhat.cli import run
 
