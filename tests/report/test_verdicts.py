@@ -326,6 +326,25 @@ def test_of_a_second_direction_no_more_is_said_than_was_tested():
     )
 
 
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1, "At equal damage"),
+        (1.4, "At equal damage"),
+        (2, "At the nearest damage found"),
+        (0.4, "At the nearest damage found"),
+    ],
+)
+def test_damage_that_could_not_be_matched_is_not_called_equal(factor, words):
+    """The stored study, in which it was matched, with the damage of RepE times a factor."""
+    example = contract.load(studies.EXAMPLE)
+    kl = {row.condition: row.kl_mean for row in example.drift}
+    damage = factor * kl["set_tuned"]
+    rows = tuple(row.changed(kl_mean=damage) if row.condition == "repe_equal_damage" else row for row in example.drift)
+    told = QUESTION["repe"].verdict(example.changed(drift=rows)).sentence
+    assert f"{words} (KL {wording.number(damage)} and {wording.number(kl['set_tuned'])} nats on test prompts): " in told
+
+
 def test_predictions_are_held_against_the_interval(results):
     results["prediction"].update(inside=False, inside_last_token=True)
     told = " ".join(QUESTION["induce"].verdict(records(results)).reasons)
