@@ -53,7 +53,7 @@ def test_random_directions_act_too_only_where_setting_does(results):
         ("set_vs_baseline", "undecided", None, 0, "is not shown"),
         ("ablate_vs_baseline", "worse", None, 1, "Removing r̂ made it refuse"),
         ("ablate_vs_baseline", "undecided", None, 1, "is not shown"),
-        ("random_vs_baseline", "equivalent", "equivalent", 2, "Random directions changed nothing"),
+        ("random_vs_baseline", "equivalent", "equivalent", 2, "Random directions changed little"),
         ("random_vs_baseline", "equivalent", "better", 2, "made it refuse a little more"),
         ("random_vs_baseline", "undecided", "undecided", 2, "is undecided"),
         ("random_vs_baseline", "undecided", "better", 2, "Random directions made it refuse more too"),
@@ -62,7 +62,7 @@ def test_random_directions_act_too_only_where_setting_does(results):
 def test_words_follow_the_verdict(results, claim, verdict, row, index, words):
     sentence = told(results, claim, verdict, row)[index]
     assert words in sentence
-    assert ("changed nothing" in sentence) == (words == "Random directions changed nothing")
+    assert ("changed little" in sentence) == (words == "Random directions changed little")
     assert (" made it refuse" in sentence) == (" made it refuse" in words or "made it refuse a little" in words)
 
 
@@ -92,7 +92,7 @@ def test_a_judge_that_has_not_passed_is_said_first_and_no_claim_stands_on_it(res
     ):
         assert f"answers to {percent(failed.find_rate(condition, label).rate)} of {label} requests" in sentence
         assert sentence.endswith("were read as refusals.")
-        for claim in (" made it refuse", "changed nothing", "is shown", "is not shown", "is undecided"):
+        for claim in (" made it refuse", "changed little", "is shown", "is not shown", "is undecided"):
             assert claim not in sentence
     another = JUDGE | {"passed_refused": False, "default": False, "judge": "of the panel"}
     assert opening(records(results | {"judges": [JUDGE | {"passed_refused": True}, another]})) == passing

@@ -299,9 +299,50 @@ def test_the_smallest_k_is_the_last_of_a_sequence_that_holds():
 def test_a_second_direction_is_reported(results):
     for row in results["stability"]["refits"]:
         row["verdict"] = "undecided"
-    assert "no further direction" in QUESTION["stability"].verdict(records(results)).sentence
+    told = QUESTION["stability"].verdict(records(results)).sentence
+    assert "no further direction was found that is shown to raise refusal scores" in told
     results["stability"]["refits"][2]["verdict"] = "better"
-    assert "round 2 still finds a direction" in QUESTION["stability"].verdict(records(results)).sentence
+    told = QUESTION["stability"].verdict(records(results)).sentence
+    assert (
+        "Setting the direction of round 2, found with r̂ ablated, still raises refusal scores of harmless prompts"
+        in told
+    )
+
+
+def test_of_a_second_direction_no_more_is_said_than_was_tested():
+    """The stored study: round 2 is above no edit, and not by much; no random direction was set beside it."""
+    example = contract.load(studies.EXAMPLE)
+    own, first, second, _ = example.stability.refits
+    assert (first.verdict, second.verdict) == ("undecided", "better")
+    told = QUESTION["stability"].verdict(example).sentence
+    assert "More than one" not in told
+    assert (
+        f"round 2, found with r̂ ablated, still raises refusal scores of harmless prompts (mean {wording.score(second.induce)} nats; "
+        in told
+    )
+    assert (
+        f"; r̂: {wording.score(own.induce)} nats); rounds are not adjusted for one another, and no control direction"
+        in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1, "At equal damage"),
+        (1.4, "At equal damage"),
+        (2, "At the nearest damage found"),
+        (0.4, "At the nearest damage found"),
+    ],
+)
+def test_damage_that_could_not_be_matched_is_not_called_equal(factor, words):
+    """The stored study, in which it was matched, with the damage of RepE times a factor."""
+    example = contract.load(studies.EXAMPLE)
+    kl = {row.condition: row.kl_mean for row in example.drift}
+    damage = factor * kl["set_tuned"]
+    rows = tuple(row.changed(kl_mean=damage) if row.condition == "repe_equal_damage" else row for row in example.drift)
+    told = QUESTION["repe"].verdict(example.changed(drift=rows)).sentence
+    assert f"{words} (KL {wording.number(damage)} and {wording.number(kl['set_tuned'])} nats on test prompts): " in told
 
 
 def test_predictions_are_held_against_the_interval(results):

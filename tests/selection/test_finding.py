@@ -90,6 +90,24 @@ def test_a_lazy_search_by_the_relaxed_rule_chooses_what_the_whole_table_gives(mo
     assert chosen["induce_score"] == pytest.approx(every[chosen["layer"], chosen["position"]]["induce_score"], abs=1e-4)
 
 
+def test_the_relaxed_rules_sentence_says_which_published_thresholds_left_none(model, prompts):
+    """Where KL removed all that met the induce threshold, it is not said that none met it."""
+    relaxed = find(model, prompts, replace(SETTINGS, induce_min=99.0, early_stopping=0, all_kl=True))
+    assert "by the relaxed rule: no candidate meets the published induce threshold, so" in relaxed.sentence
+    rising = sorted((row for row in relaxed.candidates if "kl" in row), key=lambda row: row["kl"])
+    others = [row["induce_score"] for row in relaxed.candidates if "induce_score" in row and "kl" not in row]
+    for cut in range(1, len(rising)):  # a limit of KL above which the strongest lie
+        weak = max([row["induce_score"] for row in rising[:cut]] + others)
+        strong = [row["induce_score"] for row in rising[cut:] if row["induce_score"] > weak + 1e-3]
+        if strong and rising[cut]["kl"] > rising[cut - 1]["kl"] + 1e-6:
+            limits = {"kl_max": (rising[cut - 1]["kl"] + rising[cut]["kl"]) / 2, "induce_min": (weak + min(strong)) / 2}
+            break
+    found = find(model, prompts, replace(SETTINGS, early_stopping=0, **limits))
+    assert found.outcome == "found_relaxed"
+    assert any(row.get("induce_score", -99) > limits["induce_min"] for row in found.candidates)
+    assert "by the relaxed rule: no candidate meets all published thresholds, so" in found.sentence
+
+
 def test_scores_in_the_table_are_those_of_the_formulas(model, prompts, exact):
     row = next(r for r in exact.candidates if r["status"] == "selected")
     at = exact.means.positions.index(row["position"])

@@ -131,6 +131,15 @@ def test_the_sentence_says_what_the_rank_shows(rows, verdict):
     assert "the damage of 2 controls could not be matched" in told
 
 
+@pytest.mark.parametrize(
+    ("rank", "words"), [(1, "does more than"), (2, "does more than most of"), (4, "does more than most of")]
+)
+def test_a_clear_rank_that_is_not_the_first_is_not_more_than_all(rows, rank, words):
+    row = next(one for one in rows.control_ranks if (one.kind, one.match, one.op) == ("all", "damage", "add"))
+    told = _controls_reason(row.changed(verdict="better", p=rank / 81, rank=rank, n_controls=80))
+    assert f"Adding r̂ {words} 80 control directions at equal damage: it ranks {rank} of 81 " in told
+
+
 def test_the_figure_draws_every_direction_once(rows):
     from rhat import results as contract
 

@@ -156,13 +156,24 @@ def test_a_signal_that_only_labels_find_is_told_as_one():
     assert any("labels find it; CCS, without labels, does not" in reason for reason in verdict(result(rows)).reasons)
 
 
-def test_pairs_without_a_signal_are_said_to_carry_none_and_no_loss_is_told():
+def test_pairs_without_a_signal_are_not_said_to_carry_none_and_no_loss_is_told():
     rows = probe_rows("statements", planted(120, 0, 0.0), planted(80, 9, 0.0), torch.eye(D)[5], 0)
     reasons = " ".join(verdict(result(rows)).reasons)
-    assert "These pairs of statements carry no linear signal here" in reasons
+    assert "No linear signal is shown in these pairs of statements: a probe that is given the labels of 120" in reasons
+    assert "is not shown to be above chance either, so CCS's failure says nothing." in reasons
+    assert "nothing to find" not in reasons
     assert "loss" not in reasons
     losses = {m: np.mean([r["loss"] for r in rows if r["method"] == m]) for m in ("ccs", "ccs_on_noise")}
     assert 0.4 < losses["ccs"] / losses["ccs_on_noise"] < 2.5
+
+
+def test_where_ccs_is_above_chance_it_is_not_said_to_fail_whatever_the_ceiling():
+    rows = probe_rows("statements", planted(120, 0, 5.0), planted(80, 9, 5.0), torch.eye(D)[5], 0)
+    assert told(rows)["ccs"]["verdict"] == "better"
+    rows = [row | {"verdict": "undecided"} if row["method"] in ("mean_difference", "logistic") else row for row in rows]
+    reasons = verdict(result(rows)).reasons
+    assert "CCS tells these statements apart without labels." in reasons
+    assert not any("linear signal" in reason for reason in reasons)
 
 
 def test_test_pairs_of_one_topic_are_one_cluster():

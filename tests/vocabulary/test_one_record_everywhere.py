@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from rhat.vocabulary import (
     RULE_KINDS,
     SCOPES,
 )
+from rhat.vocabulary.presets import Preset
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,6 +147,13 @@ def test_the_pages_tables_are_those_of_the_records():
         assert f"| `{rule.name}` | {rule.formula} | " in pages["finding.md"]
     for preset in PRESETS.values():
         assert f"| `{preset.name}` | {preset.duration} |" in pages["commands.md"]
+
+
+def test_a_preset_has_no_field_that_nothing_reads():
+    source = "\n".join(
+        path.read_text("utf-8") for path in (*(ROOT / "src").rglob("*.py"), *(ROOT / "docs").glob("*.py"))
+    )
+    assert not [one.name for one in fields(Preset) if not re.search(rf"\.{one.name}\b", source)]
 
 
 def test_the_diff_of_the_librarys_page_is_what_the_source_holds():

@@ -31,7 +31,7 @@ class Pair:
     __repr__ = one_line
 
     def set_on(self, label: str) -> dict[str, Intervention]:
-        """Each gauge set to the other side's mean, at every token: where they act is the same, so that the directions alone differ."""
+        """Each gauge set to the other side's mean, at every token of its layer; each moves by the distance of its own two means."""
         return {
             name: set_projection(gauge, gauge.mean_harmless if label == "harmful" else gauge.mean_harmful)
             for name, gauge in (("harmfulness", self.harmfulness), ("refusal", self.refusal))

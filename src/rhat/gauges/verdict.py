@@ -13,6 +13,7 @@ FAMILY = (
     "directions set, on the log-odds of the inversion question and on refusals; adjusted together (Holm)"
 )
 WORDS = {"judged_harmful": "the judgement of harm", "refused": "refusal"}
+SET = {"baseline": "nothing", "random": "random directions"}
 GAUGE = {"harmfulness": "the harmfulness direction", "refusal": "the refusal direction"}
 
 
@@ -60,8 +61,15 @@ def _both(g: Gauges, label: str) -> str:
 def _apart(g: Gauges, labels: Sequence[str]) -> str:
     return (
         f"Harmfulness and refusal come apart on {' and '.join(PROMPTS[x] for x in labels)} prompts (double dissociation): "
-        f"{'; '.join(_both(g, label) for label in labels)}."
+        f"{'; '.join(_both(g, label) for label in labels)}.{_unanswered(g)}"
     )
+
+
+def _unanswered(g: Gauges) -> str:
+    """Said of a dissociation where moving the model's answer to the question moves what is not shown to follow harm."""
+    if g.inversion is not None and g.inversion.low > 0.5:
+        return ""
+    return " The model is not shown to answer the question, so this is no evidence of what it takes to be harmful."
 
 
 def _not_shown(g: Gauges) -> str:
@@ -133,11 +141,12 @@ def _inversion(g: Gauges) -> str:
 
 
 def _broken(g: Gauges) -> str:
-    rows = [row for row in g.rates if row.condition != "baseline" and row.degenerate]
+    rows = [row for row in g.rates if row.degenerate]
     if not rows:
         return ""
     shares = ", ".join(
-        f"{percent(row.degenerate / row.n)} of {PROMPTS[row.prompts]} prompts ({row.condition} set)" for row in rows
+        f"{percent(row.degenerate / row.n)} of {PROMPTS[row.prompts]} prompts ({SET.get(row.condition, row.condition)} set)"
+        for row in rows
     )
     return f"Answers break down on {shares}; such an answer counts as not refused."
 

@@ -96,7 +96,7 @@ def _random(results: Results) -> str:
     clear = {"better": "more", "worse": "less"}.get(row.verdict)
     if claim.verdict == "equivalent" and clear is None:
         return (
-            f"Random directions changed nothing: {shares}, a difference shown to be under {margin_points(row.margin)}."
+            f"Random directions changed little: {shares}, a difference shown to be under {margin_points(row.margin)}."
         )
     if claim.verdict == "equivalent":
         return (

@@ -83,7 +83,7 @@ def choose(
 
 
 def choose_relaxed(candidates: Iterable[Any], *, n_layers: int, kl_max: float = 0.1, skip_last: float = 0.2) -> Choice:
-    """The relaxed rule, labelled as such, for models on which the published induce threshold leaves no candidate.
+    """The relaxed rule, labelled as such, for models on which the published rules leave no candidate.
 
     As `choose`, but the induce rule asks only that adding the candidate raises the refusal score of harmless prompts above
     the baseline's: the low end of the paired 95 % interval, `induce_rise_low`, is above 0.

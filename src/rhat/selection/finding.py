@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,7 +187,7 @@ def find(
         means = with_finder(model, means, groups, settings.finder, progress)
         clock.lap("candidates")
     choice, scored = search(scorer, means, kept["validation"], settings, clock.lap)
-    outcome, sentence = _outcome(model, choice, settings.rule)
+    outcome, sentence = _outcome(model, choice, settings)
     finding = Finding(
         outcome,
         f"{sentence}. {surveyed.markup}" if surveyed.markup else sentence,
@@ -254,7 +255,7 @@ def split_half(means: Means, layer: int, position: int) -> float | None:
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
 
 
-def _outcome(model: ChatModel, choice: Choice, asked: str) -> tuple[Outcome, str]:
+def _outcome(model: ChatModel, choice: Choice, settings: FindSettings) -> tuple[Outcome, str]:
     removed = ", ".join(f"{name} {count}" for name, count in choice.removed.items() if count)
     rules = RULE_KINDS[choice.rule].label
     if choice.candidate is None:
@@ -263,9 +264,11 @@ def _outcome(model: ChatModel, choice: Choice, asked: str) -> tuple[Outcome, str
     where = f"layer {choice.candidate['layer']}, position {choice.candidate['position']}"
     if choice.rule != "relaxed":
         return "found", f"r̂ of {model.name} is at {where}, by {rules} (removed by: {removed})"
-    if asked == "relaxed":
+    if settings.rule == "relaxed":
         return "found_relaxed", f"r̂ of {model.name} is at {where}, by {rules}, as asked (removed by: {removed})"
+    met = any(row.get("induce_score", -inf) > settings.induce_min for row in choice.table)  # then KL removed it
+    missed = "all published thresholds" if met else "the published induce threshold"
     return "found_relaxed", (
-        f"r̂ of {model.name} is at {where}, by the relaxed rule: no candidate meets the published induce threshold, so adding "
+        f"r̂ of {model.name} is at {where}, by the relaxed rule: no candidate meets {missed}, so adding "
         f"it need only raise the refusal score of harmless prompts significantly (removed by: {removed})"
     )

@@ -16,7 +16,7 @@ class Preset:
     train       training prompts of each label, of which candidates are made (None: all)
     validation  validation prompts of each label that score candidates
     randoms     random directions scored by log-odds
-    dealt       random directions confirmed by generation: each prompt gets one of them (every_random: every prompt gets each)
+    dealt       random directions confirmed by generation: each prompt gets one of them
     horizon     tokens of an answer that are read at most, where it is asked how long answers must be read
     borderline  test prompts of over-refusal: harmless ones with alarming words, and as many unsafe twins
     duration    in help texts: how long it takes with the default model on the reference machine
@@ -30,7 +30,6 @@ class Preset:
     validation: int
     randoms: int
     dealt: int
-    every_random: bool = False
     all_kl: bool = False
     horizon: int = 160
     borderline: int = 100
@@ -66,11 +65,10 @@ _RECORDS = (
         64,
         20,
         5,
-        every_random=True,
         all_kl=True,
         borderline=10_000,
         duration="longer",
-        prompts="all available; every random direction on every prompt",
+        prompts="all available",
     ),
 )
 

@@ -49,7 +49,7 @@ _RECORDS = (
         "the relaxed rule",
         "the same, but adding c need only raise the refusal score of harmless prompts: the low end of its paired 95 % interval is above 0",
         "log-odds of the refusal tokens; next-token KL",
-        "rhat, for models on which the published threshold leaves nothing",
+        "rhat, for models on which the published rules leave nothing",
     ),
     RuleKind(
         "cosmic",

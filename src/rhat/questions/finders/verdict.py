@@ -48,13 +48,13 @@ def _pairs(results: Results, name: str, rows: Sequence[Probe]) -> list[str]:
             f"No unsupervised probe tells these {name} apart here; with {ccs.n_pairs} training pairs in "
             f"{results.model.d_model} dimensions CCS fits pure noise too, and without a ceiling nobody can say whether there is a signal."
         ] * all(row.verdict != "better" for row in rows)
-    elif ceiling.verdict != "better":
-        reasons.append(
-            f"These pairs of {name} carry no linear signal here: a probe that is given the labels of {ccs.n_pairs} training "
-            "pairs is not above chance either, so CCS has nothing to find."
-        )
     elif ccs.verdict == "better":
         reasons.append(f"CCS tells these {name} apart without labels.")
+    elif ceiling.verdict != "better":
+        reasons.append(
+            f"No linear signal is shown in these pairs of {name}: a probe that is given the labels of {ccs.n_pairs} training "
+            "pairs is not shown to be above chance either, so CCS's failure says nothing."
+        )
     else:
         reasons.append(
             f"There is a linear signal in these pairs of {name}, since labels find it; CCS, without labels, does not."

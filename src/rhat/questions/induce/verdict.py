@@ -52,7 +52,8 @@ def verdict(results: Results) -> Verdict | None:
 
 def _controls_reason(found: ControlRank) -> str:
     """Where r̂'s effect stands among the control directions of all kinds."""
-    more = "does more than" if found.verdict == "better" else "is not shown to do more than"
+    most = "does more than" if found.rank == 1 else "does more than most of"
+    more = most if found.verdict == "better" else "is not shown to do more than"
     text = (
         f"{DOING[found.op]} r̂ {more} {count(found.n_controls, 'control direction')} at equal {found.match}: it "
         f"ranks {found.rank} of {found.n_controls + 1} (p {wording.p_value(found.p) if found.p < 0.001 else '= ' + wording.p_value(found.p)}), with {number(found.effect)} nats against "

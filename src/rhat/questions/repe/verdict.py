@@ -9,6 +9,8 @@ from rhat.questions.question import Verdict
 from rhat.questions.repe.rows import RepE, Rows
 from rhat.questions.sentences import describe
 
+EQUAL = 1.5  # two KL that differ by no more than this factor are called equal, as those of control directions are
+
 
 def verdict(results: Results) -> Verdict | None:
     """How big is the boost, beside Zou et al.?"""
@@ -29,18 +31,20 @@ def verdict(results: Results) -> Verdict | None:
     equal = results.comparison("repe_equal_damage", "set_tuned", "harmless")
     if equal:
         kl = [
-            number(row.kl_mean)
-            for name in ("repe_equal_damage", "set_tuned")
-            for row in results.drift
-            if row.condition == name
+            row.kl_mean for name in ("repe_equal_damage", "set_tuned") for row in results.drift if row.condition == name
         ]
-        damage = f" At equal damage (KL {kl[0]} and {kl[1]} nats on test prompts):" if len(kl) == 2 else ""
-        sentence += f".{damage} {describe(results, equal).rstrip('.')}"
+        sentence += f".{_damage(*kl) if len(kl) == 2 else ''} {describe(results, equal).rstrip('.')}"
     row = results.comparison("repe_add", "set_projection", "harmless")
     if row:
         reasons.insert(0, describe(results, row))
     told = equal or row
     return Verdict(told.verdict if told else "measured", f"{sentence}.", tuple(reasons))
+
+
+def _damage(repe: float, tuned: float) -> str:
+    """Whether the two do the same damage; no dose that does was found where they differ."""
+    same = max(repe, tuned) <= EQUAL * min(repe, tuned)
+    return f" At {'equal damage' if same else 'the nearest damage found'} (KL {number(repe)} and {number(tuned)} nats on test prompts):"
 
 
 def _tuning(results: Results, repe: RepE) -> list[str]:

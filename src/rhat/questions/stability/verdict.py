@@ -40,13 +40,19 @@ def _refits(found: Stability | None) -> tuple[str, list[str]]:
     ]
     if not left:
         return "", reasons
-    still = [row.round for row, above in left if above]
-    if still:
+    still = next((row for row, above in left if above), None)
+    if still is None:
         return (
-            f"More than one: after ablating r̂, round {still[0]} still finds a direction that induces refusal.",
+            "With r̂ ablated, no further direction was found that is shown to raise refusal scores when it is set.",
             reasons,
         )
-    return "After ablating r̂ no further direction was seen to induce refusal above the baseline's interval.", reasons
+    own = next((row.induce for row in found.refits if row.round == 0 and row.induce is not None), None)
+    beside = "" if own is None else f"; r̂: {wording.measure(own)}"
+    return (
+        f"Setting the direction of round {still.round}, found with r̂ ablated, still raises refusal scores of harmless prompts (mean "
+        f"{wording.measure(still.induce)}{beside}); rounds are not adjusted for one another, and no control direction was tried.",
+        reasons,
+    )
 
 
 def _pipeline(rows: Rows) -> list[str]:
