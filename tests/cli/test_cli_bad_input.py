@@ -174,6 +174,7 @@ def test_position_outside_the_template(refused, folder, another_direction, tmp_p
     line = refused("measure", "-m", folder, "-d", another_direction(position=-9), jsonl(tmp_path / "p.jsonl", PROMPTS))
     assert "position -9" in line
     assert "4 template tokens" in line
+    assert "expected -5 (the instruction's last token) to -1" in line
 
 
 @pytest.mark.parametrize(

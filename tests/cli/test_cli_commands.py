@@ -259,6 +259,11 @@ class TestMeasure:
             [(v + 2) / 6 for v in values], abs=1e-4
         )  # means −2 and 4
 
+    def test_numbers_at_the_instructions_last_token(self, cli, model, folder, another_direction, file):
+        earlier = another_direction(position=-model.template_length - 1)
+        rows = objects(cli("measure", "-m", folder, "-d", earlier, file, "--format", "jsonl").out)
+        assert [row["projection"] for row in rows] == pytest.approx(self.expected(model, earlier), abs=1e-4)
+
     def test_stdin_and_json(self, cli, model, folder, direction, monkeypatch):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(TEXTS).encode())))
         rows = json.loads(cli("measure", "-m", folder, "-d", direction, "--format", "json").out)

@@ -9,8 +9,11 @@ import rhat
 from labs import contrast_set
 from refusing import refusing_hf
 from rhat.diff import lengths
+from rhat.diff.seen import misfit
 from rhat.diff.weights import false_rate, is_removed
+from rhat.directions import Direction
 from rhat.errors import DirectionError
+from rhat.sites import Site
 from tiny import FAMILIES, tiny_chat_model, tiny_tokenizer
 
 WRITES = (
@@ -204,3 +207,12 @@ def test_packed_weights_are_read_through_their_module(taught, r):
 def test_a_direction_of_another_width_is_rejected(taught):
     with pytest.raises(DirectionError, match=r"width 12: .* has 48"):
         lengths(chat(taught), torch.ones(1, 12) / 12**0.5)
+
+
+def test_a_direction_at_the_instructions_last_token_fits():
+    model = tiny_chat_model("llama")
+    first = -model.template_length - 1
+    r, site = unit(48, 0).float(), Site("resid_pre", 1)
+    at = {position: Direction(r, site, position, 1.0, 1.0, 0.0) for position in (first, first - 1)}
+    assert misfit(at[first], model) == ""
+    assert misfit(at[first - 1], model).startswith(f"it was read at position {first - 1}")

@@ -1,9 +1,12 @@
 """The guard on tiny models: readings, thresholds and gates against truths computed another way."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+import rhat
 from rhat.directions import Direction
 from rhat.errors import ArtifactError, DirectionError, InterventionError, StatisticsError
 from rhat.generation import generate_tokens
@@ -62,6 +65,23 @@ def contrast(n=30):
 def test_prompt_projections_are_read_at_the_directions_site_and_position(model, direction):
     got = prompt_projections(model, direction, model.tokenize(PROMPTS))
     np.testing.assert_allclose(got, truth(model, direction, PROMPTS), atol=1e-9)
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, ["a stone", "a stone"]])
+def test_the_instructions_last_token_is_read_too(model, direction, prompts):
+    """Also where it is among the first tokens that all prompts share."""
+    earlier = replace(direction, position=-model.template_length - 1)
+    got = prompt_projections(model, earlier, model.tokenize(prompts))
+    np.testing.assert_allclose(got, truth(model, earlier, prompts), atol=1e-9)
+    assert not np.isclose(got, truth(model, replace(direction, position=-model.template_length), prompts)).any()
+    threshold = float(np.mean(got))
+    conditional = strengthen(replace(earlier, mean_harmful=3.0, mean_harmless=-3.0), threshold)
+    both = [
+        torch.cat([rhat.logits(model, [prompt], intervention=how) for prompt in prompts])
+        for how in (conditional, conditional.intervention, None)
+    ]
+    for gated, edited, plain, value in zip(*both, got, strict=True):
+        torch.testing.assert_close(gated, edited if value > threshold else plain)
 
 
 def test_a_position_outside_the_template_is_refused(model, direction):

@@ -1,6 +1,7 @@
 """The ledger of work: held against torch's own counter of operations."""
 
 import pytest
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rhat.directions import random_direction
@@ -69,6 +70,24 @@ def test_blocks_that_are_not_run_do_not_count():
     tokens = plan.prefix_length + sum(batch.ids.numel() for batch in plan.batches)
     assert whole.block_tokens == model.n_layers * tokens
     assert from_2.block_tokens < whole.block_tokens / 2
+
+
+@pytest.mark.parametrize("layers", [[0], [1], [0, 2]])
+def test_a_clean_run_computes_what_is_kept_of_it(layers):
+    """Prompts up to the highest kept layer, and the shared prefix at every layer; the numbers are those of a whole run."""
+    model = tiny_chat_model("llama")
+    plan = model.plan(TEXTS)
+    own = sum(batch.ids.numel() for batch in plan.batches)
+    with counting() as done:
+        base = cache_clean_run(model, plan, layers)
+    assert plan.prefix_length
+    assert done.total.block_tokens == model.n_layers * plan.prefix_length + max(layers) * own
+    with counting() as done:
+        whole = cache_clean_run(model, plan, layers, keep_kv=True)
+    assert done.total.block_tokens == model.n_layers * (plan.prefix_length + own)
+    for some, others in zip(base.residuals, whole.residuals, strict=True):
+        assert list(some) == list(others) == layers
+        assert all(torch.equal(some[layer], others[layer]) for layer in layers)
 
 
 def test_ledgers_add_up_and_nothing_is_counted_without_one():

@@ -165,6 +165,34 @@ def test_a_set_without_a_needed_split_is_refused(model, prompts):
     without = type(prompts)("half", tuple(p for p in prompts.prompts if p.split != "validation"), 0)
     with pytest.raises(StudyError, match="no harmful validation prompts"):
         find(model, without, SETTINGS)
+    [_, *others] = prompts.select("harmless", "validation")
+    one = type(prompts)("one", tuple(p for p in prompts.prompts if p not in others), 0)
+    with pytest.raises(StudyError, match="got 1 harmless validation prompt; give at least 8 prompts of each label"):
+        find(model, one, SETTINGS)
+
+
+def labelled_wrongly(prompts, n, wrong):
+    """n harmful training prompts, some of them, by number, with harmless texts."""
+    some, texts = prompts.select("harmful", "train"), [p.text for p in prompts.select("harmless", "train")]
+    mine = [replace(p, text=texts[i]) if i in wrong else p for i, p in enumerate(some[:n])]
+    return type(prompts)("wrong", (*mine, *(p for p in prompts.prompts if p not in some)), 0)
+
+
+def test_one_kept_prompt_is_too_few(model, prompts):
+    """It has no spread; a quarter of four would be one."""
+    settings = FindSettings(refusal_tokens=survey(model, prompts, SETTINGS).token_ids)
+    found = survey(model, labelled_wrongly(prompts, 4, (1, 2, 3)), settings)
+    assert found.prompts["train"]["harmful"] == {"given": 4, "kept": 1}
+    assert "train harmful: 1 kept of 4, 2 needed" in found.why_not
+    assert not survey(model, labelled_wrongly(prompts, 4, (1, 3)), settings).why_not
+
+
+def test_halves_of_which_one_is_empty_have_no_cosine(model, prompts):
+    """Of harmful training prompts, only those of even number are kept."""
+    found = find(model, labelled_wrongly(prompts, 13, range(1, 13, 2)), SETTINGS)
+    assert found.prompts["train"]["harmful"]["kept"] == 7
+    assert found.direction is not None
+    assert found.split_half_cosine is None
 
 
 def test_no_stage_of_progress_falls_back(model, prompts):

@@ -7,7 +7,7 @@ from rhat.directions import Direction
 from rhat.errors import DirectionError
 from rhat.server.errors import RequestError
 from rhat.server.options import Directions
-from rhat.server.specs import InterventionSpec
+from rhat.server.specs import InterventionSpec, RhatOptions
 from rhat.sites import Site
 from tiny import tiny_chat_model
 
@@ -38,3 +38,16 @@ def test_with_the_prefix_it_gates():
     assert directions(model, position=-9).threshold("r", 0.5) == 0.5
     with pytest.raises(DirectionError, match="template tokens"):
         directions(model, position=-40)
+
+
+def test_at_the_instructions_last_token_it_gates_and_projects_no_answers():
+    model = tiny_chat_model("llama").with_response_prefix(PREFIX)
+    served = directions(model, position=-model.template_length - 1)
+    gated = served.part(InterventionSpec(op="ablate", when="above", threshold=0.5))
+    assert gated.gate.opens(model, model.tokenize(["a stone"])).shape == (1,)
+    words = f"the instruction's last token, and projections of a request's tokens begin at .* {-model.template_length};"
+    with pytest.raises(RequestError, match=words):
+        served.resolve(RhatOptions(return_projections=True), ())
+    assert (
+        directions(model, position=-model.template_length).resolve(RhatOptions(return_projections=True), ()).projected
+    )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from rhat import results as contract
 from rhat.artifacts.judging import adjust
 from rhat.artifacts.rows import Comparison
 from rhat.interventions import Intervention, ablate, add, set_projection
-from rhat.lab import RotatedControls
+from rhat.lab import Lab, RotatedControls
 from rhat.lab.rows import merge
 from rhat.questions import QUESTIONS
 from rhat.scoring import last_token_scores
@@ -36,6 +38,16 @@ def test_every_experiment_gives_what_the_contract_asks_for(lab, name):
     part = EXPERIMENTS[name](lab)
     contract.check(whole(lab, part.plain()))
     assert part.plain() or name in ("audit", "seeds")  # these add no rows of their own here
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_as_few_test_prompts_as_there_may_be_have_no_rank_correlation(lab, n):
+    few = [p for label in ("harmful", "harmless") for p in lab.test(label, n)]
+    prompts = replace(lab.prompts, prompts=(*few, *(p for p in lab.prompts.prompts if p.split != "test")))
+    part = EXPERIMENTS["damage"](Lab(lab.model, prompts, lab.finding, lab.sizes)).plain()
+    contract.check(whole(lab, part))
+    assert "spearman_projection_gap" not in part["ablate_vs_subtract"]
+    assert "spearman_projection_gap" in EXPERIMENTS["damage"](lab).plain()["ablate_vs_subtract"]
 
 
 def test_scores_of_a_lab_are_those_of_a_plain_run(lab):

@@ -1,5 +1,7 @@
 """Controls that match: what they are made of, and r̂'s rank among them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from scipy.stats import mannwhitneyu
 
 from labs import tiny_lab
 from rhat.errors import StatisticsError
+from rhat.interventions import Intervention
+from rhat.lab.ranked import matched_controls as matched_effects
 from rhat.questions.induce.figures import matched_controls
 from rhat.questions.induce.measure import controls
 from rhat.questions.induce.rows import Rows
@@ -70,7 +74,6 @@ def test_a_topic_direction_is_the_difference_between_two_harmless_categories(lab
 
 def test_effects_are_those_of_the_edit_alone(lab, rows):
     """At equal displacement: the score under setting one control to its harmless mean plus the gap, minus the unedited score."""
-    from rhat.interventions import Intervention
     from rhat.scoring import last_token_scores
 
     row = next(
@@ -112,6 +115,27 @@ def test_controls_of_equal_damage_do_equal_damage(rows):
         assert off == next(
             rank.apart for rank in rows.control_ranks if (rank.op, rank.match, rank.kind) == (op, "damage", "all")
         )
+
+
+def test_controls_go_the_way_of_a_harmful_mean_below_0(lab):
+    """Adding and subtracting a number below 0: as much, and that way, for r̂ and for every control."""
+    from rhat.scoring import last_token_scores
+
+    d, gap = lab.direction, lab.gap
+    below = replace(d, mean_harmful=-0.9 * gap, mean_harmless=-1.9 * gap)
+    turned = replace(lab, finding=replace(lab.finding, direction=below))
+    rows = matched_effects(turned)["matched_controls"]
+    assert all(row["dose"] > 0 for row in rows if row["op"] == "set_projection")
+    mine = [row for row in rows if row["op"] != "set_projection"]
+    assert all(row["dose"] < 0 for row in mine)
+    assert {row["dose"] for row in mine if row["match"] == "displacement"} == {below.mean_harmful}
+    row = next(r for r in mine if (r["op"], r["kind"], r["match"]) == ("add", "isotropic", "damage"))
+    plan = lab.model.plan([p.text for p in lab.test("harmless", row["n"])], share_prefix=False)
+    treatment = Intervention("add", lab.control_units()["isotropic"][row["seed"]], d.layer, row["dose"])
+    after, before = (
+        last_token_scores(lab.model, plan, lab.tokens, edits).numpy() for edits in (treatment.edits(lab.model), {})
+    )
+    np.testing.assert_allclose(row["effects"], after - before, rtol=1e-5, atol=1e-7)
 
 
 def test_p_is_the_exact_rank_test_of_one_against_the_controls():

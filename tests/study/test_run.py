@@ -4,6 +4,7 @@ import errno
 import os
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 
 import studies
@@ -101,6 +102,28 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(arguments, whole, tmp_path,
     ]  # and no half-written file
     monkeypatch.setattr(os, "replace", plain)
     same(whole, run(config))
+
+
+@pytest.mark.parametrize("only", [("suppress", "heads"), ("guard", "dose_response"), ("dose_response", "guard")])
+def test_a_study_that_is_asked_for_again_says_the_same(arguments, tmp_path, monkeypatch, only):
+    """One experiment measures a condition on few prompts, the other the same on all, or for its KL."""
+    monkeypatch.setitem(PRESETS, "quick", replace(PRESETS["quick"], headline=13, sweep=4, randoms=2, dealt=2))
+    config = StudyConfig(**arguments | {"only": only}, out=tmp_path / "run")
+    files = ("completions.jsonl", "per_prompt.parquet")
+    first = run(config)
+    kept = [(tmp_path / "run" / name).read_bytes() for name in files]
+    again = run(config)
+    for one in (first, again):
+        one.pop("manifest")
+    assert [row for row in again.pop("timings") if row["stage"] != "loading"] == [
+        row for row in first.pop("timings") if row["stage"] != "loading"
+    ]
+    assert again == first
+    assert [(tmp_path / "run" / name).read_bytes() for name in files] == kept
+    if "guard" in only:
+        rows = pq.read_table(tmp_path / "run" / "per_prompt.parquet").to_pylist()
+        mine = [row["kl"] for row in rows if (row["condition"], row["label"]) == ("set_projection", "harmless")]
+        assert [kl is None for kl in mine] == [False] * 4 + [True] * 9
 
 
 def test_a_stage_cut_short_is_run_again(arguments, whole, tmp_path):

@@ -16,7 +16,8 @@ from rhat.lab import Lab
 from rhat.lab.reading import Words, beside_words, transfer
 from rhat.prompts import Prompt
 from rhat.questions.projections.figures import transfer as transfer_figure
-from rhat.questions.projections.verdict import verdict
+from rhat.questions.projections.rows import Rows
+from rhat.questions.projections.verdict import _transfer, verdict
 from rhat.statistics import auroc
 from rhat.statistics.logistic import ridge_logistic
 from rhat.statistics.paired_ranking import auroc_difference
@@ -211,6 +212,19 @@ def test_the_headline_is_refused_against_complied_within_harmful_prompts():
     assert "The words alone, by a logistic regression fitted on the same training prompts, reach" in said
     assert "the lowest is c with" in said
     assert "harmful from harmless prompts with AUROC 0.900" in said
+
+
+def test_of_an_even_number_of_categories_the_median_is_between_the_middle_two():
+    found = result()
+    part = found.part(Rows)
+    row = next(one for one in part.transfer if one.left_out == one.tested)
+    some = [
+        row.changed(left_out=name, tested=name, auroc=area, words_auroc=words)
+        for name, area, words in (("a", 0.6, 0.9), ("b", 0.7, 0.5), ("c", 0.8, 0.6), ("d", 0.9, 0.7))
+    ]
+    told = " ".join(_transfer(SimpleNamespace(part=lambda _: part.changed(transfer=tuple(some)))))
+    assert "a median AUROC of 0.750 over 4 categories" in told
+    assert "words alone have a median of 0.650" in told
 
 
 def test_the_matrix_has_every_cell():

@@ -10,7 +10,7 @@ import typer
 from rhat.cli import tables
 from rhat.cli.options import DirectionOption, Format, FormatOption, ModelOptions, shared
 from rhat.cli.progress import progress
-from rhat.errors import DirectionError, PromptError
+from rhat.errors import PromptError
 
 if TYPE_CHECKING:
     from rhat.directions import Direction
@@ -47,7 +47,7 @@ def measure(
 
     n = count_texts(source, column, offline=where.offline)
     from rhat.directions import Direction
-    from rhat.guard import Calibration, beside
+    from rhat.guard import Calibration, beside, check_position
 
     r = Direction.load(direction, offline=where.offline)
     calibrated = beside(direction)
@@ -55,7 +55,7 @@ def measure(
     kept: list[dict[str, Any]] = []
     with progress() as report:
         model = where.load(report).for_direction(r)
-        check_position(r, model)
+        check_position(model, r)
         done = 0
         for chunk in stream_texts(source, column, offline=where.offline):
             for record in projections(model, r, chunk):
@@ -71,20 +71,6 @@ def measure(
         title = f"Projection on {r.site}, position {tables.shown(r.position)}"
         columns = {name: head for name, head in COLUMNS.items() if name != "flagged" or threshold is not None}
         tables.rows(kept, form, columns, title=title)
-
-
-def check_position(direction: Direction, model: ChatModel) -> None:
-    """Raise unless the direction fits the model and its position is among the template tokens.
-
-    Raises:
-        DirectionError: saying what does not fit.
-    """
-    direction.check_fits(model)
-    if not -model.template_length <= direction.position < 0:
-        raise DirectionError(
-            f"direction at position {direction.position}: {model.name} has {model.template_length} template "
-            "tokens after the instruction; use the chat template with which the direction was found"
-        )
 
 
 def projections(model: ChatModel, r: Direction, prompts: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:

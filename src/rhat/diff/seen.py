@@ -187,7 +187,7 @@ def misfit(direction: Direction, model: ChatModel) -> str:
         return f"it is {width} wide, and {model.name} {model.d_model}"
     if direction.site.kind != "resid_pre" or direction.layer >= model.n_layers:
         return f"it is at {direction.site}, and {model.name} has layers 0 to {model.n_layers - 1}"
-    if not -model.template_length <= direction.position < 0:
+    if not -model.template_length - 1 <= direction.position < 0:  # the first is the instruction's last token
         return f"it was read at position {direction.position}, and {model.name} has {model.template_length} template tokens"
     return ""
 

@@ -39,7 +39,8 @@ def gauges_work(
         given.answered(1 + (len(GAUGES) + 1) * (label in SIDES), some, settings.judged_tokens, direction.layer)
         for question in ORDERS:
             asked = [f"{question}\n\n{p.text}" for p in some]
-            given.scored(1 + (label in SIDES), asked)  # and once more, to keep what is below the edits
+            given.scored(1, asked)
+            given.scored(1 * (label in SIDES), asked, stop=direction.layer, head=False)  # kept: what is below the edits
             given.scored((len(GAUGES) + RANDOMS) * (label in SIDES), asked, direction.layer)
         given.scored(1, some, stop=layer, head=False)
         given.scored(2, some, stop=direction.layer, head=False)

@@ -38,16 +38,17 @@ def prompt_projections(
 
 
 def check_position(model: ChatModel, direction: Direction) -> Direction:
-    """The direction, if it was found on this model and at a position that its chat template has.
+    """The direction, if it was found on this model and at one of its template tokens or the instruction's last.
 
     Raises:
         DirectionError: saying what does not fit.
     """
     direction.check_fits(model)
-    if not -model.template_length <= direction.position < 0:
+    if not -model.template_length - 1 <= direction.position < 0:
         raise DirectionError(
             f"direction at position {direction.position}: {model.name} has {model.template_length} template tokens "
-            "after the instruction; use the chat template with which the direction was found"
+            f"after the instruction, so expected {-model.template_length - 1} (the instruction's last token) to -1; use the "
+            "chat template with which the direction was found"
         )
     return direction
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -174,8 +174,7 @@ class Lab(Activated, Controls, Judged):
         )
         groups = tasks.groups(plan, self.executor.split(len(plan.batches)), self.edits(treatment))
         [result] = self.answered([condition], label, prompts, asked, groups, f"{condition}, {label}")
-        self.measurements[condition, label] = result
-        return result
+        return self._keep(result).first(len(prompts))
 
     def measure_conditions(
         self,
@@ -207,10 +206,8 @@ class Lab(Activated, Controls, Judged):
             )
             groups = tasks.groups(plan, self.executor.split(len(plan.batches)), {}, own)
             stage = stage or f"{', '.join(missing)}, {label}"
-            for name, result in zip(
-                missing, self.answered(list(missing), label, prompts, asked, groups, stage), strict=True
-            ):
-                self.measurements[name, label] = result
+            for result in self.answered(list(missing), label, prompts, asked, groups, stage):
+                self._keep(result)
         return {name: self.measurements[name, label].first(len(prompts)) for name in treatments}
 
     def _own_edits(
@@ -226,9 +223,21 @@ class Lab(Activated, Controls, Judged):
     def _known(self, condition: str, label: Label, n: int, kl: bool) -> Measurement | None:
         """What was measured of this before, if it is enough."""
         known = self.measurements.get((condition, label))
-        if known is None or len(known.verdicts) < n or (kl and known.kl is None):
+        if known is None or len(known.verdicts) < n:
+            return None
+        if kl and (known.kl is None or len(known.kl) < min(n, KL_PROMPTS)):
             return None
         return known.first(n)
+
+    def _keep(self, m: Measurement) -> Measurement:
+        """Keep what was measured, and of the same condition what was measured before where it says more: its prompts, or its KL."""
+        known = self.measurements.get((m.condition, m.label))
+        if known is not None and len(known.verdicts) > len(m.verdicts):  # it was measured again for KL alone
+            m = replace(known, kl=m.kl)
+        elif known is not None and m.kl is None:
+            m = replace(m, kl=known.kl)
+        self.measurements[m.condition, m.label] = m
+        return m
 
     def answered(
         self,

@@ -49,23 +49,28 @@ def spent_on(op: str, preset: str) -> tuple[int, int]:
     return FEW if (op, preset) == ("ablate", "standard") else (PROMPTS, SEARCHED)
 
 
-def _maker(lab: Lab, op: str, unit: Float[Tensor, " d_model"]) -> tuple[Maker, float]:
-    """A control's edit by dose, and the dose of equal displacement: the shift that the edit makes on r̂, in residual units."""
-    d = lab.direction
+def _shift(lab: Lab, op: str) -> float:
+    """The shift that r̂'s edit makes along it, in residual units; below 0 where it adds a harmful mean that is."""
+    return lab.gap if op == "set_projection" else lab.direction.mean_harmful
+
+
+def _maker(lab: Lab, op: str, unit: Float[Tensor, " d_model"]) -> Maker:
+    """A control's edit by its dose: the size of a shift that goes the way of r̂'s."""
+    d, way = lab.direction, -1.0 if _shift(lab, op) < 0 else 1.0
     if op == "set_projection":
         start = lab.random_target(unit) - lab.gap
-        return lambda dose: Intervention(op, unit, d.layer, start + dose), lab.gap
+        return lambda dose: Intervention(op, unit, d.layer, start + way * dose)
     if op == "add":
-        return lambda dose: Intervention(op, unit, d.layer, dose), d.mean_harmful
-    return lambda dose: Intervention("subtract", unit, d.layer, dose, where="all layers"), d.mean_harmful
+        return lambda dose: Intervention(op, unit, d.layer, way * dose)
+    return lambda dose: Intervention("subtract", unit, d.layer, way * dose, where="all layers")
 
 
 def _under(lab: Lab, op: str, units: dict[str, list[Tensor]]) -> list[Row]:
     label = "harmful" if op == "ablate" else "harmless"
     sign = -1.0 if op == "ablate" else 1.0
-    made = [(kind, i, *_maker(lab, op, unit)) for kind, some in units.items() for i, unit in enumerate(some)]
-    ours, shift = _maker(lab, op, lab.direction.unit)
-    real = ablate(lab.direction) if op == "ablate" else ours(shift)
+    made = [(kind, i, _maker(lab, op, unit)) for kind, some in units.items() for i, unit in enumerate(some)]
+    shift, way = abs(_shift(lab, op)), -1.0 if _shift(lab, op) < 0 else 1.0
+    real = ablate(lab.direction) if op == "ablate" else _maker(lab, op, lab.direction.unit)(shift)
     prompts, searches = spent_on(op, lab.sizes.name)
     n_searched = min(searches, len(lab.finding.kept["validation"]["harmless"]))
     [(_, searched)] = lab.score_conditions([real], "harmless", n_searched, "validation", kl=True)
@@ -74,19 +79,19 @@ def _under(lab: Lab, op: str, units: dict[str, list[Tensor]]) -> list[Row]:
     target = max(float(searched.mean()), 1e-6)
     found = matched_doses(
         lab,
-        [maker for *_, maker, _ in made],
-        [dose for *_, dose in made],
+        [maker for *_, maker in made],
+        [shift] * len(made),
         target,
         "harmless",
         n_searched,
         rounds=ROUNDS,
         stage=stage,
     )
-    doses = {"displacement": [dose for *_, dose in made], "damage": [one.dose for one in found]}
+    doses = {"displacement": [shift] * len(made), "damage": [one.dose for one in found]}
     before, _ = lab.score(None, label, min(lab.sizes.sweep, prompts))
     rows = []
     for match, at in doses.items():
-        treatments = [real, *(maker(dose) for (_, _, maker, _), dose in zip(made, at, strict=True))]
+        treatments = [real, *(maker(dose) for (*_, maker), dose in zip(made, at, strict=True))]
         names = [
             ("rhat", 0, shift, searched.mean()),
             *((kind, i, dose, one.kl) for (kind, i, *_), dose, one in zip(made, at, found, strict=True)),
@@ -94,7 +99,7 @@ def _under(lab: Lab, op: str, units: dict[str, list[Tensor]]) -> list[Row]:
         scored = lab.score_conditions(treatments, label, len(before), stage=stage)
         for (kind, i, dose, kl), (scores, _) in zip(names, scored, strict=True):
             effects = sign * (scores - before)
-            row = {"op": op, "match": match, "kind": kind, "seed": i, "prompts": label, "dose": float(dose)}
+            row = {"op": op, "match": match, "kind": kind, "seed": i, "prompts": label, "dose": way * float(dose)}
             row |= {"effect": float(effects.mean()), "effects": effects.tolist(), "n": len(effects)}
             if match == "damage" or kind == "rhat":
                 row |= {"kl_mean": float(kl)}

@@ -13,6 +13,7 @@ from rhat.model.edits import Edits, Read
 from rhat.model.kv import KeyValues, SlotCache
 from rhat.model.passes import NO_ENDS, run_tokens
 from rhat.model.plans import Plan
+from rhat.model.positions import BEYOND
 from rhat.model.prefix import run_prefix
 from rhat.reprs import one_line
 from rhat.sites import Site
@@ -42,6 +43,7 @@ class CleanRun:
 def cache_clean_run(model: Decoder, plan: Plan, layers: Sequence[int], *, keep_kv: bool = False) -> CleanRun:
     """Run the unedited model over a plan and keep resid_pre of `layers`, so that edits there need not run what is below.
 
+    Blocks above are run only for the prefix, whose keys and values edited runs need, and with `keep_kv`, which keeps each prompt's.
     Keeps nothing where the plain path is taken, and fewer layers, or nothing, where main memory is limited.
     """
     clean = CleanRun(None)
@@ -69,6 +71,7 @@ def cache_clean_run(model: Decoder, plan: Plan, layers: Sequence[int], *, keep_k
             keeper(kept),
             prefix_kv=clean.prefix_kv,
             prefix_length=plan.prefix_length,
+            stop=BEYOND if keep_kv else max(layers),
             ends=NO_ENDS,
         )
         clean.residuals.append(kept)

@@ -161,7 +161,7 @@ def find(
     notebooks. `pieces` keep completed work at once, so that the same search resumes where it stopped.
 
     Raises:
-        StudyError: if the contrast set has no prompts in a split that is needed.
+        StudyError: if the contrast set has fewer than two prompts of a label in a split that is needed.
         StudyError: if there is no such rule.
         ContrastError: if there is no such finder, or what it needs is missing.
     """

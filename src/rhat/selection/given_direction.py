@@ -33,7 +33,7 @@ def finding_for(
     Raises:
         DirectionError: if the direction is of another model, was not found at resid_pre, or its position is not among the
             template tokens and the one before them.
-        StudyError: if the contrast set has no prompts in a split that is needed.
+        StudyError: if the contrast set has fewer than two prompts of a label in a split that is needed.
     """
     direction.check_fits(model)
     model = model.for_direction(direction)

@@ -17,7 +17,7 @@ class Means:
 
     positions  −k … −1
     threshold  the refusal score (nats) above which prompts counted as refused, and below which as not
-    halves     the candidate vectors of two halves of the training prompts
+    halves     the candidate vectors of two halves of the training prompts; zero where a half holds none of a side
     found      the candidate vectors of another finder than the difference of means, each as long as the distance of the two
                means along it; None: the differences of means are the candidates
     """

@@ -26,6 +26,7 @@ from rhat.selection.search import planned
 from rhat.selection.settings import FindSettings, Progress, silent
 
 SIDES: tuple[Label, Label] = ("harmful", "harmless")
+FEWEST = 2  # prompts of a label and split: one has no spread
 Given = Mapping[str, Mapping[str, tuple[Prompt, ...]]]  # split → label → prompts
 
 
@@ -99,7 +100,7 @@ def survey(
     batch by batch.
 
     Raises:
-        StudyError: if the contrast set has no prompts in a split that is needed, or given refusal tokens are none.
+        StudyError: if the contrast set has fewer than two prompts of a label in a split that is needed, or given refusal tokens are none.
     """
     settings = settings or FindSettings()
     executor = Counting(executor or SerialExecutor())
@@ -133,16 +134,15 @@ def _given(prompts: ContrastSet, settings: FindSettings) -> dict[str, dict[str, 
     """The training and validation prompts of both sides.
 
     Raises:
-        StudyError: if any of these has none.
+        StudyError: if any of these has fewer than two.
     """
     limits: tuple[tuple[Split, int | None], ...] = (("train", settings.train), ("validation", settings.validation))
     given = {split: {label: prompts.select(label, split, limit) for label in SIDES} for split, limit in limits}
     for split, sides in given.items():
         for label, some in sides.items():
-            if not some:
-                raise StudyError(
-                    f"{prompts.name}: got no {label} {split} prompts; give at least 8 prompts of each label"
-                )
+            if len(some) < FEWEST:
+                got = f"1 {label} {split} prompt" if some else f"no {label} {split} prompts"
+                raise StudyError(f"{prompts.name}: got {got}; give at least 8 prompts of each label")
     return given  # type: ignore[return-value]
 
 
@@ -185,7 +185,7 @@ def _too_few(model: ChatModel, given: Given, kept: Given, settings: FindSettings
     for split, least in zip(("train", "validation"), settings.min_kept, strict=True):
         for label in SIDES:
             have, of = len(kept[split][label]), len(given[split][label])
-            needed = min(least, -(-of // 4))
+            needed = min(least, max(FEWEST, -(-of // 4)))
             if have < needed:
                 short.append(f"{split} {label}: {have} kept of {of}, {needed} needed")
     if not short:
@@ -248,9 +248,9 @@ def _means(positions: tuple[int, ...], halves: Mapping[str, Sequence[Moments]]) 
     def mean(moments: Moments) -> Tensor:
         return moments.total / max(moments.count, 1)
 
-    return Means(
-        positions,
-        mean(both["harmful"]),
-        mean(both["harmless"]),
-        tuple(mean(halves["harmful"][h]) - mean(halves["harmless"][h]) for h in (0, 1)),  # type: ignore[arg-type]
-    )
+    def half(harmful: Moments, harmless: Moments) -> Tensor:
+        differ = mean(harmful) - mean(harmless)
+        return differ if harmful.count and harmless.count else torch.zeros_like(differ)
+
+    apart = [half(halves["harmful"][h], halves["harmless"][h]) for h in (0, 1)]
+    return Means(positions, mean(both["harmful"]), mean(both["harmless"]), (apart[0], apart[1]))

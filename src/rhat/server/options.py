@@ -238,6 +238,15 @@ class Directions:
                 check_position(self.model, projected[1])
             except RhatError as error:
                 raise RequestError(400, str(error), param="return_projections") from error
+            first = -self.model.template_length
+            if projected[1].position < first:
+                raise RequestError(
+                    400,
+                    f"direction {projected[0]}: read at position {projected[1].position}, the instruction's last token, and "
+                    f"projections of a request's tokens begin at the first after it, at {first}; leave return_projections out, "
+                    "or name another projection_direction (moderations and gates read there)",
+                    param="return_projections",
+                )
         return ResolvedOptions(parts, projected)
 
     def defaults(self, specs: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:

@@ -175,15 +175,15 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
     held = stages.load(kept_as)
     if held is None:
         progress(name, 0, 1)
-        before = set(lab.measurements), set(lab.conditions)
+        before = dict(lab.measurements), dict(lab.conditions)
         known = projections(lab)
         began = time.perf_counter()
         with counting() as done:
             part = unrefused(lab) if name == "unrefused" else EXPERIMENTS[name](lab)
         held = {
             "part": part.plain(),
-            "measurements": [measurement_to_json(m) for key, m in lab.measurements.items() if key not in before[0]],
-            "conditions": {k: v for k, v in lab.conditions.items() if k not in before[1]},
+            "measurements": [measurement_to_json(m) for k, m in lab.measurements.items() if before[0].get(k) is not m],
+            "conditions": {k: v for k, v in lab.conditions.items() if before[1].get(k) != v},
             "projections": {} if known else projections(lab),
             "seconds": round(time.perf_counter() - began, 3),
             "work": done.total.said(),
@@ -193,7 +193,7 @@ def _stage(name: str, lab: Lab, stages: Stages, results: dict[str, Any], progres
         progress(name, 1, 1)
     for packed in held["measurements"]:
         m = measurement_from_json(packed)
-        lab.measurements.setdefault((m.condition, m.label), m)
+        lab.measurements[m.condition, m.label] = m  # also in place of one of fewer prompts
     lab.conditions.update(held["conditions"])
     merge(results, held["part"])
     results["timings"].append({"stage": name, "seconds": held["seconds"], **held.get("work", {})})

@@ -36,7 +36,7 @@ def adopt(
 
     Raises:
         DirectionError: if the direction does not fit the model, or its position is not a template token.
-        StudyError: if the contrast set has no prompts in a split that is needed.
+        StudyError: if the contrast set has fewer than two prompts of a label in a split that is needed.
     """
     finding = finding_for(model, prompts, direction, settings, progress=progress, pieces=pieces)
     if finding.means is None:

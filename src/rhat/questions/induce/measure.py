@@ -209,7 +209,7 @@ def layers_cost(a: Asked) -> None:
     """Setting and adding at every layer, and adding at eight doses."""
     x = a.given
     a.testing()
-    x.scored(1, a.sweep())
+    x.scored(1, a.sweep(), stop=x.model.n_layers - 1, head=False)
     for layer in range(1, x.model.n_layers):
         x.scored(2, a.sweep(), layer)
     x.scored(1, a.sweep(), stop=x.layer, head=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from rhat.artifacts.rows import Separation
 from rhat.artifacts.run import Results
 from rhat.display.wording import count, interval, number
@@ -57,11 +59,11 @@ def _transfer(results: Results) -> list[str]:
         return []
     lowest = own[0]
     text = (
-        f"Found without a category and tested on it against harmless prompts, r̂ has a median AUROC of {number(own[len(own) // 2].auroc, 3)} over "
+        f"Found without a category and tested on it against harmless prompts, r̂ has a median AUROC of {number(median(row.auroc for row in own), 3)} over "
         f"{count(len(own), 'category').replace('categorys', 'categories')}; the lowest is {lowest.left_out.replace('_', ' ')} with {_auroc(lowest)}"
     )
-    by_words = sorted(row.words_auroc for row in own if row.words_auroc is not None)
-    return [text + (f"; words alone have a median of {number(by_words[len(by_words) // 2], 3)}." if by_words else ".")]
+    by_words = [row.words_auroc for row in own if row.words_auroc is not None]
+    return [text + (f"; words alone have a median of {number(median(by_words), 3)}." if by_words else ".")]
 
 
 def _auroc(row: LayerAuroc | Separation | Transfer) -> str:

@@ -211,9 +211,11 @@ def _matched(lab: Lab, rows: list[dict[str, Any]], scores: dict[str, np.ndarray]
 def _per_prompt(lab: Lab) -> dict[str, Any]:
     """The explanation by the projection, prompt by prompt: is subtracting further from ablating where the projection is smaller?
 
-    Both at the own layer, where they differ by r̂·x − c only.
+    Both at the own layer, where they differ by r̂·x − c only. Fewer than four prompts have no rank correlation.
     """
     d, n = lab.direction, len(lab.testing["harmful"])
+    if n < 4:
+        return {}
     at_layer = {
         op: lab.score(treatment, "harmful", n)[0]
         for op, treatment in (("ablate", ablate(d, where="own layer")), ("subtract", subtract(d)))
