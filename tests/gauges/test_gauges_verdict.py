@@ -172,7 +172,7 @@ def test_changes_are_turned_towards_the_other_side_and_adjusted_together():
         values = {"baseline": base, "harmfulness": other, "refusal": base, "random": base + 0.01}
         return Seen(topics, topics, answers, values, np.zeros((n, 2)), np.zeros(n))
 
-    rows = shifts_of({label: seen(label) for label in ("harmful", "harmless")}, 0.1)
+    rows = shifts_of({label: seen(label) for label in ("harmful", "harmless")})
     assert len(rows) == 16
     for row in rows:
         own = {"judged_harmful": "harmfulness", "refused": "refusal"}[row.measure]
