@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 import rhat
 from benches import files_of
 from labs import tiny_lab
-from rhat.benching import BenchResults, BenchSettings, figures
+from rhat.benching import BenchResults, BenchSettings, bench, figures
 from rhat.benching.answering import treatments_of
+from rhat.benching.cost import bench_work
 from rhat.benching.courses import Course
 from rhat.benching.dosing import Dosed
 from rhat.benching.entries import Bench, Entry
@@ -22,6 +24,7 @@ from rhat.benching.verdict import judged
 from rhat.benching.words import called
 from rhat.display import wording
 from rhat.errors import ArtifactError, StudyError
+from rhat.scoring.pieces import Pieces
 from rhat.vocabulary import OPERATORS, Operator, Way
 from rhat.vocabulary.parameters import COEFFICIENT
 
@@ -105,6 +108,16 @@ def test_the_page_is_written_from_a_saved_bench(found):
     (before, _, after), (kept, _, rest) = text.partition(module.BEGIN), written.partition(module.BEGIN)
     assert (before, after.partition(module.END)[2]) == (kept, rest.partition(module.END)[2])
     assert module.page(written, found, "rhat bench -d r.safetensors") == written
+
+
+def test_refusals_alone_are_the_same_without_the_rest(found, model, prompts, r, settings, kept):
+    alone = replace(settings, refusals_only=True)
+    short = bench(model, prompts, r, alone, pieces=Pieces.of(kept, model))
+    assert {row.measure for row in short.damage} == {"kl", "degenerate"}
+    assert (short.rates, short.comparisons, short.doses) == (found.rates, found.comparisons, found.doses)
+    assert short.sentence == found.sentence
+    stages = bench_work(model, prompts, r, settings), bench_work(model, prompts, r, alone)
+    assert set(stages[0]) - set(stages[1]) == {"what else moves"}
 
 
 def test_what_was_found_on_test_prompts_is_not_tested_on_them():

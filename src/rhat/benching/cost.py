@@ -81,6 +81,8 @@ def _compared_work(
                 for _ in PROMPTINGS:
                     given.answered(1, some, settings.judged_tokens)
     found["answers"] = given.lap()
+    if settings.refusals_only:
+        return found
     return found | {
         BESIDE: beside_work(given, settings, {name: _edits(settings, direction, TASKS[name]) for name in searched})
     }

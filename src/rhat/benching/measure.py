@@ -95,7 +95,7 @@ def _compare(given: Bench, clock: Clock) -> dict[str, Any]:
     clock.lap(STAGE)
     answers, unanswered = answers_of(given, doses)
     clock.lap(ANSWERS)
-    moved = moved_by(given, doses)
+    moved = {} if given.settings.refusals_only else moved_by(given, doses)
     clock.lap(BESIDE)
     return {
         "compared": _compared(given, entries, answers),

@@ -102,6 +102,7 @@ class BenchSettings:
     margin         the difference of refusal rates that is too small to matter, as a share
     seed           of everything that is drawn
     judged_tokens  tokens of each answer that are generated and judged
+    refusals_only  do not measure what else edits move: cross-entropies and capability
 
     Raises:
         StudyError: if a name is unknown, or a number is outside what it may be.
@@ -116,6 +117,7 @@ class BenchSettings:
     margin: float = 0.10
     seed: int = 0
     judged_tokens: int = JUDGED_TOKENS
+    refusals_only: bool = False
 
     __repr__ = one_line
 

@@ -72,6 +72,12 @@ def bench(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    refusals_only: Annotated[
+        bool,
+        typer.Option(
+            "--refusals-only", help="Do not measure what else edits move, which takes long.", rich_help_panel=WHAT
+        ),
+    ] = False,
     more: BorderlineOptions = BorderlineOptions(),
     margin: MarginOption = 0.10,
     preset: Annotated[BenchPreset, typer.Option("--preset", "-p", help="How many prompts are used.")] = "quick",
@@ -116,6 +122,7 @@ def bench(
         margin,
         asked.seed,
         reading.judged_tokens,
+        refusals_only,
     )
     r = Direction.load(direction, offline=where.offline)
     contrast = prompts.read(asked.seed, where.offline, more.borderline, more.twins)
