@@ -64,12 +64,8 @@ def _against(line: SimpleNamespace | None) -> str:
 
 
 def head(found: BenchResults, command: str) -> str:
-    """What was run, and how long it took."""
-    seconds = sum(row.seconds for row in found.timings)
-    return (
-        f"`{command}` on {found.model.name}, rhat {found.rhat_version}, {seconds / 60:.0f} minutes; r̂ at layer {found.layer}, "
-        f"position −{-found.position}."
-    )
+    """What was run."""
+    return f"`{command}` on {found.model.name}, rhat {found.rhat_version}; r̂ at layer {found.layer}, position −{-found.position}."
 
 
 def section(found: BenchResults, command: str) -> str:

@@ -96,6 +96,13 @@ def test_what_refuses_more_is_told_apart_from_what_refuses_less_and_swapped_data
         assert "removing refusal: none of 2 comparisons shows a difference" in found.sentence
 
 
+def test_many_differences_are_counted_in_the_first_sentence_and_named_in_the_others():
+    found = bench_of({LAT: {"harmless": 0.1}, ROTATE: {"harmless": 0.1}}, kls=(0.05, 0.2, 1.0))
+    assert "inducing refusal: less often in 6 comparisons, of 2 edits" in found.sentence
+    assert "less often with LAT" not in found.sentence
+    assert sum("LAT −40.0 points" in sentence for sentence in found.sentences) == 3
+
+
 def test_chance_is_what_random_directions_do_and_goes_the_way_the_task_does():
     found = bench_of({})
     for start in ("Inducing refusal", "Removing refusal"):

@@ -37,6 +37,9 @@ def judged(found: BenchResults) -> dict[str, Any]:
     return {"sentence": _short(found), "sentences": (*said, *moved.sentences(found), *_rests_on(found), *gauges)}
 
 
+NAMED = 4  # edits that the first sentence names one by one
+
+
 def against_reference(found: BenchResults, task: Task, kl: float, label: str) -> list[Comparison]:
     """The comparisons of a task at one KL, on one kind of prompts."""
     return [
@@ -74,7 +77,7 @@ def _short(found: BenchResults) -> str:
         elif not (more or fewer):
             parts.append(f"{DOING[name].lower()}: none of {count(len(rows), 'comparison')} shows a difference")
         else:
-            said = [f"refused more often with {more}"] * bool(more) + [f"less often with {fewer}"] * bool(fewer)
+            said = [f"refused more often {more}"] * bool(more) + [f"less often {fewer}"] * bool(fewer)
             parts.append(f"{DOING[name].lower()}: {', '.join(said)}")
         parts[-1] += _by_chance(found, task)
     at = " and ".join(wording.asked(kl) for kl in found.kl)
@@ -82,8 +85,11 @@ def _short(found: BenchResults) -> str:
 
 
 def _names(rows: Sequence[Comparison]) -> str:
-    """The treatments of some rows, each with the KL and the prompts where that is not all there is."""
-    return ", ".join(
+    """With which treatments, each with its prompts and KL; of more than a sentence bears, in how many comparisons of how many."""
+    if len(rows) > NAMED:
+        edits = {row.treatment.partition("@")[0] for row in rows}
+        return f"in {len(rows)} comparisons, of {count(len(edits), 'edit')}"
+    return "with " * bool(rows) + ", ".join(
         f"{wording.inside(called(row.treatment))} ({PROMPTS[row.prompts]}, {wording.asked(kl_of(row.treatment) or 0.0)} nats)"
         for row in rows
     )
