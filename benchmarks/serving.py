@@ -37,19 +37,16 @@ def measure(subject: Subject) -> list[Row]:
     texts = [p.text for p in subject.prompts.select("harmless", "test", AT_ONCE)]
     tokenizer = subject.model.tokenizer
 
-    def load(server: Server, name: str, at_once: int, n: int, more: Sequence[Any] = ({},)) -> None:
-        server.loaded(name, texts[:n], at_once, tokenizer, more)
-
     def round_of(server: Server) -> None:
         with server.awake():
-            load(server, ONE, 1, single)
-            load(server, MANY, AT_ONCE, AT_ONCE)
+            server.loaded(ONE, texts[:single], 1, tokenizer)
+            server.loaded(MANY, texts, AT_ONCE, tokenizer)
             if server is ours:
-                load(server, MIXED, AT_ONCE, AT_ONCE, [{"rhat": spec} for spec in INTERVENTIONS])
+                server.loaded(MIXED, texts, AT_ONCE, tokenizer, [{"rhat": spec} for spec in INTERVENTIONS])
 
     def warm(server: Server) -> None:
         with server.awake():
-            load(server, "warm", 2, 2)
+            server.loaded("warm", texts[:2], 2, tokenizer)
         del server.rounds["warm"]
 
     skipped: dict[str, str] = {}

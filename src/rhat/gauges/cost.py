@@ -40,7 +40,7 @@ def gauges_work(
         for question in ORDERS:
             asked = [f"{question}\n\n{p.text}" for p in some]
             given.scored(1, asked)
-            given.scored(1 * (label in SIDES), asked, stop=direction.layer, head=False)  # kept: what is below the edits
+            given.scored(int(label in SIDES), asked, stop=direction.layer, head=False)  # kept: what is below the edits
             given.scored((len(GAUGES) + RANDOMS) * (label in SIDES), asked, direction.layer)
         given.scored(1, some, stop=layer, head=False)
         given.scored(2, some, stop=direction.layer, head=False)
